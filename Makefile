@@ -1,0 +1,14 @@
+# Short names for scripts/. `make test` is the one command.
+
+.PHONY: stack stack-status stack-logs stack-down stack-reset
+
+stack:         ## start the real stack, installing what is missing
+	scripts/stack.sh up
+stack-status:  ## one line a service
+	@scripts/stack.sh status
+stack-logs:    ## the last lines of every service's log
+	@scripts/stack.sh logs
+stack-down:    ## stop it, keep its data
+	scripts/stack.sh down
+stack-reset:   ## stop it and delete its data, slots and topics included
+	scripts/stack.sh reset

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# The Kafka broker, one node that is its own controller: kafka.sh launch|ready|stop
+set -euo pipefail
+. "$(dirname "$0")/../lib.sh"
+
+dir=$STACK/kafka
+java=$(find_java 17) || die "no Java from 17 on, which Kafka needs"
+
+launch() {
+    ! alive kafka || return 0
+    mkdir -p "$dir"
+    properties >"$dir/server.properties"
+    log4j_properties >"$dir/log4j2.properties"
+    run kafka.tools.StorageTool format --ignore-formatted --cluster-id "$(cluster_id)" \
+        --config "$dir/server.properties" >"$dir/format.log" 2>&1
+    spawn kafka "$java" -Xms1g -Xmx1g -cp "$CACHE/jars/libs/*" \
+        -Dlog4j2.configurationFile="$dir/log4j2.properties" kafka.Kafka "$dir/server.properties"
+}
+
+# Short waits for groups, so that tests of rebalances and of lost members take seconds.
+properties() {
+    cat <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@$HOST:$CONTROLLER_PORT
+listeners=PLAINTEXT://$HOST:$KAFKA_PORT,CONTROLLER://$HOST:$CONTROLLER_PORT
+advertised.listeners=PLAINTEXT://$HOST:$KAFKA_PORT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs=$dir/data
+num.partitions=3
+message.max.bytes=10485760
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=10
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+group.consumer.min.session.timeout.ms=6000
+group.consumer.session.timeout.ms=6000
+PROPERTIES
+}
+
+log4j_properties() {
+    cat <<'PROPERTIES'
+rootLogger.level = INFO
+rootLogger.appenderRef.stdout.ref = STDOUT
+appender.stdout.type = Console
+appender.stdout.name = STDOUT
+appender.stdout.layout.type = PatternLayout
+appender.stdout.layout.pattern = [%d] %p %m (%c)%n
+PROPERTIES
+}
+
+# 16 bytes in base64 for URLs, made once.
+cluster_id() {
+    [ -f "$dir/cluster-id" ] || head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=' >"$dir/cluster-id"
+    cat "$dir/cluster-id"
+}
+
+run() {
+    "$java" -Xmx256m -cp "$CACHE/jars/libs/*" \
+        -Dlog4j2.configurationFile="$dir/log4j2.properties" "$@"
+}
+
+ready() {
+    alive kafka && grep -q 'Kafka Server started' "$dir/log" &&
+        (exec 3<>"/dev/tcp/$HOST/$KAFKA_PORT") 2>/dev/null
+}
+
+stop() {
+    terminate kafka
+}
+
+"$1"
