@@ -1,0 +1,153 @@
+//! A batch: the rows of all tables, the refused records and the steps that one transaction carries.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::checkpoint::{Claim, LastRecord, NextOffset, Step};
+use crate::fold::{Winners, fold};
+use crate::record::TopicPartition;
+use crate::refused::{DeadLetter, Reason, Refusal};
+use crate::rows::{Rows, Shape};
+use crate::table::{Table, TableName};
+
+/// What was collected since the last batch, in the order it came.
+#[derive(Debug, Default)]
+pub struct Batch {
+    tables: Vec<Rows>,
+    table_by_name: HashMap<TableName, usize>,
+    steps: Vec<Step>,
+    step_by_partition: HashMap<TopicPartition, usize>,
+    /// Records refused while they were decoded.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Tables to create or to widen before the rows.
+    pub schema_changes: Vec<SchemaChange>,
+    /// Keys whose records may not lean on the target's row, or may again.
+    pub key_marks: Vec<KeyMark>,
+}
+
+/// A table that this batch's transaction creates or changes before it writes rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SchemaChange {
+    /// The table as it was when the change was planned; `None` when it did not exist.
+    pub before: Option<Table>,
+    /// The table as the batch's rows are encoded for.
+    pub after: Arc<Table>,
+    /// What leads from one to the other.
+    pub statements: Vec<String>,
+}
+
+/// A change of what is known about a record key with a dead letter behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyMark {
+    /// The partition that the key lives in.
+    pub partition: TopicPartition,
+    /// The record key's bytes.
+    pub key: Vec<u8>,
+    /// Whether the key's newest image was refused.
+    pub is_refused: bool,
+}
+
+/// What the target applies in one transaction.
+#[derive(Debug)]
+pub struct Folded {
+    /// Rows with their winners, in the order of the tables' names.
+    pub tables: Vec<(Rows, Winners)>,
+    /// The steps of the checkpoint, as the rows index them; some may not move.
+    pub steps: Vec<Step>,
+    /// Refused records.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Tables to create or to widen.
+    pub schema_changes: Vec<SchemaChange>,
+    /// Keys to mark or to clear.
+    pub key_marks: Vec<KeyMark>,
+}
+
+impl Batch {
+    /// Returns the partition's step, the [`Origin`](crate::rows::Origin) of its rows; one that does
+    /// not move yet is added where there is none.
+    pub fn step(&mut self, partition: &TopicPartition, claim: Claim, from: NextOffset) -> usize {
+        if let Some(&index) = self.step_by_partition.get(partition) {
+            return index;
+        }
+        let index = self.steps.len();
+        self.step_by_partition.insert(partition.clone(), index);
+        let (partition, last) = (partition.clone(), LastRecord::default());
+        self.steps.push(Step { partition, claim, from, to: from, last });
+        index
+    }
+
+    /// Moves a step over a record that is dealt with.
+    pub fn advance(&mut self, step: usize, last: LastRecord) {
+        if let Some(step) = self.steps.get_mut(step) {
+            step.extend(last);
+        }
+    }
+
+    /// Returns the rows of the shape's table, or `None` when the batch holds rows of that table
+    /// in another shape: the batch must end before this change.
+    pub fn rows(&mut self, shape: &Arc<Shape>) -> Option<&mut Rows> {
+        let index = match self.table_by_name.get(&shape.table.name) {
+            Some(&index) => index,
+            None => {
+                let index = self.tables.len();
+                self.tables.push(Rows::new(Arc::clone(shape)));
+                self.table_by_name.insert(shape.table.name.clone(), index);
+                index
+            }
+        };
+        let rows = self.tables.get_mut(index)?;
+        Arc::ptr_eq(rows.shape(), shape).then_some(rows)
+    }
+
+    /// Returns the steps so far, those that do not move included.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Returns how many changes of rows were collected.
+    pub fn row_count(&self) -> usize {
+        self.tables.iter().map(|rows| rows.index().len()).sum()
+    }
+
+    /// Returns how many bytes the cells and the refused records take.
+    pub fn byte_count(&self) -> usize {
+        let refused = |letter: &DeadLetter| {
+            let record = &letter.record;
+            record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len)
+        };
+        self.tables.iter().map(Rows::byte_count).sum::<usize>()
+            + self.dead_letters.iter().map(refused).sum::<usize>()
+    }
+
+    /// Returns whether no record was collected.
+    pub fn is_empty(&self) -> bool {
+        !self.steps.iter().any(Step::moves)
+    }
+
+    /// Ends the batch: finds the winners, and turns what the fold refuses into dead letters.
+    pub fn fold(self) -> Folded {
+        let Self { tables, steps, mut dead_letters, schema_changes, key_marks, .. } = self;
+        let mut folded = Vec::with_capacity(tables.len());
+        for mut rows in tables.into_iter().filter(|rows| !rows.is_empty()) {
+            let winners = fold(&mut rows);
+            let refused = winners.refused.iter();
+            dead_letters.extend(refused.filter_map(|&row| without_row(&rows, row, &steps)));
+            folded.push((rows, winners));
+        }
+        folded.sort_by(|(a, _), (b, _)| a.shape().table.name.cmp(&b.shape().table.name));
+        Folded { tables: folded, steps, dead_letters, schema_changes, key_marks }
+    }
+}
+
+/// Makes the dead letter of a partial row that finds no row to keep its values from.
+pub fn without_row(rows: &Rows, row: usize, steps: &[Step]) -> Option<DeadLetter> {
+    let step = rows.index().get(row).and_then(|row| steps.get(row.step))?;
+    let refusal = Refusal {
+        reason: Reason::UnavailableWithoutRow,
+        table: Some(rows.shape().table.name.to_string()),
+        detail: "a value is unavailable and the target has no row to keep it from".to_owned(),
+    };
+    let (partition, record) = (step.partition.clone(), rows.kept(row)?.clone());
+    Some(DeadLetter { partition, record, refusal })
+}

@@ -1,0 +1,105 @@
+//! The checkpoint: the next offset of each partition, and the steps that move it.
+
+use uuid::Uuid;
+
+use crate::record::TopicPartition;
+
+/// The first offset that is not yet applied: Kafka's own convention for a committed offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextOffset(i64);
+
+impl NextOffset {
+    /// Takes an offset that is already a next one, as a checkpoint row or a watermark holds it.
+    pub const fn at(offset: i64) -> Self {
+        Self(offset)
+    }
+
+    /// Returns the next offset once the record at `offset` is dealt with.
+    pub const fn after(offset: i64) -> Self {
+        Self(offset + 1)
+    }
+
+    /// Returns the offset as Kafka and the checkpoint row spell it.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// What a lane holds of a partition that it has claimed: the two marks of the fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Counts the claims of the partition.
+    pub epoch: i64,
+    /// Drawn anew for each claim, so that an epoch that a restore has brought back proves nothing.
+    pub token: Uuid,
+}
+
+/// The move of one partition that a transaction makes: it happens only if the row still says `from`
+/// and still carries the claim.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Which partition moves.
+    pub partition: TopicPartition,
+    /// The claim under which its records were collected.
+    pub claim: Claim,
+    /// Where the checkpoint stands before.
+    pub from: NextOffset,
+    /// Where it stands afterwards.
+    pub to: NextOffset,
+    /// The last record of the step, as proof of where we were.
+    pub last: LastRecord,
+}
+
+impl Step {
+    /// Returns whether the step covers a record.
+    pub fn moves(&self) -> bool {
+        self.to > self.from
+    }
+
+    /// Extends the step over a record.
+    ///
+    /// Offsets inside a step may be sparse (compaction, control records), but they ascend.
+    pub fn extend(&mut self, last: LastRecord) {
+        debug_assert!(last.offset >= self.to.get(), "offsets of a partition ascend");
+        self.to = NextOffset::after(last.offset);
+        let position = self.last.source_position.take();
+        self.last = last;
+        self.last.source_position = self.last.source_position.take().or(position);
+    }
+}
+
+/// The last record of a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp in milliseconds since the epoch.
+    pub timestamp: Option<i64>,
+    /// How far the source was when it wrote the newest change so far, as the connector prints it.
+    pub source_position: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last(offset: i64, position: Option<&str>) -> LastRecord {
+        LastRecord { offset, timestamp: None, source_position: position.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_step_ends_behind_its_last_record_and_keeps_the_newest_position() {
+        let mut step = Step {
+            partition: TopicPartition::new("t", 0),
+            claim: Claim { epoch: 1, token: Uuid::nil() },
+            from: NextOffset::at(5),
+            to: NextOffset::after(5),
+            last: last(5, Some("a")),
+        };
+
+        step.extend(last(9, None));
+
+        assert_eq!((step.from.get(), step.to.get()), (5, 10));
+        assert_eq!(step.last, last(9, Some("a")));
+    }
+}

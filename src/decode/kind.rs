@@ -1,0 +1,140 @@
+//! What a schema says of a column: Debezium's semantic types, as plain data.
+
+/// The type of a column in a record's schema: a Connect literal refined by Debezium's schema name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `boolean`.
+    Bool,
+    /// `int8`.
+    Int8,
+    /// `int16`.
+    Int16,
+    /// `int32`.
+    Int32,
+    /// `int64`.
+    Int64,
+    /// `float32`.
+    Float32,
+    /// `float64`.
+    Float64,
+    /// `string`.
+    Text,
+    /// `bytes`.
+    Bytes,
+    /// `org.apache.kafka.connect.data.Decimal`.
+    Decimal {
+        /// Digits after the point; may be negative.
+        scale: i32,
+        /// Digits in all, where the schema has it.
+        precision: Option<u32>,
+    },
+    /// `io.debezium.data.VariableScaleDecimal`.
+    VariableScaleDecimal,
+    /// `io.debezium.time.Date` and Connect's `Date`: days.
+    Date,
+    /// `io.debezium.time.Time`, `MicroTime`, `NanoTime` and Connect's `Time`.
+    Time(Unit),
+    /// `io.debezium.time.Timestamp`, `MicroTimestamp`, `NanoTimestamp` and Connect's `Timestamp`.
+    Timestamp(Unit),
+    /// `io.debezium.time.ZonedTime`.
+    ZonedTime,
+    /// `io.debezium.time.ZonedTimestamp`.
+    ZonedTimestamp,
+    /// `io.debezium.time.IsoDate`.
+    IsoDate,
+    /// `io.debezium.time.IsoTime`.
+    IsoTime,
+    /// `io.debezium.time.IsoTimestamp`.
+    IsoTimestamp,
+    /// `io.debezium.time.MicroDuration`.
+    MicroDuration,
+    /// `io.debezium.time.NanoDuration`.
+    NanoDuration,
+    /// `io.debezium.time.Interval`.
+    Interval,
+    /// `io.debezium.time.Year`.
+    Year,
+    /// `io.debezium.data.Bits`.
+    Bits {
+        /// The declared length; `None` when unbounded.
+        length: Option<u32>,
+    },
+    /// `io.debezium.data.Json`.
+    Json,
+    /// `io.debezium.data.Xml`.
+    Xml,
+    /// `io.debezium.data.Uuid`.
+    Uuid,
+    /// `io.debezium.data.Enum`.
+    Enum,
+    /// `io.debezium.data.EnumSet`.
+    EnumSet,
+    /// `io.debezium.data.Ltree`.
+    Ltree,
+    /// `io.debezium.data.Tsvector`.
+    Tsvector,
+    /// A type that no conversion exists for yet; the schema's own name for it.
+    Unsupported(String),
+    /// JSON without a schema: only the target's column can say, together with the `[source]`
+    /// settings of the connector.
+    Untyped,
+}
+
+/// The unit of a time that is counted as an integer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Milliseconds.
+    Millis,
+    /// Microseconds.
+    Micros,
+    /// Nanoseconds.
+    Nanos,
+}
+
+/// The columns of a source table as one record's schema gives them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTable {
+    /// Which table.
+    pub name: SourceName,
+    /// The columns, in the record's order.
+    pub columns: Vec<SourceColumn>,
+    /// The key's columns, in the key's order; empty for a table without a key.
+    pub key: Vec<String>,
+}
+
+/// The name of a table at the source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceName {
+    /// The connector's `topic.prefix`.
+    pub server: String,
+    /// The database, where the source block names it.
+    pub database: Option<String>,
+    /// The schema (PostgreSQL) or the database (MariaDB, MySQL).
+    pub schema: String,
+    /// The table.
+    pub table: String,
+}
+
+/// A column of a source table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceColumn {
+    /// Its name in the record.
+    pub name: String,
+    /// Its type.
+    pub kind: Kind,
+    /// Whether the schema allows NULL; `true` where it does not say.
+    pub optional: bool,
+    /// The source's own type, where the connector propagates it.
+    pub source_type: Option<SourceType>,
+}
+
+/// The source's own type of a column (`column.propagate.source.type`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceType {
+    /// Upper-case name, such as `VARCHAR`.
+    pub name: String,
+    /// Length or precision.
+    pub length: Option<u32>,
+    /// Digits after the point.
+    pub scale: Option<i32>,
+}

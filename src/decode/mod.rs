@@ -1,0 +1,151 @@
+//! Decode: bytes to values, and values to packed rows, by layouts that are compiled once a schema.
+
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::decode::kind::SourceTable;
+use crate::record::Record;
+use crate::refused::Refusal;
+use crate::rows::{Origin, Shape};
+use crate::stopped::Stop;
+
+pub mod kind;
+pub mod value;
+
+/// What decoding a record came to.
+///
+/// Only after [`Decoded::Change`], [`Decoded::Truncate`], [`Decoded::Ignored`] and
+/// [`Decoded::Refused`] is the record dealt with. After the others the batch is as it was, and the
+/// same record is decoded again once the lane has done what is asked.
+#[derive(Debug)]
+pub enum Decoded {
+    /// A row went into the batch.
+    Change(Change),
+    /// The table's earlier rows of the batch are gone, and the table will be emptied.
+    Truncate(Change),
+    /// Nothing to write.
+    Ignored(Ignored),
+    /// The record is refused; the lane keeps it as a dead letter.
+    Refused(Refusal),
+    /// The schema of this id must be fetched and given to [`Decoder::learn_schema`].
+    NeedsSchema(u32),
+    /// The target's side of this table must be found and given to [`Decoder::learn_layout`].
+    NeedsLayout(Box<LayoutRequest>),
+    /// The batch holds rows of the same table in another shape and must be applied first.
+    NeedsNewBatch,
+    /// No record of this partition can be applied until an operator has acted.
+    Stopped(Stop),
+}
+
+/// What is known of a change besides its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Debezium's `op`.
+    pub op: Op,
+    /// Whether the row is an upsert that leans on no other image of it, or a delete: after it, an
+    /// earlier dead letter of the key no longer matters.
+    pub is_whole: bool,
+    /// Commit time at the source in milliseconds since the epoch (`source.ts_ms`).
+    pub source_time: Option<i64>,
+    /// The source's position as the connector prints it (PostgreSQL: the LSN; MariaDB: file:pos).
+    pub source_position: Option<String>,
+}
+
+/// Debezium's operations on rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Op {
+    /// `c`: an insert.
+    Create,
+    /// `u`: an update.
+    Update,
+    /// `d`, or a tombstone that stands alone: a delete.
+    Delete,
+    /// `r`: a row of a snapshot.
+    Read,
+    /// `t`: the table was emptied.
+    Truncate,
+}
+
+/// Why a record writes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ignored {
+    /// The tombstone behind a delete.
+    Tombstone,
+    /// A heartbeat of the connector.
+    Heartbeat,
+    /// Metadata of a source transaction.
+    Transaction,
+    /// A change of the source's schema.
+    SchemaChange,
+    /// A logical decoding message, or another record of the connector that is no row.
+    Message,
+    /// A delete or truncate that the settings say to ignore.
+    Delete,
+}
+
+/// A table as a new schema describes it, for which the lane must find the target's side.
+#[derive(Debug)]
+pub struct LayoutRequest {
+    /// Names the request when it is answered.
+    pub id: LayoutId,
+    /// The source's side.
+    pub source: SourceTable,
+}
+
+/// A schema of a topic's rows, numbered by the decoder in the order of first sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LayoutId(pub u64);
+
+/// The target's side of a table, compiled by the lane's mapping.
+#[derive(Clone, Debug)]
+pub struct Mapped {
+    /// The source's table, with every [`Kind`](kind::Kind) resolved.
+    pub source: SourceTable,
+    /// For each of the source's columns, whether the shape's next column takes it; the cells of a
+    /// row follow the source's columns.
+    pub is_written: Vec<bool>,
+    /// The target's side.
+    pub shape: Arc<Shape>,
+    /// The text that stands for an unavailable value (`unavailable.value.placeholder`).
+    pub placeholder: Arc<str>,
+}
+
+/// Turns records into rows, by the layouts it has learned.
+#[derive(Debug, Default)]
+pub struct Decoder {}
+
+impl Decoder {
+    /// Decodes a record of a topic into the batch.
+    ///
+    /// `tainted` says that the newest image of the record's key was refused, so that a row with an
+    /// unavailable value is refused too.
+    pub fn decode(
+        &mut self,
+        _topic: &Arc<str>,
+        _record: Record<'_>,
+        _origin: Origin,
+        _tainted: bool,
+        _batch: &mut Batch,
+    ) -> Decoded {
+        Decoded::Ignored(Ignored::Message)
+    }
+
+    /// Takes a schema as the registry has it: its text and those it refers to; `None` when the
+    /// registry says that there is no such id.
+    pub fn learn_schema(&mut self, _id: u32, _schema: Option<RegisteredSchema>) {}
+
+    /// Takes the target's side of a table.
+    pub fn learn_layout(&mut self, _id: LayoutId, _mapped: Mapped) {}
+
+    /// Forgets what was learned of targets: the catalogue is read anew for the next records.
+    pub fn forget_layouts(&mut self) {}
+}
+
+/// A schema as the registry has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredSchema {
+    /// The schema's text.
+    pub text: String,
+    /// The texts of the schemas it refers to, those without references of their own first.
+    pub references: Vec<String>,
+}

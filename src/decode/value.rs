@@ -1,0 +1,120 @@
+//! What Debezium can say of one column: a closed, borrowed value between decoder and target.
+
+/// One value of a change, borrowed from the record.
+///
+/// It lives on the stack between the decoder, which makes it from a literal and the column's
+/// [`Kind`](crate::decode::kind::Kind), and the target's encoder, which writes it as a cell at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// SQL NULL.
+    Null,
+    /// The column did not change and its value is not in the record (unchanged TOAST).
+    Unavailable,
+    /// A truth value.
+    Bool(bool),
+    /// An integer of up to 64 bits.
+    Int(i64),
+    /// A single-precision number, NaN and infinities included.
+    Float32(f32),
+    /// A double-precision number, NaN and infinities included.
+    Float64(f64),
+    /// An exact decimal.
+    Decimal(Decimal<'a>),
+    /// A decimal that is no number.
+    DecimalSpecial(Special),
+    /// Characters.
+    Text(&'a str),
+    /// Octets.
+    Bytes(&'a [u8]),
+    /// A bit string: octets in little-endian order, and its length in bits where the schema has it.
+    Bits {
+        /// The octets, least significant first; high zero octets may be missing.
+        octets: &'a [u8],
+        /// The declared length in bits; `None` for an unbounded column.
+        length: Option<u32>,
+    },
+    /// A UUID.
+    Uuid(uuid::Uuid),
+    /// JSON text as the source printed it.
+    Json(&'a str),
+    /// A calendar day.
+    Date(Day),
+    /// Nanoseconds since midnight; MariaDB's TIME may be negative or beyond a day.
+    Time(i64),
+    /// Nanoseconds since midnight at an offset from UTC in seconds.
+    TimeZoned {
+        /// Nanoseconds since local midnight.
+        nanos: i64,
+        /// Seconds east of UTC.
+        offset: i32,
+    },
+    /// Wall-clock time without a zone, counted as if it were UTC.
+    Timestamp(Moment),
+    /// A moment in time.
+    TimestampZoned(Moment),
+    /// A span of time.
+    Interval(Interval),
+}
+
+/// An exact decimal: an unscaled integer and the number of its digits after the point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Decimal<'a> {
+    /// Big-endian two's complement, and the scale, which may be negative.
+    Binary {
+        /// The unscaled integer.
+        unscaled: &'a [u8],
+        /// Digits after the point.
+        scale: i32,
+    },
+    /// As text: an optional sign, digits, an optional point and exponent.
+    Text(&'a str),
+}
+
+/// A decimal that is no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    /// Not a number.
+    NaN,
+    /// Above every number.
+    PositiveInfinity,
+    /// Below every number.
+    NegativeInfinity,
+}
+
+/// A calendar day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Day {
+    /// Days since 1970-01-01, in the proleptic Gregorian calendar.
+    Finite(i32),
+    /// PostgreSQL's `infinity`.
+    PositiveInfinity,
+    /// PostgreSQL's `-infinity`.
+    NegativeInfinity,
+}
+
+/// A point on the time line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Seconds since 1970-01-01T00:00:00 and nanoseconds within the second (0 to 999,999,999).
+    Finite {
+        /// Whole seconds, rounded down.
+        seconds: i64,
+        /// The rest.
+        nanos: u32,
+    },
+    /// PostgreSQL's `infinity`.
+    PositiveInfinity,
+    /// PostgreSQL's `-infinity`.
+    NegativeInfinity,
+}
+
+/// A span of time whose parts do not convert into each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interval {
+    /// Months, years included.
+    pub months: i32,
+    /// Days.
+    pub days: i32,
+    /// Nanoseconds.
+    pub nanos: i128,
+}

@@ -1,0 +1,12 @@
+//! Applies Debezium change events from Kafka to relational databases, exactly once.
+
+pub mod batch;
+pub mod checkpoint;
+pub mod decode;
+pub mod fold;
+pub mod record;
+pub mod refused;
+pub mod rows;
+pub mod stopped;
+pub mod table;
+pub mod target;

@@ -1,0 +1,191 @@
+//! A record: the bytes and coordinates of a Kafka message, packed for the way between threads.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number, from 0.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// Names a partition.
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.topic, self.partition)
+    }
+}
+
+/// A record, borrowed from the run that brought it.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Where it stands in its partition.
+    pub offset: i64,
+    /// Milliseconds since the epoch, as the producer or the broker set it.
+    pub timestamp: Option<i64>,
+    /// The key's bytes; `None` for a null key.
+    pub key: Option<&'a [u8]>,
+    /// The value's bytes; `None` for a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// The headers, in order.
+    pub headers: Headers<'a>,
+}
+
+/// The headers of a record: names with values, in the order they were produced.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Headers<'a>(&'a [u8]);
+
+impl<'a> Headers<'a> {
+    /// Iterates over name and value; a header's value may be null.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let name = take(&mut rest)?.unwrap_or_default();
+            let value = take(&mut rest)?;
+            Some((std::str::from_utf8(name).unwrap_or("?"), value))
+        })
+    }
+
+    /// Returns the value of the first header of that name, if it has one.
+    pub fn find(&self, name: &str) -> Option<&'a [u8]> {
+        self.iter().find(|(found, _)| *found == name).and_then(|(_, value)| value)
+    }
+}
+
+/// Takes one length-prefixed part; the outer `None` is the end, the inner one a null.
+fn take<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let (length, tail) = rest.split_first_chunk::<4>()?;
+    let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+        *rest = tail;
+        return Some(None);
+    };
+    let (part, tail) = tail.split_at_checked(length)?;
+    *rest = tail;
+    Some(Some(part))
+}
+
+/// Records of one partition in offset order, in one buffer.
+///
+/// A run is what travels from the poll thread to a lane: one allocation for many records.
+#[derive(Debug)]
+pub struct Run {
+    /// Whose records these are.
+    pub partition: TopicPartition,
+    /// The number of the assignment they were fetched under; a lane drops what is older than its
+    /// own number.
+    pub assignment: u64,
+    bytes: Vec<u8>,
+    index: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    offset: i64,
+    timestamp: Option<i64>,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers: Range<usize>,
+}
+
+impl Run {
+    /// Starts an empty run.
+    pub fn new(partition: TopicPartition, assignment: u64) -> Self {
+        Self { partition, assignment, bytes: Vec::new(), index: Vec::new() }
+    }
+
+    /// Copies a record to the end of the run.
+    pub fn push<'h>(
+        &mut self,
+        (offset, timestamp): (i64, Option<i64>),
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>,
+    ) {
+        let key = key.map(|key| self.append(key));
+        let value = value.map(|value| self.append(value));
+        let start = self.bytes.len();
+        for (name, value) in headers {
+            self.append_part(Some(name.as_bytes()));
+            self.append_part(value);
+        }
+        let headers = start..self.bytes.len();
+        self.index.push(Entry { offset, timestamp, key, value, headers });
+    }
+
+    fn append(&mut self, part: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(part);
+        start..self.bytes.len()
+    }
+
+    fn append_part(&mut self, part: Option<&[u8]>) {
+        let length = part.map_or(-1, |part| i32::try_from(part.len()).expect("below 2 GiB"));
+        self.bytes.extend_from_slice(&length.to_be_bytes());
+        self.bytes.extend_from_slice(part.unwrap_or_default());
+    }
+
+    /// Returns how many records the run holds.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Returns whether the run holds no record.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Returns how many bytes of records the run holds.
+    pub fn byte_count(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Returns the record at `index`, counted from 0.
+    pub fn get(&self, index: usize) -> Option<Record<'_>> {
+        let entry = self.index.get(index)?;
+        let part = |range: &Range<usize>| self.bytes.get(range.clone());
+        Some(Record {
+            offset: entry.offset,
+            timestamp: entry.timestamp,
+            key: entry.key.as_ref().and_then(part),
+            value: entry.value.as_ref().and_then(part),
+            headers: Headers(part(&entry.headers).unwrap_or_default()),
+        })
+    }
+
+    /// Iterates over the records in offset order.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_out_as_it_went_in() {
+        let mut run = Run::new(TopicPartition::new("t", 3), 1);
+        let headers = [("a", Some(&b"1"[..])), ("b", None), ("a", Some(&b""[..]))];
+        run.push((7, Some(5)), Some(b"key"), None, headers.into_iter());
+        run.push((9, None), None, Some(b""), std::iter::empty());
+
+        let first = run.get(0).unwrap();
+        assert_eq!((first.offset, first.timestamp), (7, Some(5)));
+        assert_eq!((first.key, first.value), (Some(&b"key"[..]), None));
+        assert_eq!(first.headers.iter().collect::<Vec<_>>(), headers);
+        assert_eq!(first.headers.find("a"), Some(&b"1"[..]));
+        let second = run.get(1).unwrap();
+        assert_eq!((second.key, second.value), (None, Some(&b""[..])));
+        assert_eq!(second.headers.iter().count(), 0);
+    }
+}

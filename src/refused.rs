@@ -1,0 +1,120 @@
+//! Why a record is refused, and the dead letter that keeps it.
+
+use std::fmt;
+
+use crate::record::{Headers, Record, TopicPartition};
+
+/// Why a record is refused: a closed list that README explains and the metrics carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The bytes are neither JSON nor framed Avro, or break off.
+    Malformed,
+    /// The record is well formed, but no shape of Debezium's.
+    NotAnEnvelope,
+    /// The registry does not know the schema's id.
+    SchemaNotFound,
+    /// A value does not fit its column.
+    ValueUnfit,
+    /// The key lacks a column that identifies the row.
+    KeyMissing,
+    /// An update or delete of a table without a key.
+    NoKey,
+    /// An unavailable value, and no row to keep it from.
+    UnavailableWithoutRow,
+    /// An unavailable value behind a refused record of the same key, which may have carried it.
+    BehindDeadLetter,
+}
+
+impl Reason {
+    /// Every reason, in the order of the list in README.
+    pub const ALL: [Self; 8] = [
+        Self::Malformed,
+        Self::NotAnEnvelope,
+        Self::SchemaNotFound,
+        Self::ValueUnfit,
+        Self::KeyMissing,
+        Self::NoKey,
+        Self::UnavailableWithoutRow,
+        Self::BehindDeadLetter,
+    ];
+
+    /// Returns the reason as tables, metrics and README spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::NotAnEnvelope => "not_an_envelope",
+            Self::SchemaNotFound => "schema_not_found",
+            Self::ValueUnfit => "value_unfit",
+            Self::KeyMissing => "key_missing",
+            Self::NoKey => "no_key",
+            Self::UnavailableWithoutRow => "unavailable_without_row",
+            Self::BehindDeadLetter => "behind_dead_letter",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A refusal: the reason, and what an operator must know, without the row's values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason.
+    pub reason: Reason,
+    /// The target table, once it is known.
+    pub table: Option<String>,
+    /// One line: names, types and lengths, never values.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// Refuses for a reason, before the table is known.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, table: None, detail: detail.into() }
+    }
+}
+
+/// A refused record, kept whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Where it came from.
+    pub partition: TopicPartition,
+    /// The record itself.
+    pub record: KeptRecord,
+    /// Why it was refused.
+    pub refusal: Refusal,
+}
+
+/// A record that outlives the run that brought it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// Its timestamp in milliseconds since the epoch.
+    pub timestamp: Option<i64>,
+    /// The key's bytes.
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes.
+    pub value: Option<Vec<u8>>,
+    /// The headers, in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl From<Record<'_>> for KeptRecord {
+    fn from(record: Record<'_>) -> Self {
+        Self {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.map(<[u8]>::to_vec),
+            value: record.value.map(<[u8]>::to_vec),
+            headers: owned(record.headers),
+        }
+    }
+}
+
+fn owned(headers: Headers<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+    headers.iter().map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect()
+}

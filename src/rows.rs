@@ -1,0 +1,339 @@
+//! The changes of one table and batch, packed: cells in the target's own form, and an index.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::decode::value::Value;
+use crate::refused::KeptRecord;
+use crate::table::{Column, Misfit, Table};
+
+/// The length that marks a cell as NULL, as PostgreSQL's binary forms do.
+pub const NULL: i32 = -1;
+
+/// The length that marks a cell as unavailable; it never leaves this process.
+pub const UNAVAILABLE: i32 = -2;
+
+/// Which columns of a table its rows fill, and what identifies a row.
+#[derive(Debug)]
+pub struct Shape {
+    /// The target's table.
+    pub table: Arc<Table>,
+    /// The columns that a row writes, in the order of its cells.
+    pub columns: Vec<Column>,
+    /// The key, as indexes into `columns`, in the key's order; empty when rows are appended.
+    pub key: Vec<usize>,
+    /// What a delete does.
+    pub deletes: Deletes,
+    /// The column that takes the time of the transaction, if any.
+    pub synced_at: Option<String>,
+}
+
+/// What a delete at the source does at the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deletes {
+    /// The row goes.
+    Hard,
+    /// The row stays, and this column takes the time of the transaction.
+    Soft(String),
+    /// Nothing.
+    Ignore,
+}
+
+/// What a row of the index does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowOp {
+    /// The cells are the whole row.
+    Upsert,
+    /// There are no cells: the key's row goes.
+    Delete,
+}
+
+/// One change in the index.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What it does.
+    pub op: RowOp,
+    /// Whether a cell is unavailable.
+    pub is_partial: bool,
+    /// Its partition, as an index into the batch's steps.
+    pub step: usize,
+    /// Its record's offset.
+    pub offset: i64,
+    key: Range<usize>,
+    cells: Range<usize>,
+}
+
+/// The changes of one table in the order they came.
+///
+/// A cell is a length in four big-endian bytes and as many bytes of content, or one of the marks
+/// [`NULL`] and [`UNAVAILABLE`] in the length's place.
+#[derive(Debug)]
+pub struct Rows {
+    shape: Arc<Shape>,
+    bytes: Vec<u8>,
+    index: Vec<Row>,
+    kept: Vec<(usize, KeptRecord)>,
+    is_truncated: bool,
+}
+
+impl Rows {
+    /// Starts without a change.
+    pub fn new(shape: Arc<Shape>) -> Self {
+        let (bytes, index, kept) = (Vec::new(), Vec::new(), Vec::new());
+        Self { shape, bytes, index, kept, is_truncated: false }
+    }
+
+    /// Forgets the changes and keeps the buffers.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.index.clear();
+        self.kept.clear();
+        self.is_truncated = false;
+    }
+
+    /// Takes a truncate: a barrier that no change before it survives.
+    pub fn truncate(&mut self) {
+        self.clear();
+        self.is_truncated = true;
+    }
+
+    /// Returns the columns and the key.
+    pub fn shape(&self) -> &Arc<Shape> {
+        &self.shape
+    }
+
+    /// Returns whether the table is emptied before the changes.
+    pub fn is_truncated(&self) -> bool {
+        self.is_truncated
+    }
+
+    /// Returns the changes in the order they came.
+    pub fn index(&self) -> &[Row] {
+        &self.index
+    }
+
+    /// Returns how many bytes the cells take.
+    pub fn byte_count(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Returns whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty() && !self.is_truncated
+    }
+
+    /// Starts an upsert: a cell for each of the shape's columns follows.
+    pub fn upsert(&mut self) -> RowWriter<'_> {
+        RowWriter::new(self, RowOp::Upsert)
+    }
+
+    /// Starts a delete: a cell for each of the key's columns follows.
+    pub fn delete(&mut self) -> RowWriter<'_> {
+        RowWriter::new(self, RowOp::Delete)
+    }
+
+    /// Returns the encoded key cells, which identify the row.
+    pub fn key(&self, row: &Row) -> &[u8] {
+        self.bytes.get(row.key.clone()).expect("a row's key lies in its buffer")
+    }
+
+    /// Returns the encoded cells of an upsert.
+    pub fn cells(&self, row: &Row) -> &[u8] {
+        self.bytes.get(row.cells.clone()).expect("a row's cells lie in its buffer")
+    }
+
+    /// Returns the record that a partial row was made from.
+    pub fn kept(&self, row: usize) -> Option<&KeptRecord> {
+        self.kept.iter().find(|(kept, _)| *kept == row).map(|(_, record)| record)
+    }
+
+    /// Fills the unavailable cells of an upsert with those of an earlier one.
+    pub fn overlay(&mut self, row: usize, earlier: usize) {
+        let (Some(over), Some(under)) = (self.index.get(row), self.index.get(earlier)) else {
+            return;
+        };
+        let start = self.bytes.len();
+        let pairs = Cells::ranges(&self.bytes, over.cells.clone())
+            .zip(Cells::ranges(&self.bytes, under.cells.clone()))
+            .collect::<Vec<_>>();
+        let mut is_partial = false;
+        for (over, under) in pairs {
+            let is_missing = |range: &Range<usize>| {
+                self.bytes.get(range.clone()).is_some_and(|cell| cell == UNAVAILABLE.to_be_bytes())
+            };
+            let chosen = if is_missing(&over) { under } else { over };
+            is_partial |= is_missing(&chosen);
+            self.bytes.extend_from_within(chosen);
+        }
+        let end = self.bytes.len();
+        if let Some(row) = self.index.get_mut(row) {
+            row.cells = start..end;
+            row.is_partial = is_partial;
+        }
+    }
+}
+
+/// Iterates over cells: `None` for NULL and for an unavailable value alike is not enough, so each is
+/// a [`Cell`].
+#[derive(Clone, Debug)]
+pub struct Cells<'a>(&'a [u8]);
+
+/// One cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell<'a> {
+    /// SQL NULL.
+    Null,
+    /// Keep what the target has.
+    Unavailable,
+    /// The value in the target's own form.
+    Content(&'a [u8]),
+}
+
+impl<'a> Cells<'a> {
+    /// Walks the cells that lie in these bytes.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Yields where each cell lies, its length included.
+    fn ranges(bytes: &[u8], within: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let mut start = within.start;
+        std::iter::from_fn(move || {
+            let head = bytes.get(start..within.end)?.first_chunk::<4>()?;
+            let content = usize::try_from(i32::from_be_bytes(*head)).unwrap_or(0);
+            let range = start..start + 4 + content;
+            start = range.end;
+            Some(range)
+        })
+    }
+}
+
+impl<'a> Iterator for Cells<'a> {
+    type Item = Cell<'a>;
+
+    fn next(&mut self) -> Option<Cell<'a>> {
+        let (head, tail) = self.0.split_first_chunk::<4>()?;
+        let length = i32::from_be_bytes(*head);
+        let (cell, rest) = match usize::try_from(length) {
+            Ok(length) => {
+                let (content, rest) = tail.split_at_checked(length)?;
+                (Cell::Content(content), rest)
+            }
+            Err(_) if length == UNAVAILABLE => (Cell::Unavailable, tail),
+            Err(_) => (Cell::Null, tail),
+        };
+        self.0 = rest;
+        Some(cell)
+    }
+}
+
+/// Writes one change; dropped before [`RowWriter::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct RowWriter<'a> {
+    rows: &'a mut Rows,
+    op: RowOp,
+    start: usize,
+    count: usize,
+    is_partial: bool,
+    is_finished: bool,
+}
+
+/// Where a change comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// Its partition, as an index into the batch's steps.
+    pub step: usize,
+    /// Its record's offset.
+    pub offset: i64,
+}
+
+impl<'a> RowWriter<'a> {
+    fn new(rows: &'a mut Rows, op: RowOp) -> Self {
+        let start = rows.bytes.len();
+        Self { rows, op, start, count: 0, is_partial: false, is_finished: false }
+    }
+
+    /// Returns the column that the next cell belongs to; `None` behind the last one.
+    pub fn column(&self) -> Option<&Column> {
+        let shape = &self.rows.shape;
+        let index = match self.op {
+            RowOp::Upsert => self.count,
+            RowOp::Delete => *shape.key.get(self.count)?,
+        };
+        shape.columns.get(index)
+    }
+
+    /// Encodes the next column's value.
+    ///
+    /// # Errors
+    ///
+    /// The value does not fit [`RowWriter::column`]; the writer must then be dropped.
+    pub fn push(&mut self, value: Value<'_>) -> Result<(), Misfit> {
+        let column = self.column().ok_or(Misfit::Type)?;
+        let (is_not_null, encode, modifier) = (column.not_null, column.encode, column.modifier);
+        self.count += 1;
+        match value {
+            Value::Null if is_not_null => return Err(Misfit::Form),
+            Value::Null => self.rows.bytes.extend_from_slice(&NULL.to_be_bytes()),
+            Value::Unavailable => {
+                self.is_partial = true;
+                self.rows.bytes.extend_from_slice(&UNAVAILABLE.to_be_bytes());
+            }
+            value => {
+                let head = self.rows.bytes.len();
+                self.rows.bytes.extend_from_slice(&[0; 4]);
+                encode.ok_or(Misfit::Type)?(value, modifier, &mut self.rows.bytes)?;
+                let length = self.rows.bytes.len() - head - 4;
+                let length = i32::try_from(length).map_err(|_| Misfit::Length)?;
+                let slot = self.rows.bytes.get_mut(head..head + 4).ok_or(Misfit::Length)?;
+                slot.copy_from_slice(&length.to_be_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the change to the index, with the record it was made from when a value is unavailable.
+    ///
+    /// # Errors
+    ///
+    /// The index of the key's column that is NULL or unavailable; nothing is left behind.
+    pub fn finish(mut self, origin: Origin, record: impl Into<KeptRecord>) -> Result<(), usize> {
+        let cells = self.start..self.rows.bytes.len();
+        let key = match self.op {
+            RowOp::Upsert => self.append_key(cells.clone())?,
+            RowOp::Delete => cells.clone(),
+        };
+        let (op, is_partial) = (self.op, self.is_partial);
+        if is_partial {
+            self.rows.kept.push((self.rows.index.len(), record.into()));
+        }
+        let Origin { step, offset } = origin;
+        self.rows.index.push(Row { op, is_partial, step, offset, key, cells });
+        self.is_finished = true;
+        Ok(())
+    }
+
+    /// Copies the key's cells behind the row's, so that a key is one run of bytes.
+    fn append_key(&mut self, cells: Range<usize>) -> Result<Range<usize>, usize> {
+        let start = self.rows.bytes.len();
+        let shape = Arc::clone(&self.rows.shape);
+        for &column in &shape.key {
+            let found = Cells::ranges(&self.rows.bytes, cells.clone()).nth(column);
+            let found = found.filter(|cell| cell.len() > 4 || !self.is_mark(cell)).ok_or(column)?;
+            self.rows.bytes.extend_from_within(found);
+        }
+        Ok(start..self.rows.bytes.len())
+    }
+
+    fn is_mark(&self, cell: &Range<usize>) -> bool {
+        self.rows.bytes.get(cell.start).is_none_or(|first| *first == 0xff)
+    }
+}
+
+impl Drop for RowWriter<'_> {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.rows.bytes.truncate(self.start);
+        }
+    }
+}

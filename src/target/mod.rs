@@ -1,0 +1,210 @@
+//! The target: a relational database that holds replicated tables and their checkpoint.
+
+use uuid::Uuid;
+
+use crate::batch::Folded;
+use crate::checkpoint::{Claim, NextOffset};
+use crate::decode::kind::SourceColumn;
+use crate::record::TopicPartition;
+use crate::refused::DeadLetter;
+use crate::stopped::{Stop, StopReason};
+use crate::table::{Column, Table, TableName};
+
+pub mod postgres;
+pub mod sqlite;
+
+/// Whose checkpoint rows a connection reads and writes.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    /// The sink's name: first part of the checkpoint's key.
+    pub name: String,
+    /// The Kafka cluster's own id: second part of the key.
+    pub cluster_id: String,
+    /// The consumer group, kept beside each claim.
+    pub group_id: String,
+}
+
+/// One connection to a target; each lane has its own.
+///
+/// Every method is one attempt. After an error the connection may be broken: the implementation
+/// opens it anew at the next call. The caller decides about retries by
+/// [`TargetError::disposition`].
+pub trait Target: Send + 'static {
+    /// How this database spells types and DDL.
+    const DIALECT: Dialect;
+
+    /// Takes the partitions: counts up their epochs, draws `token`, names this connection as owner.
+    ///
+    /// Waits for a former owner's transaction in flight; one that blocks the claim for more than a
+    /// second is ended. Partitions without a row are returned in [`Claims::unknown`], those that
+    /// another group holds in [`Claims::held`]; both are left untouched.
+    fn claim(
+        &mut self,
+        partitions: &[TopicPartition],
+        token: Uuid,
+        take_over: bool,
+    ) -> impl Future<Output = Result<Claims, TargetError>> + Send;
+
+    /// Makes the rows of partitions that have none, at their first positions.
+    ///
+    /// A row that another member has made meanwhile is left as it is.
+    fn begin(
+        &mut self,
+        first: &[(TopicPartition, NextOffset)],
+    ) -> impl Future<Output = Result<(), TargetError>> + Send;
+
+    /// Gives the partitions up after the last commit; a claim that is no longer ours is left alone.
+    fn release(
+        &mut self,
+        claims: &[(TopicPartition, Claim)],
+    ) -> impl Future<Output = Result<(), TargetError>> + Send;
+
+    /// Shows that the owner lives: sets `updated_at`; a claim that is no longer ours is left alone.
+    fn touch(
+        &mut self,
+        claims: &[(TopicPartition, Claim)],
+    ) -> impl Future<Output = Result<(), TargetError>> + Send;
+
+    /// Writes why a partition is stopped into its row; `None` when it runs again.
+    fn mark(
+        &mut self,
+        partition: &TopicPartition,
+        claim: Claim,
+        stop: Option<&Stop>,
+    ) -> impl Future<Output = Result<(), TargetError>> + Send;
+
+    /// Reads a table from the catalogue; `None` when it does not exist.
+    fn table(
+        &mut self,
+        name: &TableName,
+    ) -> impl Future<Output = Result<Option<Table>, TargetError>> + Send;
+
+    /// Applies the batch and moves the checkpoint, in one transaction.
+    ///
+    /// After [`TargetError::Unreachable`] the outcome is unknown; repeating the same batch settles
+    /// it, because the steps are conditional.
+    fn apply(
+        &mut self,
+        batch: &Folded,
+    ) -> impl Future<Output = Result<Applied, TargetError>> + Send;
+}
+
+/// What a claim found.
+#[derive(Debug, Default)]
+pub struct Claims {
+    /// Partitions that are ours now.
+    pub claimed: Vec<Claimed>,
+    /// Partitions without a row; whether the sink has a row for another partition of the topic.
+    pub unknown: Vec<(TopicPartition, bool)>,
+    /// Partitions that another group has touched within the last 90 s, with its name.
+    pub held: Vec<(TopicPartition, String)>,
+}
+
+/// A partition that is ours now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The marks that each step must carry.
+    pub claim: Claim,
+    /// Where to resume: read under the claim's lock, so it is behind every commit of former owners.
+    pub next: NextOffset,
+    /// Record keys whose newest image was refused.
+    pub refused_keys: Vec<Vec<u8>>,
+}
+
+/// How an attempt to apply a batch ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The transaction has committed, now or at an earlier attempt whose answer was lost.
+    Committed {
+        /// Partial rows without a row at the target, kept as dead letters in the same transaction.
+        refused: Vec<DeadLetter>,
+    },
+    /// A partition is no longer ours or stands elsewhere: nothing of the batch was applied.
+    Fenced {
+        /// The partitions whose row did not match.
+        partitions: Vec<TopicPartition>,
+    },
+}
+
+/// How one database spells types and DDL: pure functions over plain data.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialect {
+    /// Returns the column that holds every value of the source's column; `None` when the source's
+    /// type has no conversion. `is_key` asks for a type that can be indexed.
+    pub column: fn(source: &SourceColumn, is_key: bool) -> Option<Column>,
+    /// Returns the column of that name for a time of writing (`synced_at`, `deleted_at`).
+    pub time_column: fn(name: &str, not_null: bool) -> Column,
+    /// Returns the statements that create the table and what it stands in.
+    pub create_table: fn(table: &Table) -> Vec<String>,
+    /// Returns the statement that adds the column.
+    pub add_column: fn(table: &TableName, column: &Column) -> String,
+    /// Returns all that must exist before the first claim: schema, checkpoint, dead letters.
+    pub bootstrap: fn() -> Vec<String>,
+    /// Whether table names have a schema.
+    pub has_schemas: bool,
+}
+
+/// Why the target could not do what it was asked; each variant is a situation.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The connection is lost or cannot be made, or the server is starting, stopping or read-only.
+    #[error("target is unreachable")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A lock, a deadlock, a serialisation failure or a time-out.
+    #[error("target is busy")]
+    Busy(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The server is out of connections, memory or disk.
+    #[error("target is out of resources")]
+    Exhausted(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The table is no longer as the rows were encoded for.
+    #[error("table \"{table}\" is no longer as it was read")]
+    StaleLayout {
+        /// Which table.
+        table: TableName,
+    },
+    /// The password, the role or a right is refused.
+    #[error("target denies access")]
+    Denied(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A constraint or a conversion refuses a row.
+    #[error("target refuses a row{}", table.as_ref().map(|table| format!(" of table \"{table}\"")).unwrap_or_default())]
+    Row {
+        /// The table, where the server names it.
+        table: Option<String>,
+        /// The five characters of the SQL standard.
+        sqlstate: String,
+        /// What the server said, without its detail, which repeats values.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Anything else: nothing unlisted is guessed.
+    #[error("target refuses a statement")]
+    Statement(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What a lane does about an error of the target.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// The same again after a pause, for ever; the name is the metrics' label.
+    Retry(&'static str),
+    /// Read from the checkpoint again, with the catalogue read anew.
+    Rewind,
+    /// The partitions of the batch stop.
+    Stop(StopReason),
+}
+
+impl TargetError {
+    /// Returns what a lane does about this error.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Unreachable(_) => Disposition::Retry("unreachable"),
+            Self::Busy(_) => Disposition::Retry("busy"),
+            Self::Exhausted(_) => Disposition::Retry("exhausted"),
+            Self::StaleLayout { .. } => Disposition::Rewind,
+            Self::Denied(_) => Disposition::Stop(StopReason::RightMissing),
+            Self::Row { .. } => Disposition::Stop(StopReason::RowRefused),
+            Self::Statement(_) => Disposition::Stop(StopReason::TargetRefused),
+        }
+    }
+}
