@@ -115,18 +115,8 @@ pub struct Mapped {
 pub struct Decoder {}
 
 impl Decoder {
-    /// Decodes a record of a topic into the batch.
-    ///
-    /// `tainted` says that the newest image of the record's key was refused, so that a row with an
-    /// unavailable value is refused too.
-    pub fn decode(
-        &mut self,
-        _topic: &Arc<str>,
-        _record: Record<'_>,
-        _origin: Origin,
-        _tainted: bool,
-        _batch: &mut Batch,
-    ) -> Decoded {
+    /// Decodes a record into the batch.
+    pub fn decode(&mut self, _arrival: Arrival<'_>, _batch: &mut Batch) -> Decoded {
         Decoded::Ignored(Ignored::Message)
     }
 
@@ -139,6 +129,20 @@ impl Decoder {
 
     /// Forgets what was learned of targets: the catalogue is read anew for the next records.
     pub fn forget_layouts(&mut self) {}
+}
+
+/// A record as it reaches the decoder.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Its topic.
+    pub topic: &'a Arc<str>,
+    /// The record.
+    pub record: Record<'a>,
+    /// What its row is indexed under.
+    pub origin: Origin,
+    /// Whether the newest image of the record's key was refused: a row with an unavailable value is
+    /// then refused too.
+    pub is_tainted: bool,
 }
 
 /// A schema as the registry has it.
