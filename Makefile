@@ -1,6 +1,6 @@
 # Short names for scripts/. `make test` is the one command.
 
-.PHONY: stack stack-status stack-logs stack-down stack-reset
+.PHONY: stack stack-status stack-logs stack-down stack-reset capture
 
 stack:         ## start the real stack, installing what is missing
 	scripts/stack.sh up
@@ -12,3 +12,6 @@ stack-down:    ## stop it, keep its data
 	scripts/stack.sh down
 stack-reset:   ## stop it and delete its data, slots and topics included
 	scripts/stack.sh reset
+
+capture:       ## tests/fixtures and schemas/ again, from the running stack
+	scripts/capture.sh

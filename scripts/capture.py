@@ -1,0 +1,397 @@
+"""Captures what the real stack sends: records into tests/fixtures, Avro schemas into schemas/.
+
+For each format, connectors of its own are registered, rows are changed at the source one situation
+at a time, and the records that arrive are written byte for byte, one a file. Afterwards the rows,
+connectors, slots and topics that this made are gone. The stack must be up.
+"""
+
+import base64
+import json
+import os
+import pathlib
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+ROOT = pathlib.Path(__file__).parent.parent
+FIXTURES = ROOT / "tests" / "fixtures"
+SCHEMAS = ROOT / "schemas"
+BROKERS = os.environ["KAFKA_BOOTSTRAP_SERVERS"]
+CONNECT = os.environ["CONNECT_URL"]
+REGISTRY = os.environ["SCHEMA_REGISTRY_URL"]
+
+# Format, and the connector that sends it.
+FORMATS = {
+    "json": "postgres-connector.json",
+    "plain": "postgres-schemaless.json",
+    "avro": "postgres-avro.json",
+}
+
+# More than 2 kB that do not compress, so that PostgreSQL stores them out of line.
+LONG = "(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 80) AS i)"
+
+# Table, the situations in the order in which the source makes them, and the statement.
+POSTGRES_STEPS = [
+    (
+        "users",
+        ["create"],
+        """INSERT INTO users VALUES (9001, 'Alan', 'alan@example.org', true,
+           '6f1d2c3b-4a59-4687-9788-99aabbccddee', '{"a": [1, 2.5, null], "b": "ü"}', 41,
+           '2024-05-06 07:08:09.123456+02')""",
+    ),
+    ("users", ["update"], "UPDATE users SET email = NULL, active = false WHERE id = 9001"),
+    (
+        "users",
+        ["move-delete", "move-tombstone", "move-create"],
+        "UPDATE users SET id = 9002 WHERE id = 9001",
+    ),
+    ("users", ["delete", "tombstone"], "DELETE FROM users WHERE id = 9002"),
+    (
+        "orders",
+        ["create"],
+        """INSERT INTO orders VALUES (9001, 1, 'new', -0.01, 3, 'first',
+           '2024-05-06 07:08:09.123456', '2024-05-06 07:08:09.5+00')""",
+    ),
+    ("orders", ["update"], "UPDATE orders SET amount = 1234567.89, note = NULL WHERE id = 9001"),
+    (
+        "orders",
+        ["move-delete", "move-tombstone", "move-create"],
+        "UPDATE orders SET id = 9002 WHERE id = 9001",
+    ),
+    ("orders", ["delete", "tombstone"], "DELETE FROM orders WHERE id = 9002"),
+    (
+        "orders",
+        ["create-long"],
+        f"INSERT INTO orders SELECT 9003, 2, 'new', 1, 1, {LONG}, '2024-01-01', NULL",
+    ),
+    ("orders", ["update-unavailable"], "UPDATE orders SET status = 'paid' WHERE id = 9003"),
+    (
+        "orders",
+        ["move-unavailable-delete", "move-unavailable-tombstone", "move-unavailable-create"],
+        "UPDATE orders SET id = 9004 WHERE id = 9003",
+    ),
+    ("orders", [None, None], "DELETE FROM orders WHERE id = 9004"),
+    (
+        "employees",
+        ["create"],
+        "INSERT INTO employees VALUES (9001, 'Eve', 'Moe', '1960-02-29', NULL, 12345.678)",
+    ),
+    ("employees", ["delete", "tombstone"], "DELETE FROM employees WHERE emp_id = 9001"),
+]
+
+MARIADB_STEPS = [
+    (
+        "customers",
+        ["create"],
+        "INSERT INTO customers VALUES (9001, 'Alan', NULL, 1, '2024-05-06 07:08:09.123456')",
+    ),
+    ("customers", ["update"], "UPDATE customers SET active = 0 WHERE id = 9001"),
+    ("customers", ["delete", "tombstone"], "DELETE FROM customers WHERE id = 9001"),
+    (
+        "products",
+        ["create"],
+        "INSERT INTO products VALUES ('Z-9', 'Zither', 19.99, 2, '2024-05-06')",
+    ),
+    ("products", ["delete", "tombstone"], "DELETE FROM products WHERE sku = 'Z-9'"),
+]
+
+
+def main():
+    for format, file in FORMATS.items():
+        capture_tables(format, file)
+        capture_transaction(format, file)
+    capture_mariadb()
+
+
+def capture_tables(format, file):
+    """Snapshot reads, changes and a heartbeat of one format."""
+    config = config_of(file)
+    prefix = config["topic.prefix"]
+    # The connector that `make stack` registers stays; the others come and go with this program.
+    keep = prefix == "dbserver1"
+    if not keep:
+        drop(config)
+    register(config)
+    for table in ["users", "orders", "employees"]:
+        write(format, f"{table}-read", first_row(f"{prefix}.public.{table}", format))
+    for table, situations, statement in POSTGRES_STEPS:
+        step(format, f"{prefix}.public.{table}", table, situations, lambda: postgres(statement))
+    write(format, "heartbeat", take(f"__debezium-heartbeat.{prefix}", 1, OFFSET_BEGINNING)[0])
+    if format == "avro":
+        save_schemas(prefix)
+    if not keep:
+        drop(config)
+
+
+def capture_transaction(format, file):
+    """What `provide.transaction.metadata` adds: a topic of its own, and a block in each change."""
+    config = config_of(file)
+    prefix = f"{config['topic.prefix']}_tx"
+    config |= {
+        "name": prefix,
+        "topic.prefix": prefix,
+        "slot.name": prefix,
+        "provide.transaction.metadata": "true",
+        "snapshot.mode": "no_data",
+    }
+    drop(config)
+    register(config)
+    postgres(
+        "BEGIN; UPDATE users SET age = 37 WHERE id = 1;"
+        " UPDATE users SET age = 36 WHERE id = 1; COMMIT"
+    )
+    changes = take(f"{prefix}.public.users", 2, OFFSET_BEGINNING)
+    write(format, "users-update-in-transaction", changes[0])
+    begin, end = take(f"{prefix}.transaction", 2, OFFSET_BEGINNING)
+    write(format, "transaction-begin", begin)
+    write(format, "transaction-end", end)
+    if format == "avro":
+        save_fixture_schemas()
+    drop(config)
+
+
+def capture_mariadb():
+    config = config_of("mariadb-connector.json")
+    drop(config)
+    register(config)
+    is_create = lambda record: b"CREATE TABLE" in base64.b64decode(record["value"])
+    write("mariadb", "schema-change", take("mariadb1", 1, OFFSET_BEGINNING, is_create)[0])
+    for table in ["customers", "products"]:
+        topic = f"mariadb1.inventory.{table}"
+        write("mariadb", f"{table}-read", take(topic, 1, OFFSET_BEGINNING)[0])
+    for table, situations, statement in MARIADB_STEPS:
+        topic = f"mariadb1.inventory.{table}"
+        step("mariadb", topic, table, situations, lambda: mariadb(statement))
+    drop(config)
+
+
+def step(format, topic, table, situations, change):
+    consumer = open_topic(topic, OFFSET_END)
+    change()
+    records = sorted(poll(consumer, topic, len(situations)), key=source_order)
+    for situation, record in zip(situations, records):
+        if situation:
+            write(format, f"{table}-{situation}", record)
+
+
+def source_order(record):
+    """A delete, its tombstone, and the create of a moved row lie in different partitions."""
+    names = [name for name, _ in record["headers"]]
+    if "__debezium.oldkey" in names:
+        return 2
+    return 1 if record["value"] is None else 0
+
+
+# Kafka
+
+
+def first_row(topic, format):
+    """The snapshot read of the row whose key is 1."""
+    for record in take(topic, 5, OFFSET_BEGINNING):
+        key = base64.b64decode(record["key"])
+        if format == "avro":
+            if key[5:] == b"\x02":
+                return record
+        elif list(json.loads(key).get("payload", json.loads(key)).values()) == [1]:
+            return record
+    raise SystemExit(f"{topic} does not begin with the snapshot: run make stack-reset stack")
+
+
+def take(topic, count, position, wanted=lambda record: True):
+    return poll(open_topic(topic, position), topic, count, wanted)
+
+
+def open_topic(topic, position):
+    """A consumer that stands at `position` in each partition, in no group."""
+    consumer = Consumer(
+        {"bootstrap.servers": BROKERS, "group.id": "capture", "enable.auto.commit": False}
+    )
+    starts = []
+    until(lambda: starts.extend(positions(consumer, topic, position)) or starts, f"topic {topic}")
+    consumer.assign(starts)
+    return consumer
+
+
+def positions(consumer, topic, position):
+    """None yet while the topic is being made."""
+    found = []
+    try:
+        for partition in consumer.list_topics(topic, timeout=10).topics[topic].partitions:
+            place = TopicPartition(topic, partition)
+            low, high = consumer.get_watermark_offsets(place, timeout=10)
+            place.offset = low if position == OFFSET_BEGINNING else high
+            found.append(place)
+    except KafkaException:
+        return []
+    return found
+
+
+def poll(consumer, topic, count, wanted=lambda record: True):
+    records = []
+    deadline = time.time() + 60
+    while len(records) < count:
+        message = consumer.poll(0.2)
+        if message is None or message.error():
+            if time.time() > deadline:
+                raise SystemExit(f"{topic}: {len(records)} of {count} records came within 60 s")
+            continue
+        if wanted(record := as_fixture(message)):
+            records.append(record)
+    consumer.close()
+    return sorted(records, key=lambda record: (record["timestamp"], record["partition"], record["offset"]))
+
+
+def as_fixture(message):
+    return {
+        "topic": message.topic(),
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "timestamp": message.timestamp()[1],
+        "key": text(message.key()),
+        "value": text(message.value()),
+        "headers": [[name, text(value)] for name, value in message.headers() or []],
+    }
+
+
+def text(data):
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def write(format, name, record):
+    write_json(FIXTURES / format / f"{name}.json", record)
+
+
+def write_json(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+# Connect
+
+
+def config_of(file):
+    content = (ROOT / "debezium-config" / file).read_text()
+    for name, value in os.environ.items():
+        content = content.replace("${" + name + "}", value)
+    return json.loads(content)
+
+
+def register(config):
+    name = config["name"]
+    call("PUT", f"{CONNECT}/connectors/{name}/config", config)
+    deadline = time.time() + 60
+    while time.time() < deadline:
+        status = call("GET", f"{CONNECT}/connectors/{name}/status") or {}
+        tasks = status.get("tasks", [])
+        if tasks and all(task["state"] == "RUNNING" for task in tasks):
+            return
+        time.sleep(0.5)
+    raise SystemExit(f"connector {name} did not start: {status}")
+
+
+def drop(config):
+    """Takes a connector away with its offsets, slot and topics, if it is there."""
+    prefix = config["topic.prefix"]
+    connector = f"{CONNECT}/connectors/{config['name']}"
+    if call("GET", connector):
+        call("PUT", f"{connector}/stop")
+        until(lambda: not call("GET", f"{connector}/status").get("tasks"), f"{prefix} to stop")
+        call("DELETE", f"{connector}/offsets")
+        call("DELETE", connector)
+    if slot := config.get("slot.name"):
+        until(lambda: not slot_is_active(slot), f"slot {slot} to be free")
+        postgres(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+            f" WHERE slot_name = '{slot}'",
+            os.environ["SOURCE_ADMIN_URL"],
+        )
+    own = [prefix, f"__debezium-heartbeat.{prefix}", f"history.{prefix}"]
+    admin = AdminClient({"bootstrap.servers": BROKERS})
+
+    def topics():
+        names = admin.list_topics(timeout=10).topics
+        return [name for name in names if name in own or name.startswith(f"{prefix}.")]
+
+    if topics():
+        for deletion in admin.delete_topics(topics()).values():
+            deletion.result()
+        until(lambda: not topics(), f"the topics of {prefix} to be gone")
+
+
+def slot_is_active(slot):
+    query = f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{slot}' AND active"
+    return postgres(query, os.environ["SOURCE_ADMIN_URL"]).strip() == "1"
+
+
+def until(condition, what):
+    deadline = time.time() + 60
+    while not condition():
+        if time.time() > deadline:
+            raise SystemExit(f"waited 60 s for {what}")
+        time.sleep(0.2)
+
+
+def call(method, url, body=None):
+    """The answer as JSON, None where there is nothing (yet); 409 is a worker that rebalances."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    deadline = time.time() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return json.loads(response.read() or "null")
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            if error.code != 409 or time.time() > deadline:
+                raise SystemExit(f"{method} {url}: {error.code} {error.read().decode()}")
+            time.sleep(0.5)
+
+
+# Databases
+
+
+def postgres(statement, url=None):
+    url = url or os.environ["SOURCE_DATABASE_URL"]
+    command = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", url, "-c", statement]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def mariadb(statement):
+    url = urllib.parse.urlsplit(os.environ["MARIADB_URL"])
+    command = ["mariadb", "--default-character-set=utf8mb4", f"-u{url.username}", f"-p{url.password}"]
+    command += [f"-h{url.hostname}", f"-P{url.port}", url.path.strip("/"), "-e", statement]
+    subprocess.run(command, check=True)
+
+
+# Schemas
+
+
+def save_schemas(prefix):
+    for table in ["users", "orders", "employees"]:
+        for side in ["key", "value"]:
+            version = call("GET", f"{REGISTRY}/subjects/{prefix}.public.{table}-{side}/versions/latest")
+            write_json(SCHEMAS / f"{table}-{side}.avsc", json.loads(version["schema"]))
+
+
+def save_fixture_schemas():
+    """Every schema that a captured record names, by its id."""
+    ids = set()
+    for path in (FIXTURES / "avro").glob("*.json"):
+        if path.name == "schemas.json":
+            continue
+        record = json.loads(path.read_text())
+        for data in [record["key"], record["value"]]:
+            if data:
+                ids.add(int.from_bytes(base64.b64decode(data)[1:5], "big"))
+    schemas = {str(id): call("GET", f"{REGISTRY}/schemas/ids/{id}")["schema"] for id in sorted(ids)}
+    write_json(FIXTURES / "avro" / "schemas.json", schemas)
+
+
+if __name__ == "__main__":
+    main()
