@@ -64,8 +64,11 @@ spawn() {
     shift
     mkdir -p "$dir"
     [ ! -f "$dir/log" ] || mv "$dir/log" "$dir/log.1"
-    (cd "$dir" && exec setsid "$@" </dev/null >>log 2>&1 9>&-) &
-    printf '%s\n' $! >"$dir/pid"
+    (
+        cd "$dir"
+        setsid "$@" </dev/null >log 2>&1 9>&- &
+        printf '%s\n' $! >pid
+    )
 }
 
 # alive SERVICE: its process runs. The working directory tells it from a stranger with its old id.
