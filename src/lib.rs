@@ -10,3 +10,5 @@ pub mod rows;
 pub mod stopped;
 pub mod table;
 pub mod target;
+pub mod kafka;
+pub mod telemetry;
