@@ -1,5 +1,7 @@
 //! What a schema says of a column: Debezium's semantic types, as plain data.
 
+use std::fmt;
+
 /// The type of a column in a record's schema: a Connect literal refined by Debezium's schema name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -100,6 +102,12 @@ pub struct SourceTable {
     pub columns: Vec<SourceColumn>,
     /// The key's columns, in the key's order; empty for a table without a key.
     pub key: Vec<String>,
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.server, self.schema, self.table)
+    }
 }
 
 /// The name of a table at the source.

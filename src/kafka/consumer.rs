@@ -313,9 +313,10 @@ impl Poll {
             Err(channel::error::TrySendError::Closed(_)) => return Err("a lane has ended".into()),
             Err(channel::error::TrySendError::Full(run)) => run,
         };
-        let waited = self.runtime.block_on(async {
-            tokio::time::timeout(FULL_LANE_WAIT, lane.runs.reserve()).await
-        });
+        let runs = lane.runs.clone();
+        let waited = self
+            .runtime
+            .block_on(async { tokio::time::timeout(FULL_LANE_WAIT, runs.reserve()).await });
         match waited {
             Ok(Ok(place)) => place.send(full),
             Ok(Err(_)) => return Err("a lane has ended".into()),
