@@ -244,9 +244,8 @@ impl Poll {
     fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), String> {
         let Some((partition, route)) = self.route(message) else { return Ok(()) };
         let filling = self.lanes.get(route.lane).and_then(|lane| lane.filling.as_ref());
-        let fits = filling.is_some_and(|run| {
-            run.partition == partition && run.assignment == route.assignment
-        });
+        let fits = filling
+            .is_some_and(|run| run.partition == partition && run.assignment == route.assignment);
         if !fits {
             self.flush(route.lane)?;
         }

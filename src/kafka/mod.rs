@@ -21,8 +21,8 @@ mod consumer;
 mod rebalance;
 
 pub use consumer::{LaneEnds, RUNS_WAITING, Start, start};
-pub use rebalance::{Positions, Watermarks};
 use rebalance::Context;
+pub use rebalance::{Positions, Watermarks};
 
 /// What a lane learns about its partitions, besides their records.
 #[derive(Debug)]

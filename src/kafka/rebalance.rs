@@ -165,10 +165,7 @@ impl Context {
     }
 
     /// Asks the lanes to claim, and waits for the positions.
-    fn positions(
-        &self,
-        routes: &[(TopicPartition, Route)],
-    ) -> HashMap<TopicPartition, NextOffset> {
+    fn positions(&self, routes: &[(TopicPartition, Route)]) -> HashMap<TopicPartition, NextOffset> {
         let positions = Arc::new(Positions::default());
         for (lane, events) in self.lanes.iter().enumerate() {
             let partitions = routes
