@@ -54,7 +54,7 @@ start_consumer() {
 newest_consumer() {
     local target
     target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-    ls -t "$target"/release/consumer "$target"/debug/consumer 2>/dev/null | head -n 1
+    ls -t "$target"/release/consumer "$target"/debug/consumer 2>/dev/null | head -n 1 || true
 }
 
 # explain STATUS: our own consumer's last words, when that is what failed.
