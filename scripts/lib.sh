@@ -36,7 +36,7 @@ as() {
     shift
     if [ "$(id -u)" = 0 ]; then
         setpriv --reuid="$user" --regid="$user" --clear-groups \
-            env -i PATH="$PATH" HOME=/tmp LC_ALL=C.UTF-8 "$@"
+            env -i --chdir=/ PATH="$PATH" HOME=/tmp LC_ALL=C.UTF-8 "$@"
     else
         "$@"
     fi
