@@ -173,8 +173,8 @@ async fn fetch(registry: &Registry, id: u32) -> Option<RegisteredSchema> {
     }
 }
 
-async fn again(reason: &'static str, error: &dyn std::error::Error) {
-    metrics::counter!(telemetry::RETRIES_TOTAL, "reason" => reason).increment(1);
+async fn again(reason: &'static str, error: &(dyn std::error::Error + Sync)) {
+    metrics::counter!(telemetry::RETRIES, "reason" => reason).increment(1);
     warn!(%error, reason, "no answer yet: asking again");
     tokio::time::sleep(ASK_AGAIN).await;
 }
