@@ -1,0 +1,4 @@
+//! Kafka: the only module that names rdkafka.
+
+pub mod config;
+pub mod log;
