@@ -346,30 +346,89 @@ mod tests {
 
     #[test]
     fn whole_rows_are_written_by_their_key() {
-        check(&upsert(&shape(&[0], Deletes::Hard), 2), &expect![[]]);
-        check(&upsert(&shape(&[1, 0], Deletes::Soft("gone".to_owned())), 1), &expect![[]]);
-        check(&upsert(&shape(&[], Deletes::Hard), 1), &expect![[]]);
+        check(
+            &upsert(&shape(&[0], Deletes::Hard), 2),
+            &expect![[r#"
+            INSERT INTO "t" ("a", "b ""x""", "c", "synced_at")
+            VALUES (?, ?, ?, ?), (?, ?, ?, ?)
+            ON CONFLICT ("a") DO UPDATE SET "b ""x""" = excluded."b ""x""", "c" = excluded."c", "synced_at" = excluded."synced_at""#]],
+        );
+        check(
+            &upsert(&shape(&[1, 0], Deletes::Soft("gone".to_owned())), 1),
+            &expect![[r#"
+            INSERT INTO "t" ("a", "b ""x""", "c", "synced_at", "gone")
+            VALUES (?, ?, ?, ?, NULL)
+            ON CONFLICT ("b ""x""", "a") DO UPDATE SET "c" = excluded."c", "synced_at" = excluded."synced_at", "gone" = excluded."gone""#]],
+        );
+        check(
+            &upsert(&shape(&[], Deletes::Hard), 1),
+            &expect![[r#"
+            INSERT INTO "t" ("a", "b ""x""", "c", "synced_at")
+            VALUES (?, ?, ?, ?)"#]],
+        );
     }
 
     #[test]
     fn partial_rows_name_the_columns_that_are_there() {
-        check(&update(&shape(&[0], Deletes::Hard), &[true, false, true]), &expect![[]]);
+        check(
+            &update(&shape(&[0], Deletes::Hard), &[true, false, true]),
+            &expect![[r#"
+            UPDATE "t"
+            SET "a" = ?, "c" = ?, "synced_at" = ?
+            WHERE "a" = ?"#]],
+        );
     }
 
     #[test]
     fn deletes_name_the_keys() {
-        check(&delete(&shape(&[0], Deletes::Hard), 3), &expect![[]]);
-        check(&delete(&shape(&[0, 1], Deletes::Hard), 2), &expect![[]]);
-        check(&delete(&shape(&[0], Deletes::Soft("gone".to_owned())), 1), &expect![[]]);
-        check(&truncate(&shape(&[0], Deletes::Soft("gone".to_owned()))), &expect![[]]);
+        check(
+            &delete(&shape(&[0], Deletes::Hard), 3),
+            &expect![[r#"
+            DELETE FROM "t"
+            WHERE "a" IN (?, ?, ?)"#]],
+        );
+        check(
+            &delete(&shape(&[0, 1], Deletes::Hard), 2),
+            &expect![[r#"
+            DELETE FROM "t"
+            WHERE ("a", "b ""x""") IN (VALUES (?, ?), (?, ?))"#]],
+        );
+        check(
+            &delete(&shape(&[0], Deletes::Soft("gone".to_owned())), 1),
+            &expect![[r#"
+            UPDATE "t"
+            SET "gone" = ?
+            WHERE "gone" IS NULL AND "a" IN (?)"#]],
+        );
+        check(
+            &truncate(&shape(&[0], Deletes::Soft("gone".to_owned()))),
+            &expect![[r#"
+            UPDATE "t"
+            SET "gone" = ?
+            WHERE "gone" IS NULL"#]],
+        );
     }
 
     #[test]
     fn a_table_is_created_with_its_key() {
-        check(&create_table(&shape(&[1, 0], Deletes::Hard).table), &expect![[]]);
+        check(
+            &create_table(&shape(&[1, 0], Deletes::Hard).table),
+            &expect![[r#"
+            CREATE TABLE "t" (
+                "a" INTEGER NOT NULL,
+                "b ""x""" INTEGER NOT NULL,
+                "c" INTEGER,
+                PRIMARY KEY ("b ""x""", "a")
+            )"#]],
+        );
         let column = (DIALECT.time_column)("synced_at", true);
         let name = TableName { schema: None, table: "t".to_owned() };
-        check(&add_column(&name, &column), &expect![[]]);
+        check(
+            &add_column(&name, &column),
+            &expect![[
+                r#"ALTER TABLE "t" ADD COLUMN "synced_at" TIMESTAMPTZ_TEXT NOT NULL DEFAULT '1970-01-01T00:00:00.000000Z'"#
+            ]],
+        );
     }
 
     #[test]
