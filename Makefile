@@ -1,6 +1,13 @@
 # Short names for scripts/. `make test` is the one command.
 
-.PHONY: stack stack-status stack-logs stack-down stack-reset capture
+.PHONY: build test roundtrip stack stack-status stack-logs stack-down stack-reset capture
+
+build:         ## the consumer, optimised
+	cargo build --release --bin consumer
+test:          ## everything that must hold, on the real stack; installs what is missing
+	scripts/test.sh
+roundtrip:     ## changes at the source, seen at the target; starts what is missing
+	scripts/roundtrip.sh
 
 stack:         ## start the real stack, installing what is missing
 	scripts/stack.sh up

@@ -84,6 +84,8 @@ service() {
 wait_for() {
     for _ in $(seq 180); do
         if service "$1" ready; then return 0; fi
+        # The databases are ready when their launch returns; a Java process can die on its way.
+        alive "$1" || break
         sleep 0.5
     done
     failed "$1"

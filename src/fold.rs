@@ -84,3 +84,178 @@ fn is_partial(rows: &Rows, row: usize) -> bool {
 fn is_delete(rows: &Rows, row: usize) -> bool {
     rows.index().get(row).is_some_and(|row| row.op == RowOp::Delete)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decode::value::Value;
+    use crate::refused::KeptRecord;
+    use crate::rows::{Cell, Cells, Deletes, Origin, Shape};
+    use crate::table::{Column, Misfit, Table, TableName};
+
+    #[test]
+    fn the_last_image_of_a_key_wins_in_key_order() {
+        check("2=ab 1=cd 2=ef", "1=cd 2=ef");
+    }
+
+    #[test]
+    fn delete_after_upsert_leaves_the_delete() {
+        check("1=ab 2=cd 1!", "2=cd 1!");
+    }
+
+    #[test]
+    fn an_insert_behind_a_delete_is_an_upsert() {
+        check("1! 1=ab", "1=ab");
+    }
+
+    #[test]
+    fn an_unavailable_value_is_carried_from_the_change_before_it() {
+        check("1=ab 1=c~ 1=~d", "1=cd");
+    }
+
+    #[test]
+    fn an_unavailable_value_without_a_change_before_it_is_left_to_the_target() {
+        check("1=a~ 1=b~", "1=b~");
+    }
+
+    #[test]
+    fn an_unavailable_value_behind_a_delete_is_refused() {
+        check("1=ab 1! 1=c~ 2=ab", "2=ab 1! refused:2");
+    }
+
+    #[test]
+    fn a_truncate_leaves_nothing_before_it() {
+        let mut rows = parse("1=ab 2=cd");
+        rows.truncate();
+        write(&mut rows, "3=ef", 9);
+
+        let winners = fold(&mut rows);
+
+        assert_eq!(show(&rows, &winners), "3=ef");
+        assert!(rows.is_truncated());
+    }
+
+    proptest! {
+        #[test]
+        fn folding_first_changes_nothing(
+            stored in "1=[abc][abc] 2=[abc][abc]",
+            // Key 3 is not stored: two partial images of it could make a whole one, which is right,
+            // but not what the model does.
+            batch in "( [12]=[abc~][abc~]| 3=[abc][abc]| [123]!){0,12}",
+        ) {
+            let mut stepwise = Model::default();
+            stored.split_whitespace().for_each(|change| stepwise.apply(change));
+            let mut at_once = stepwise.clone();
+
+            batch.split_whitespace().for_each(|change| stepwise.apply(change));
+            let mut rows = parse(&batch);
+            let winners = fold(&mut rows);
+            for change in show(&rows, &winners).split_whitespace() {
+                if !change.starts_with("refused") {
+                    at_once.apply(change);
+                }
+            }
+
+            prop_assert_eq!(at_once, stepwise);
+        }
+    }
+
+    /// A table that knows no batch: each change in turn, `~` keeps what stands, and a `~` with
+    /// nothing under it refuses its change.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    struct Model(BTreeMap<char, String>);
+
+    impl Model {
+        fn apply(&mut self, change: &str) {
+            let key = change.chars().next().unwrap();
+            let Some(new) = change.split_once('=').map(|(_, new)| new) else {
+                self.0.remove(&key);
+                return;
+            };
+            let old = self.0.get(&key).cloned();
+            if old.is_none() && new.contains('~') {
+                return;
+            }
+            let old = old.unwrap_or_else(|| new.to_owned());
+            let laid = new.chars().zip(old.chars());
+            self.0.insert(key, laid.map(|(new, old)| if new == '~' { old } else { new }).collect());
+        }
+    }
+
+    fn check(changes: &str, expected: &str) {
+        let mut rows = parse(changes);
+        let winners = fold(&mut rows);
+        assert_eq!(show(&rows, &winners), expected);
+    }
+
+    /// Reads `KEY=AB` (an upsert of two columns) and `KEY!` (a delete); `~` is unavailable.
+    fn parse(changes: &str) -> Rows {
+        let mut rows = Rows::new(shape());
+        for (offset, change) in (0..).zip(changes.split_whitespace()) {
+            write(&mut rows, change, offset);
+        }
+        rows
+    }
+
+    fn write(rows: &mut Rows, change: &str, offset: i64) {
+        let origin = Origin { step: 0, offset };
+        let (key, rest) = change.split_at(1);
+        let mut writer = if rest == "!" { rows.delete() } else { rows.upsert() };
+        writer.push(Value::Text(key)).unwrap();
+        for cell in rest.trim_start_matches(['=', '!']).chars() {
+            let mut text = [0; 4];
+            let value = Value::Text(cell.encode_utf8(&mut text));
+            writer.push(if cell == '~' { Value::Unavailable } else { value }).unwrap();
+        }
+        writer.finish(origin, kept(offset)).unwrap();
+    }
+
+    fn show(rows: &Rows, winners: &Winners) -> String {
+        let text = |cell: Cell<'_>| match cell {
+            Cell::Content(content) => String::from_utf8(content.to_vec()).unwrap(),
+            Cell::Unavailable => "~".to_owned(),
+            Cell::Null => "-".to_owned(),
+        };
+        let row = |row: &usize| {
+            let cells = Cells::new(rows.cells(&rows.index()[*row])).map(text).collect::<Vec<_>>();
+            format!("{}={}", cells[0], cells[1..].concat())
+        };
+        let key = |row: &usize| {
+            let cells = Cells::new(rows.key(&rows.index()[*row])).map(text).collect::<Vec<_>>();
+            format!("{}!", cells[0])
+        };
+        let shown = winners.upserts.iter().chain(&winners.partial).map(row);
+        let shown = shown.chain(winners.deletes.iter().map(key));
+        let refused = winners.refused.iter().map(|row| format!("refused:{row}"));
+        shown.chain(refused).collect::<Vec<_>>().join(" ")
+    }
+
+    fn kept(offset: i64) -> KeptRecord {
+        KeptRecord { offset, timestamp: None, key: None, value: None, headers: Vec::new() }
+    }
+
+    fn shape() -> Arc<Shape> {
+        let columns = ["id", "a", "b"].map(column).to_vec();
+        let name = TableName { schema: None, table: "t".to_owned() };
+        let table = Table { name, columns: columns.clone(), unique_keys: Vec::new() };
+        let (table, deletes) = (Arc::new(table), Deletes::Hard);
+        Arc::new(Shape { table, columns, key: vec![0], deletes, synced_at: None })
+    }
+
+    fn column(name: &str) -> Column {
+        let (name, type_name) = (name.to_owned(), "text".to_owned());
+        let (not_null, generated, encode) = (false, false, Some(text as _));
+        Column { name, type_name, type_id: 0, modifier: -1, not_null, generated, encode }
+    }
+
+    fn text(value: Value<'_>, _: i32, cell: &mut Vec<u8>) -> Result<(), Misfit> {
+        let Value::Text(text) = value else { return Err(Misfit::Type) };
+        cell.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}

@@ -27,7 +27,7 @@ PROPERTIES
 }
 
 ready() {
-    curl -fs -m 5 -o /dev/null "http://$HOST:$CONNECT_PORT/connectors"
+    alive connect && curl -fs -m 5 -o /dev/null "http://$HOST:$CONNECT_PORT/connectors"
 }
 
 stop() {

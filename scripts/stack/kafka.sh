@@ -17,31 +17,17 @@ launch() {
         -Dlog4j2.configurationFile="$dir/log4j2.properties" kafka.Kafka "$dir/server.properties"
 }
 
-# Short waits for groups, so that tests of rebalances and of lost members take seconds.
+# Addresses and folders of this machine, then what both stacks share.
 properties() {
     cat <<PROPERTIES
-process.roles=broker,controller
-node.id=1
 controller.quorum.voters=1@$HOST:$CONTROLLER_PORT
 listeners=PLAINTEXT://$HOST:$KAFKA_PORT,CONTROLLER://$HOST:$CONTROLLER_PORT
 advertised.listeners=PLAINTEXT://$HOST:$KAFKA_PORT
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
 log.dirs=$dir/data
-num.partitions=3
-message.max.bytes=10485760
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=10
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-group.consumer.min.session.timeout.ms=6000
-group.consumer.session.timeout.ms=6000
 PROPERTIES
+    cat "$ROOT/scripts/stack/kafka.properties"
 }
 
 log4j_properties() {

@@ -22,7 +22,6 @@ settings() {
 datadir = $dir/data
 socket = $dir/mysqld.sock
 pid-file = $dir/pid
-log-error = $dir/log
 port = $MARIADB_PORT
 bind-address = $HOST
 CNF
@@ -44,7 +43,7 @@ initialize() {
 
 start_server() {
     ! ready || return 0
-    as mysql setsid mariadbd --defaults-file="$dir/my.cnf" </dev/null >/dev/null 2>&1 9>&- &
+    as mysql setsid mariadbd --defaults-file="$dir/my.cnf" </dev/null >>"$dir/log" 2>&1 9>&- &
     for _ in $(seq 120); do
         ! ready || return 0
         sleep 0.5

@@ -17,7 +17,7 @@ launch() {
 }
 
 ready() {
-    curl -fs -m 5 -o /dev/null "http://$HOST:$REGISTRY_PORT/apis/ccompat/v7/subjects"
+    alive registry && curl -fs -m 5 -o /dev/null "http://$HOST:$REGISTRY_PORT/apis/ccompat/v7/subjects"
 }
 
 stop() {

@@ -1,5 +1,9 @@
 //! What a schema says of a column: Debezium's semantic types, as plain data.
 
+use std::fmt;
+
+use crate::decode::value::{Day, Decimal, Interval, Moment, Value};
+
 /// The type of a column in a record's schema: a Connect literal refined by Debezium's schema name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -80,6 +84,39 @@ pub enum Kind {
     Untyped,
 }
 
+impl Kind {
+    /// Returns a value of this kind, to ask a column whether it takes the kind at all; `None` when
+    /// there is no conversion for the kind.
+    pub fn sample(&self) -> Option<Value<'static>> {
+        let midnight = Moment::Finite { seconds: 0, nanos: 0 };
+        Some(match self {
+            Self::Bool => Value::Bool(true),
+            Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64 | Self::Year => Value::Int(1),
+            Self::Float32 => Value::Float32(1.0),
+            Self::Float64 => Value::Float64(1.0),
+            Self::Text | Self::Xml | Self::Enum | Self::EnumSet | Self::Ltree | Self::Tsvector => {
+                Value::Text("")
+            }
+            Self::Bytes => Value::Bytes(&[]),
+            Self::Decimal { .. } | Self::VariableScaleDecimal => {
+                Value::Decimal(Decimal::Binary { unscaled: &[1], scale: 0 })
+            }
+            Self::Date | Self::IsoDate => Value::Date(Day::Finite(0)),
+            Self::Time(_) | Self::IsoTime => Value::Time(0),
+            Self::Timestamp(_) | Self::IsoTimestamp => Value::Timestamp(midnight),
+            Self::ZonedTime => Value::TimeZoned { nanos: 0, offset: 0 },
+            Self::ZonedTimestamp => Value::TimestampZoned(midnight),
+            Self::MicroDuration | Self::NanoDuration | Self::Interval => {
+                Value::Interval(Interval::default())
+            }
+            Self::Bits { length } => Value::Bits { octets: &[1], length: *length },
+            Self::Json => Value::Json("{}"),
+            Self::Uuid => Value::Uuid(uuid::Uuid::nil()),
+            Self::Unsupported(_) | Self::Untyped => return None,
+        })
+    }
+}
+
 /// The unit of a time that is counted as an integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -100,6 +137,12 @@ pub struct SourceTable {
     pub columns: Vec<SourceColumn>,
     /// The key's columns, in the key's order; empty for a table without a key.
     pub key: Vec<String>,
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.server, self.schema, self.table)
+    }
 }
 
 /// The name of a table at the source.

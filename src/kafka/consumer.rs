@@ -1,0 +1,369 @@
+//! The poll thread: records from the client to the lanes, commands from the lanes to the client.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError as ClientError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc as channel;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::rebalance::{Change, Context, Route, Watermarks};
+use super::{Command, Event, Link};
+use crate::checkpoint::NextOffset;
+use crate::record::{Run, TopicPartition};
+
+/// Records in one run: enough that the hand-over costs nothing a record.
+const RUN_RECORDS: usize = 1000;
+
+/// Bytes in one run: with the channel's length this bounds what waits before a lane.
+const RUN_BYTES: usize = 512 * 1024;
+
+/// Runs that wait before a lane.
+pub const RUNS_WAITING: usize = 4;
+
+/// How long a full lane holds the poll up before its partitions are paused: a pause throws the
+/// records away that the client has fetched ahead.
+const FULL_LANE_WAIT: Duration = Duration::from_millis(200);
+
+/// How long one poll waits when nothing arrives; commands wait as long at the most.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+
+/// How long a seek may take; it asks no broker.
+const SEEK_WAIT: Duration = Duration::from_secs(5);
+
+/// What the poll thread is started with.
+pub struct Start {
+    /// The client's configuration.
+    pub config: ClientConfig,
+    /// Names of topics, or regular expressions that begin with `^`.
+    pub topics: Vec<String>,
+    /// Where each lane takes its events and runs.
+    pub lanes: Vec<LaneEnds>,
+    /// Takes the ends of the partitions' logs every few seconds.
+    pub watermarks: tokio::sync::watch::Sender<Watermarks>,
+    /// Ends the thread, after the group was left.
+    pub shutdown: CancellationToken,
+    /// Told at each turn of the loop.
+    pub turned: Box<dyn Fn() + Send>,
+}
+
+/// The poll thread's ends of a lane's channels.
+#[derive(Clone)]
+pub struct LaneEnds {
+    /// Rebalances; never full, because a callback must not wait for a slow lane.
+    pub events: channel::UnboundedSender<Event>,
+    /// Records.
+    pub runs: channel::Sender<Run>,
+}
+
+/// Subscribes, and starts to poll on a thread of its own.
+///
+/// The thread leaves the group and closes the lanes' channels when it ends.
+///
+/// # Errors
+///
+/// The client refuses its configuration or the subscription.
+pub fn start(
+    start: Start,
+) -> Result<(Link, tokio::task::JoinHandle<Result<(), String>>), ClientError> {
+    let (changes_tx, changes) = mpsc::channel();
+    let (commands_tx, commands) = mpsc::channel();
+    let assignments = Arc::new(AtomicU64::new(0));
+    let events = start.lanes.iter().map(|lane| lane.events.clone()).collect();
+    let context = Context::new(events, changes_tx, start.watermarks, Arc::clone(&assignments));
+    let consumer = Arc::new(start.config.create_with_context::<_, BaseConsumer<_>>(context)?);
+    consumer.subscribe(&start.topics.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let link = Link { consumer: Arc::clone(&consumer), commands: commands_tx, assignments };
+    let lanes = start.lanes.into_iter().map(|ends| Lane::new(ends.runs)).collect();
+    let poll = Poll {
+        consumer,
+        lanes,
+        changes,
+        commands,
+        routes: HashMap::new(),
+        last: None,
+        seeks: HashMap::new(),
+        held: HashSet::new(),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    // Polling blocks, and must go on whatever the runtime's threads are doing.
+    let (shutdown, turned) = (start.shutdown, start.turned);
+    let thread = tokio::task::spawn_blocking(move || poll.run(&shutdown, turned.as_ref()));
+    Ok((link, thread))
+}
+
+/// The loop and what it owns.
+struct Poll {
+    consumer: Arc<BaseConsumer<Context>>,
+    lanes: Vec<Lane>,
+    changes: mpsc::Receiver<Change>,
+    commands: mpsc::Receiver<Command>,
+    routes: HashMap<TopicPartition, Route>,
+    last: Option<(TopicPartition, Route)>,
+    // Seeks that the client could not do yet.
+    seeks: HashMap<TopicPartition, (NextOffset, u64)>,
+    // Partitions that their lane has paused; back-pressure must not resume them.
+    held: HashSet<TopicPartition>,
+    runtime: tokio::runtime::Handle,
+}
+
+/// One lane as the poll thread sees it.
+struct Lane {
+    runs: channel::Sender<Run>,
+    filling: Option<Run>,
+    // Runs that found the lane full; not empty exactly while the lane's partitions are paused.
+    waiting: VecDeque<Run>,
+}
+
+impl Lane {
+    fn new(runs: channel::Sender<Run>) -> Self {
+        Self { runs, filling: None, waiting: VecDeque::new() }
+    }
+}
+
+impl Poll {
+    fn run(mut self, shutdown: &CancellationToken, turned: &dyn Fn()) -> Result<(), String> {
+        let outcome = self.poll(shutdown, turned);
+        self.consumer.client().context().close();
+        outcome
+    }
+
+    fn poll(&mut self, shutdown: &CancellationToken, turned: &dyn Fn()) -> Result<(), String> {
+        let consumer = Arc::clone(&self.consumer);
+        while !shutdown.is_cancelled() {
+            turned();
+            self.obey()?;
+            // Hand over what was collected before waiting for more.
+            let polled = match consumer.poll(Duration::ZERO) {
+                None => {
+                    self.flush_all()?;
+                    consumer.poll(POLL_WAIT)
+                }
+                some => some,
+            };
+            self.follow()?;
+            match polled {
+                Some(Ok(message)) => self.take(&message)?,
+                Some(Err(error)) => self.meet(&error)?,
+                None => {}
+            }
+        }
+        // Closing the client revokes what is assigned, with the callback and its wait.
+        consumer.unsubscribe();
+        while consumer.assignment().is_ok_and(|assigned| assigned.count() > 0) {
+            _ = consumer.poll(POLL_WAIT);
+        }
+        Ok(())
+    }
+
+    /// Takes over what rebalances changed during the last poll.
+    fn follow(&mut self) -> Result<(), String> {
+        while let Ok(change) = self.changes.try_recv() {
+            self.last = None;
+            match change {
+                Change::Routed(partition, route) => {
+                    self.held.remove(&partition);
+                    self.routes.insert(partition, route);
+                }
+                Change::Unrouted(partition) => {
+                    self.held.remove(&partition);
+                    self.routes.remove(&partition);
+                }
+                Change::Failed(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self) -> Result<(), String> {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Pause(partition) => self.hold(partition),
+                Command::Seek(partition, next, assignment) => {
+                    self.seeks.insert(partition, (next, assignment));
+                }
+            }
+        }
+        for (partition, (next, assignment)) in std::mem::take(&mut self.seeks) {
+            self.seek(partition, next, assignment)?;
+        }
+        (0..self.lanes.len()).try_for_each(|lane| self.retry(lane))
+    }
+
+    fn hold(&mut self, partition: TopicPartition) {
+        if self.routes.contains_key(&partition) {
+            self.quietly("pause", self.consumer.pause(&one(&partition)));
+            self.held.insert(partition);
+        }
+    }
+
+    fn seek(
+        &mut self,
+        partition: TopicPartition,
+        next: NextOffset,
+        assignment: u64,
+    ) -> Result<(), String> {
+        let Some(route) = self.routes.get_mut(&partition) else { return Ok(()) };
+        route.assignment = assignment;
+        let lane = route.lane;
+        self.last = None;
+        self.flush(lane)?;
+        let list = one(&partition);
+        // Paused first, so that nothing of the old place is delivered under the new number.
+        self.quietly("pause", self.consumer.pause(&list));
+        let (topic, number) = (&partition.topic, partition.partition);
+        let offset = Offset::Offset(next.get());
+        if let Err(error) = self.consumer.seek(topic, number, offset, SEEK_WAIT) {
+            // An assignment that the client has not taken up yet: the next turn tries again.
+            debug!(%partition, %error, "could not seek");
+            self.seeks.insert(partition, (next, assignment));
+            return Ok(());
+        }
+        self.held.remove(&partition);
+        if self.lanes.get(lane).is_some_and(|lane| lane.waiting.is_empty()) {
+            self.quietly("resume", self.consumer.resume(&list));
+        }
+        Ok(())
+    }
+
+    /// Reports what can only fail when the partition has just been taken away.
+    fn quietly(&self, what: &str, outcome: Result<(), ClientError>) {
+        if let Err(error) = outcome {
+            debug!(what, %error, "the client refused");
+        }
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), String> {
+        let Some((partition, route)) = self.route(message) else { return Ok(()) };
+        let filling = self.lanes.get(route.lane).and_then(|lane| lane.filling.as_ref());
+        let fits = filling
+            .is_some_and(|run| run.partition == partition && run.assignment == route.assignment);
+        if !fits {
+            self.flush(route.lane)?;
+        }
+        let Some(lane) = self.lanes.get_mut(route.lane) else { return Ok(()) };
+        let run = lane.filling.get_or_insert_with(|| Run::new(partition, route.assignment));
+        let at = (message.offset(), message.timestamp().to_millis());
+        match message.headers() {
+            Some(headers) => {
+                let headers = headers.iter().map(|header| (header.key, header.value));
+                run.push(at, message.key(), message.payload(), headers);
+            }
+            None => run.push(at, message.key(), message.payload(), std::iter::empty()),
+        }
+        if run.len() >= RUN_RECORDS || run.byte_count() >= RUN_BYTES {
+            self.flush(route.lane)?;
+        }
+        Ok(())
+    }
+
+    /// Finds where a record goes; mostly where the one before it went.
+    fn route(&mut self, message: &BorrowedMessage<'_>) -> Option<(TopicPartition, Route)> {
+        let (topic, number) = (message.topic(), message.partition());
+        if let Some((partition, route)) = &self.last
+            && partition.partition == number
+            && *partition.topic == *topic
+        {
+            return Some((partition.clone(), *route));
+        }
+        let partition = TopicPartition::new(topic, number);
+        let route = *self.routes.get(&partition)?;
+        self.last = Some((partition.clone(), route));
+        Some((partition, route))
+    }
+
+    fn meet(&self, error: &ClientError) -> Result<(), String> {
+        match error {
+            ClientError::PartitionEOF(_) => Ok(()),
+            ClientError::MessageConsumptionFatal(code) => Err(format!("{code}")),
+            ClientError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                self.consumer.client().context().out_of_range();
+                Ok(())
+            }
+            error => {
+                warn!(%error, "kafka");
+                Ok(())
+            }
+        }
+    }
+
+    fn flush_all(&mut self) -> Result<(), String> {
+        (0..self.lanes.len()).try_for_each(|lane| self.flush(lane))
+    }
+
+    /// Hands the run that is being filled to its lane.
+    fn flush(&mut self, index: usize) -> Result<(), String> {
+        let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
+        let Some(run) = lane.filling.take() else { return Ok(()) };
+        if !lane.waiting.is_empty() {
+            lane.waiting.push_back(run);
+            return Ok(());
+        }
+        let full = match lane.runs.try_send(run) {
+            Ok(()) => return Ok(()),
+            Err(channel::error::TrySendError::Closed(_)) => return Err("a lane has ended".into()),
+            Err(channel::error::TrySendError::Full(run)) => run,
+        };
+        let runs = lane.runs.clone();
+        let waited = self
+            .runtime
+            .block_on(async { tokio::time::timeout(FULL_LANE_WAIT, runs.reserve()).await });
+        match waited {
+            Ok(Ok(place)) => place.send(full),
+            Ok(Err(_)) => return Err("a lane has ended".into()),
+            Err(_) => {
+                lane.waiting.push_back(full);
+                let list = self.partitions_of(index);
+                self.quietly("pause", self.consumer.pause(&list));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what waits for a lane that was full, and resumes its partitions after the last.
+    fn retry(&mut self, index: usize) -> Result<(), String> {
+        let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
+        if lane.waiting.is_empty() {
+            return Ok(());
+        }
+        while let Some(run) = lane.waiting.pop_front() {
+            match lane.runs.try_send(run) {
+                Ok(()) => {}
+                Err(channel::error::TrySendError::Closed(_)) => {
+                    return Err("a lane has ended".into());
+                }
+                Err(channel::error::TrySendError::Full(run)) => {
+                    lane.waiting.push_front(run);
+                    return Ok(());
+                }
+            }
+        }
+        self.quietly("resume", self.consumer.resume(&self.partitions_of(index)));
+        Ok(())
+    }
+
+    /// Lists the partitions of a lane that the lane itself has not paused.
+    fn partitions_of(&self, lane: usize) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for (partition, route) in &self.routes {
+            if route.lane == lane && !self.held.contains(partition) {
+                list.add_partition(&partition.topic, partition.partition);
+            }
+        }
+        list
+    }
+}
+
+fn one(partition: &TopicPartition) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(&partition.topic, partition.partition);
+    list
+}

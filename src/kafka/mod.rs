@@ -1,0 +1,143 @@
+//! Kafka: the only module that names its client library.
+//!
+//! One thread polls, always. Records and rebalances go to the lanes as events; what a lane wants of
+//! the client goes back as commands. The callback of a rebalance sends an event and waits, within a
+//! bound, for the answer; it decides nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::KafkaError as ClientError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::sync::oneshot;
+
+use crate::checkpoint::NextOffset;
+use crate::record::TopicPartition;
+
+mod consumer;
+mod rebalance;
+
+pub use consumer::{LaneEnds, RUNS_WAITING, Start, start};
+use rebalance::Context;
+pub use rebalance::{Positions, Watermarks};
+
+/// What a lane learns about its partitions, besides their records.
+#[derive(Debug)]
+pub enum Event {
+    /// The group gave these partitions to this lane.
+    Assigned {
+        /// The partitions, each with its assignment's number.
+        partitions: Vec<(TopicPartition, u64)>,
+        /// Takes the first positions as they become known; the callback waits a few seconds for
+        /// them. A partition whose position comes later is assigned paused and wants a seek.
+        positions: Arc<Positions>,
+    },
+    /// The group takes these partitions back, once the lane has given them up.
+    Revoked {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+        /// To be answered when the partitions are released, or cannot be in time.
+        released: oneshot::Sender<()>,
+    },
+    /// The group has already given these partitions to somebody else.
+    Lost {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+    },
+    /// The broker has no record at an offset that was asked for, of one of the partitions.
+    OutOfRange,
+    /// The group is left, and nothing more comes.
+    Closed,
+}
+
+/// What a lane wants of the poll thread.
+#[derive(Debug)]
+enum Command {
+    /// Deliver no more records of the partition until a seek.
+    Pause(TopicPartition),
+    /// Drop what is under way, and go on from an offset under a new assignment number.
+    Seek(TopicPartition, NextOffset, u64),
+}
+
+/// A lane's way to the consumer: commands, the mirrored commit, the proof of membership.
+#[derive(Clone)]
+pub struct Link {
+    consumer: Arc<BaseConsumer<Context>>,
+    commands: mpsc::Sender<Command>,
+    assignments: Arc<AtomicU64>,
+}
+
+/// What a synchronous commit to the group's coordinator proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// We are a member of the current generation.
+    Member,
+    /// The group has moved on without us: our partitions are somebody else's.
+    Expelled,
+    /// Nothing: the coordinator is away or in the middle of a rebalance.
+    Unknown,
+}
+
+impl Link {
+    /// Stops the delivery of a partition's records until [`Link::seek`].
+    pub fn pause(&self, partition: &TopicPartition) {
+        self.command(Command::Pause(partition.clone()));
+    }
+
+    /// Goes on from an offset; records under older assignment numbers than the returned one are
+    /// from before the seek.
+    pub fn seek(&self, partition: &TopicPartition, next: NextOffset) -> u64 {
+        let assignment = self.assignments.fetch_add(1, Ordering::Relaxed) + 1;
+        self.command(Command::Seek(partition.clone(), next, assignment));
+        assignment
+    }
+
+    fn command(&self, command: Command) {
+        // A closed channel means that the poll thread has ended, and with it the assignment.
+        _ = self.commands.send(command);
+    }
+
+    /// Commits offsets to the group without waiting: a mirror for lag tools.
+    pub fn mirror(&self, offsets: &[(TopicPartition, NextOffset)]) {
+        if let Err(error) = self.consumer.commit(&list(offsets), CommitMode::Async) {
+            metrics::counter!(crate::telemetry::RETRIES_TOTAL, "reason" => "mirror").increment(1);
+            tracing::debug!(%error, "could not mirror offsets");
+        }
+    }
+
+    /// Proves by a synchronous commit of what is already applied that the group still counts us.
+    ///
+    /// Blocks for seconds when the coordinator is away: not for a runtime's thread, and never for
+    /// the poll thread, which the answer may depend on.
+    pub fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership {
+        match self.consumer.commit(&list(offsets), CommitMode::Sync) {
+            Ok(()) => Membership::Member,
+            Err(error) => membership(&error),
+        }
+    }
+}
+
+fn membership(error: &ClientError) -> Membership {
+    match error.rdkafka_error_code() {
+        Some(
+            Code::UnknownMemberId
+            | Code::IllegalGeneration
+            | Code::FencedMemberEpoch
+            | Code::FencedInstanceId,
+        ) => Membership::Expelled,
+        _ => Membership::Unknown,
+    }
+}
+
+fn list(offsets: &[(TopicPartition, NextOffset)]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (partition, next) in offsets {
+        let offset = rdkafka::Offset::Offset(next.get());
+        list.add_partition_offset(&partition.topic, partition.partition, offset)
+            .expect("an offset of the checkpoint is an offset");
+    }
+    list
+}

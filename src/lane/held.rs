@@ -1,0 +1,142 @@
+//! What a lane holds of each assigned partition.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::batch::KeyMark;
+use crate::checkpoint::{Claim, NextOffset};
+use crate::kafka::Positions;
+use crate::record::TopicPartition;
+use crate::stopped::Stop;
+
+/// The partitions of a lane, in order.
+pub(super) type HeldByPartition = BTreeMap<TopicPartition, Held>;
+
+/// One assigned partition.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Records under older numbers are from before a seek.
+    pub(super) assignment: u64,
+    /// What it is doing.
+    pub(super) state: State,
+    /// The marks that its steps carry, once claimed.
+    pub(super) claim: Option<Claim>,
+    /// Where the checkpoint stands, as last read or committed.
+    pub(super) applied: NextOffset,
+    /// The first offset that is not collected yet.
+    pub(super) expected: NextOffset,
+    /// What the group's coordinator was last told.
+    pub(super) mirrored: NextOffset,
+    /// Keys whose newest image was refused.
+    pub(super) taints: Taints,
+    /// The callback that waits for the first position.
+    pub(super) positions: Option<Arc<Positions>>,
+    /// Whether the stop still has to be written into the checkpoint.
+    pub(super) is_mark_due: bool,
+}
+
+/// What a partition is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// To be claimed; not before the moment, where there is one.
+    Claiming(Option<Instant>),
+    /// Its first position is being looked up.
+    Placing,
+    /// Its records are collected.
+    Running,
+    /// Paused until something outside answers; the text says what.
+    Waiting(&'static str),
+    /// Paused until an operator acts.
+    Stopped(Stop),
+    /// Taken back by the group; to be released after its last batch.
+    Leaving,
+}
+
+impl Held {
+    /// Starts with a partition that the group has just assigned.
+    pub(super) fn new(assignment: u64, positions: Arc<Positions>) -> Self {
+        Self {
+            assignment,
+            state: State::Claiming(None),
+            claim: None,
+            applied: NextOffset::at(0),
+            expected: NextOffset::at(0),
+            mirrored: NextOffset::at(0),
+            taints: Taints::default(),
+            positions: Some(positions),
+            is_mark_due: false,
+        }
+    }
+
+    /// Returns whether records under this assignment number are to be collected.
+    pub(super) fn takes(&self, assignment: u64) -> bool {
+        self.state == State::Running && self.assignment == assignment
+    }
+}
+
+/// Record keys whose newest image was refused: as the checkpoint's transaction has them, and with
+/// what was collected since.
+#[derive(Debug, Default)]
+pub(super) struct Taints {
+    committed: HashSet<Vec<u8>>,
+    collected: HashSet<Vec<u8>>,
+}
+
+impl Taints {
+    /// Starts with what a claim has read.
+    pub(super) fn new(keys: Vec<Vec<u8>>) -> Self {
+        let committed = keys.into_iter().collect::<HashSet<_>>();
+        Self { collected: committed.clone(), committed }
+    }
+
+    /// Returns whether the key's newest image was refused.
+    pub(super) fn contains(&self, key: Option<&[u8]>) -> bool {
+        !self.collected.is_empty() && key.is_some_and(|key| self.collected.contains(key))
+    }
+
+    /// Notes that the key's newest image is refused, or whole again; says whether that is new.
+    pub(super) fn note(&mut self, key: &[u8], is_refused: bool) -> bool {
+        if is_refused {
+            self.collected.insert(key.to_vec())
+        } else {
+            !self.collected.is_empty() && self.collected.remove(key)
+        }
+    }
+
+    /// Takes a mark over that has committed.
+    pub(super) fn commit(&mut self, mark: &KeyMark) {
+        if mark.is_refused {
+            self.committed.insert(mark.key.clone());
+        } else {
+            self.committed.remove(&mark.key);
+        }
+    }
+
+    /// Forgets what was collected since the last commit.
+    pub(super) fn rewind(&mut self) {
+        self.collected.clone_from(&self.committed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewind_brings_back_what_has_committed_and_nothing_else() {
+        let partition = TopicPartition::new("t", 0);
+        let mut taints = Taints::new(vec![b"old".to_vec()]);
+
+        assert!(taints.note(b"old", false) && taints.note(b"new", true));
+        assert!(!taints.contains(Some(b"old")) && taints.contains(Some(b"new")));
+        taints.rewind();
+        assert!(taints.contains(Some(b"old")) && !taints.contains(Some(b"new")));
+
+        taints.note(b"new", true);
+        taints.commit(&KeyMark { partition, key: b"new".to_vec(), is_refused: true });
+        taints.rewind();
+        assert!(taints.contains(Some(b"new")) && !taints.contains(None));
+    }
+}

@@ -1,0 +1,355 @@
+//! A lane: the loop that owns some partitions, their batches and one target connection.
+//!
+//! It is the only place that decides. Whatever it learns (an answer of the target, a rebalance, a
+//! run of records, a finding of an errand) changes its state; then it collects what it may collect
+//! and gives the writer the most urgent order. One batch is being applied while the next one fills.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::batch::{Batch, Folded, KeyMark};
+use crate::checkpoint::NextOffset;
+use crate::decode::registry::Registry;
+use crate::decode::{Decoder, LayoutRequest};
+use crate::kafka::log::Log;
+use crate::kafka::{Event, Link};
+use crate::mapping::Mapping;
+use crate::record::{Run, TopicPartition};
+use crate::status::LaneStatus;
+use crate::target::Target;
+
+mod collect;
+mod errands;
+mod held;
+mod rebalance;
+mod settle;
+mod writer;
+
+use errands::Finding;
+use held::{Held, HeldByPartition, State};
+use writer::{Desk, Order};
+
+pub use writer::Writer;
+
+/// How often an owner shows that it lives when it has nothing to apply: a claim of another group is
+/// refused while the row is younger than 90 s, so three signs may be missed.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(25);
+
+/// How often the group's offsets follow the checkpoint.
+const MIRROR_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a lane waits for a schema before its partition does, so that the others go on.
+const SCHEMA_WAIT: Duration = Duration::from_secs(1);
+
+/// The limits and choices of a lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows of a batch.
+    pub batch_rows: usize,
+    /// Bytes of a batch's cells.
+    pub batch_bytes: usize,
+    /// The longest that a free lane goes on filling a batch.
+    pub batch_age: Duration,
+    /// Whether a refused record stops its partition instead of becoming a dead letter.
+    pub stop_on_refused: bool,
+}
+
+/// What a lane works with.
+pub struct Parts {
+    /// Its limits.
+    pub limits: Limits,
+    /// The way to the consumer.
+    pub link: Link,
+    /// Questions to the log that the consumer does not answer.
+    pub log: Log,
+    /// Where schemas come from; `None` when no registry was named.
+    pub registry: Option<Registry>,
+    /// How source tables go to target tables.
+    pub mapping: Mapping,
+    /// Rebalances.
+    pub events: mpsc::UnboundedReceiver<Event>,
+    /// Records.
+    pub runs: mpsc::Receiver<Run>,
+    /// Takes the lane's state for those who look.
+    pub status: watch::Sender<LaneStatus>,
+}
+
+/// A loop with its partitions, its batches and its way to the target.
+pub struct Lane {
+    limits: Limits,
+    link: Link,
+    log: Log,
+    registry: Option<Registry>,
+    mapping: Mapping,
+    status: watch::Sender<LaneStatus>,
+    decoder: Decoder,
+    held: HeldByPartition,
+    leaving: Vec<Leaving>,
+    desk: Desk,
+    // Whether an order is under way.
+    is_ordered: bool,
+    // The end of each step of the batch that is being applied or waits to be applied again.
+    in_flight: BTreeMap<TopicPartition, NextOffset>,
+    in_flight_marks: Vec<KeyMark>,
+    again: Option<Box<Folded>>,
+    retry: Retry,
+    filling: Batch,
+    filling_since: Option<Instant>,
+    current: Option<Run>,
+    blocked: Option<Blocked>,
+    begins: Vec<(TopicPartition, NextOffset)>,
+    errands: JoinSet<Finding>,
+    fetching: HashSet<u32>,
+    touched: Instant,
+    mirrored: Instant,
+    stale_count: u32,
+}
+
+/// Partitions that the group takes back, and the callback that waits.
+#[derive(Debug)]
+struct Leaving {
+    partitions: Vec<TopicPartition>,
+    released: oneshot::Sender<()>,
+}
+
+/// Why the record at the head cannot be decoded yet.
+#[derive(Debug)]
+enum Blocked {
+    /// It needs a schema, which is being fetched; after the moment its partition waits alone.
+    Schema(u32, Instant),
+    /// It needs the target's side of its table.
+    Layout(Box<LayoutRequest>),
+    /// It needs a batch of its own.
+    Batch,
+}
+
+/// The pause after an order that the target could not carry out.
+#[derive(Debug, Default)]
+struct Retry {
+    tries: u32,
+    until: Option<Instant>,
+}
+
+impl Lane {
+    /// Makes a lane and the writer that must run beside it.
+    pub fn new<T: Target>(parts: Parts, target: T, take_over: bool) -> (LaneLoop, Writer<T>) {
+        let (desk, writer) = Desk::new(target, take_over);
+        let now = Instant::now();
+        let lane = Self {
+            limits: parts.limits,
+            link: parts.link,
+            log: parts.log,
+            registry: parts.registry,
+            mapping: parts.mapping,
+            status: parts.status,
+            decoder: Decoder::default(),
+            held: HeldByPartition::new(),
+            leaving: Vec::new(),
+            desk,
+            is_ordered: false,
+            in_flight: BTreeMap::new(),
+            in_flight_marks: Vec::new(),
+            again: None,
+            retry: Retry::default(),
+            filling: Batch::default(),
+            filling_since: None,
+            current: None,
+            blocked: None,
+            begins: Vec::new(),
+            errands: JoinSet::new(),
+            fetching: HashSet::new(),
+            touched: now,
+            mirrored: now,
+            stale_count: 0,
+        };
+        (LaneLoop { lane, events: parts.events, runs: parts.runs }, writer)
+    }
+
+    /// Returns the most urgent thing that the target can do now.
+    fn next_order(&mut self, is_queue_empty: bool) -> Option<Order> {
+        if self.retry.until.is_some_and(|until| until > Instant::now()) {
+            return None;
+        }
+        // First what a rebalance waits for: claims, then the last batch of what is taken back.
+        if let Some(claims) = self.claims_due() {
+            return Some(claims);
+        }
+        if !self.begins.is_empty() {
+            return Some(Order::Begin(std::mem::take(&mut self.begins)));
+        }
+        if let Some(batch) = self.again.take() {
+            return Some(Order::Apply(batch));
+        }
+        if self.is_apply_due(is_queue_empty) {
+            return Some(self.apply());
+        }
+        if let Some(release) = self.release_due() {
+            return Some(release);
+        }
+        self.table_due().or_else(|| self.mark_due()).or_else(|| self.touch_due())
+    }
+
+    /// Decides whether the batch ends here: a free lane applies what it has once nothing more is at
+    /// hand, or the batch is full or old, or something waits behind it.
+    fn is_apply_due(&self, is_queue_empty: bool) -> bool {
+        let is_old = || {
+            let age = self.filling_since.map(|since| since.elapsed());
+            age.is_some_and(|age| age >= self.limits.batch_age)
+        };
+        let is_at_end = is_queue_empty && self.current.is_none();
+        !self.filling.is_empty()
+            && (is_at_end
+                || self.blocked.is_some()
+                || !self.leaving.is_empty()
+                || self.is_full()
+                || is_old())
+    }
+
+    fn is_full(&self) -> bool {
+        self.filling.row_count() >= self.limits.batch_rows
+            || self.filling.byte_count() >= self.limits.batch_bytes
+    }
+
+    fn apply(&mut self) -> Order {
+        let batch = std::mem::take(&mut self.filling).fold();
+        self.filling_since = None;
+        if matches!(self.blocked, Some(Blocked::Batch)) {
+            self.blocked = None;
+        }
+        let moving = batch.steps.iter().filter(|step| step.moves());
+        self.in_flight = moving.map(|step| (step.partition.clone(), step.to)).collect();
+        self.in_flight_marks.clone_from(&batch.key_marks);
+        Order::Apply(Box::new(batch))
+    }
+
+    fn claims_due(&self) -> Option<Order> {
+        let now = Instant::now();
+        let due = |held: &Held| match held.state {
+            State::Claiming(at) => at.is_none_or(|at| at <= now),
+            _ => false,
+        };
+        let due = self.held.iter().filter(|(_, held)| due(held));
+        let partitions = due.map(|(partition, _)| partition.clone()).collect::<Vec<_>>();
+        (!partitions.is_empty()).then(|| Order::Claim(partitions, Uuid::new_v4()))
+    }
+
+    /// Returns the question for the table that the head waits for; the batch before it has ended.
+    fn table_due(&mut self) -> Option<Order> {
+        let Some(Blocked::Layout(request)) = &self.blocked else { return None };
+        if !self.filling.is_empty() {
+            return None;
+        }
+        match self.mapping.target(&request.source.name) {
+            Ok(name) => Some(Order::Table(name)),
+            Err(stop) => {
+                self.stop_head(stop);
+                None
+            }
+        }
+    }
+
+    fn mark_due(&mut self) -> Option<Order> {
+        let (partition, held) = self.held.iter_mut().find(|(_, held)| held.is_mark_due)?;
+        held.is_mark_due = false;
+        let (State::Stopped(stop), Some(claim)) = (&held.state, held.claim) else { return None };
+        Some(Order::Mark(partition.clone(), claim, stop.clone()))
+    }
+
+    fn touch_due(&mut self) -> Option<Order> {
+        if self.touched.elapsed() < TOUCH_INTERVAL {
+            return None;
+        }
+        self.touched = Instant::now();
+        let claimed = self.held.iter().filter_map(|(partition, held)| {
+            held.claim.map(|claim| (partition.clone(), claim))
+        });
+        let claims = claimed.collect::<Vec<_>>();
+        (!claims.is_empty()).then_some(Order::Touch(claims))
+    }
+
+    /// Returns when the loop must turn again though nothing arrives.
+    fn alarm(&self) -> Instant {
+        let now = Instant::now();
+        let mut alarm = now + Duration::from_secs(1);
+        let claims = self.held.values().filter_map(|held| match held.state {
+            State::Claiming(at) => at,
+            _ => None,
+        });
+        let filled = self.filling_since.map(|since| since + self.limits.batch_age);
+        let schema = match self.blocked {
+            Some(Blocked::Schema(_, until)) => Some(until),
+            _ => None,
+        };
+        for moment in claims.chain(self.retry.until).chain(filled).chain(schema) {
+            // What is already due waits for the writer's answer, not for the clock.
+            if moment > now {
+                alarm = alarm.min(moment);
+            }
+        }
+        alarm
+    }
+
+    /// Tells the group's coordinator how far the checkpoint is, now and then.
+    fn mirror(&mut self) {
+        if self.mirrored.elapsed() < MIRROR_INTERVAL {
+            return;
+        }
+        self.mirrored = Instant::now();
+        let mut offsets = Vec::new();
+        for (partition, held) in &mut self.held {
+            if held.state == State::Running && held.mirrored != held.applied {
+                held.mirrored = held.applied;
+                offsets.push((partition.clone(), held.applied));
+            }
+        }
+        if !offsets.is_empty() {
+            self.link.mirror(&offsets);
+        }
+    }
+}
+
+/// A lane with what arrives at it.
+pub struct LaneLoop {
+    lane: Lane,
+    events: mpsc::UnboundedReceiver<Event>,
+    runs: mpsc::Receiver<Run>,
+}
+
+impl LaneLoop {
+    /// Runs until the group is left and what was assigned is given up.
+    pub async fn run(self) {
+        let Self { mut lane, mut events, mut runs } = self;
+        let mut is_closed = false;
+        while !(is_closed && lane.leaving.is_empty()) {
+            lane.collect();
+            if !lane.is_ordered
+                && let Some(order) = lane.next_order(runs.is_empty())
+            {
+                lane.is_ordered = true;
+                lane.desk.send(order);
+            }
+            lane.mirror();
+            lane.publish();
+            tokio::select! {
+                biased;
+                // An answer first: it frees the writer, which is the bottleneck.
+                Some(answer) = lane.desk.answers.recv() => lane.settle(answer),
+                // A rebalance holds the group up.
+                Some(event) = events.recv(), if !is_closed => is_closed = lane.meet(event),
+                // What an errand found may unblock the head.
+                Some(Ok(finding)) = lane.errands.join_next() => lane.use_finding(finding),
+                // The clock before records, which could otherwise starve it.
+                () = tokio::time::sleep_until(lane.alarm()) => {}
+                // Records, when the last run is collected.
+                Some(run) = runs.recv(), if lane.current.is_none() => lane.current = Some(run),
+            }
+        }
+    }
+}
+

@@ -1,0 +1,108 @@
+//! Rebalances as a lane meets them: partitions come, are taken back, or are already gone.
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::{Lane, Leaving};
+use super::held::{Held, State};
+use super::writer::Order;
+use crate::kafka::{Event, Positions};
+use crate::record::TopicPartition;
+
+impl Lane {
+    /// Takes an event of the group; `true` when it was the last one.
+    pub(super) fn meet(&mut self, event: Event) -> bool {
+        match event {
+            Event::Assigned { partitions, positions } => self.take_on(partitions, &positions),
+            Event::Revoked { partitions, released } => {
+                self.leave(Leaving { partitions, released });
+            }
+            Event::Lost { partitions } => self.lose(&partitions),
+            Event::OutOfRange => self.look_up_ranges(),
+            Event::Closed => {
+                self.held.retain(|_, held| held.state == State::Leaving);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn take_on(&mut self, partitions: Vec<(TopicPartition, u64)>, positions: &Arc<Positions>) {
+        // A new claim need not wait for the pause after an old failure.
+        self.retry.until = None;
+        for (partition, assignment) in partitions {
+            self.held.insert(partition, Held::new(assignment, Arc::clone(positions)));
+        }
+    }
+
+    fn leave(&mut self, leaving: Leaving) {
+        for partition in &leaving.partitions {
+            self.drop_current_of(partition);
+            if let Some(held) = self.held.get_mut(partition) {
+                held.state = State::Leaving;
+            }
+        }
+        if self.retry.until.is_some() {
+            // The target does not answer: better to give up in time than to be fenced later.
+            self.abandon();
+            self.retry.until = None;
+        }
+        self.leaving.push(leaving);
+    }
+
+    fn lose(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            self.drop_current_of(partition);
+            self.held.remove(partition);
+        }
+        // A batch under way either still carries a claim that nobody has taken, or is refused.
+        let steps = self.filling.steps().iter().filter(|step| step.moves());
+        if steps.into_iter().any(|step| partitions.contains(&step.partition)) {
+            info!("dropped a batch: partitions are lost");
+            self.rewind();
+        }
+    }
+
+    /// Gives up the batch that is to be applied again, and everything behind it.
+    pub(super) fn abandon(&mut self) {
+        self.again = None;
+        self.in_flight.clear();
+        self.in_flight_marks.clear();
+        self.rewind();
+    }
+
+    /// Returns the release of partitions that no batch holds any more; those without a claim are
+    /// answered at once.
+    pub(super) fn release_due(&mut self) -> Option<Order> {
+        let is_idle = self.in_flight.is_empty() && self.filling.is_empty();
+        if !is_idle || self.leaving.is_empty() {
+            return None;
+        }
+        let partitions = self.leaving.iter().flat_map(|leaving| &leaving.partitions);
+        let claims = partitions
+            .filter_map(|partition| {
+                let claim = self.held.get(partition).and_then(|held| held.claim)?;
+                Some((partition.clone(), claim))
+            })
+            .collect::<Vec<_>>();
+        if claims.is_empty() {
+            self.let_go();
+            return None;
+        }
+        Some(Order::Release(claims))
+    }
+
+    /// Forgets the partitions that are taken back, and answers their callbacks.
+    pub(super) fn let_go(&mut self) {
+        for Leaving { partitions, released } in std::mem::take(&mut self.leaving) {
+            for partition in partitions {
+                if self.held.get(&partition).is_some_and(|held| held.state == State::Leaving) {
+                    self.held.remove(&partition);
+                }
+            }
+            // A dropped receiver: the callback has stopped waiting, and the fence protects.
+            _ = released.send(());
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Settling: what an answer of the target means for partitions, batches and the next order.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::held::{State, Taints};
+use super::writer::{Answer, Order, Outcome};
+use super::{Blocked, Lane};
+use crate::batch::{Folded, SchemaChange};
+use crate::kafka::Membership;
+use crate::record::TopicPartition;
+use crate::stopped::{Stop, StopReason};
+use crate::table::Table;
+use crate::target::{Applied, Claimed, Claims, Disposition, TargetError};
+use crate::telemetry;
+
+/// The first pause before an order is given again.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// The longest pause before an order is given again: an operator who has mended the target does
+/// not want to wait.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How often a partition asks again that another group holds.
+const HELD_PAUSE: Duration = Duration::from_secs(5);
+
+/// How many batches in a row may find the table other than it was read just before.
+const STALE_MAX: u32 = 5;
+
+impl Lane {
+    /// Takes over what came of the order that was under way.
+    pub(super) fn settle(&mut self, answer: Answer) {
+        self.is_ordered = false;
+        let Answer { order, result } = answer;
+        match result {
+            Ok(outcome) => {
+                if self.retry.tries > 0 {
+                    info!(tries = self.retry.tries, "target answers again");
+                }
+                self.retry = super::Retry::default();
+                self.succeed(order, outcome);
+            }
+            Err(error) => self.fail(order, &error),
+        }
+    }
+
+    fn succeed(&mut self, order: Order, outcome: Outcome) {
+        match (order, outcome) {
+            (Order::Claim(..), Outcome::Claims(claims)) => self.claimed(claims),
+            (Order::Table(_), Outcome::Table(table)) => self.lay_out(table),
+            (Order::Apply(batch), Outcome::Applied(applied)) => self.applied(&batch, applied),
+            (Order::Begin(first), _) => {
+                for (partition, _) in first {
+                    self.claim_at(&partition, None);
+                }
+            }
+            (Order::Release(_), _) => self.let_go(),
+            (_, _) => {}
+        }
+    }
+
+    /// Decides about an order that the target could not carry out.
+    fn fail(&mut self, order: Order, error: &TargetError) {
+        let text = format!("{:#}", ErrorChain(error));
+        match (error.disposition(), order) {
+            // A release is tried once: the callback waits, and the fence protects without it.
+            (_, Order::Release(_)) => {
+                warn!(error = text, "could not release partitions");
+                self.let_go();
+            }
+            (Disposition::Retry(reason), order) => self.retry(order, reason, &text),
+            (Disposition::Rewind, Order::Apply(batch)) => self.stale(&batch, &text),
+            (Disposition::Rewind, order) => self.retry(order, "stale", &text),
+            (Disposition::Stop(reason), order) => self.stop_order(order, reason, &text),
+        }
+    }
+
+    fn retry(&mut self, order: Order, reason: &'static str, text: &str) {
+        self.retry.tries += 1;
+        let tries = self.retry.tries;
+        metrics::counter!(telemetry::RETRIES_TOTAL, "reason" => reason).increment(1);
+        let longest = PAUSE_MIN.saturating_mul(1 << tries.min(10)).min(PAUSE_MAX);
+        let pause = longest.mul_f64(0.5 + rand_fraction() / 2.0);
+        self.retry.until = Some(Instant::now() + pause);
+        if tries == 1 || tries.is_multiple_of(10) {
+            warn!(error = text, reason, tries, "target cannot do it yet: trying again");
+        }
+        match order {
+            Order::Apply(batch) if self.leaving.is_empty() => self.again = Some(batch),
+            Order::Apply(_) => {
+                self.abandon();
+                self.retry.until = None;
+            }
+            Order::Begin(first) => self.begins = first,
+            Order::Mark(partition, ..) => {
+                if let Some(held) = self.held.get_mut(&partition) {
+                    held.is_mark_due = true;
+                }
+            }
+            // The others are derived from the lane's state, which still wants them.
+            Order::Claim(..) | Order::Table(_) | Order::Touch(_) | Order::Release(_) => {}
+        }
+    }
+
+    fn stale(&mut self, batch: &Folded, text: &str) {
+        self.stale_count += 1;
+        if self.stale_count > STALE_MAX {
+            self.stop_batch(batch, StopReason::TargetRefused, text);
+            return;
+        }
+        info!(detail = text, "reads the table anew");
+        self.decoder.forget_layouts();
+        self.abandon();
+    }
+
+    fn stop_order(&mut self, order: Order, reason: StopReason, text: &str) {
+        match order {
+            Order::Apply(batch) => self.stop_batch(&batch, reason, text),
+            Order::Claim(partitions, _) => {
+                for partition in partitions {
+                    self.stop(&partition, Stop::new(reason, text));
+                }
+            }
+            Order::Begin(first) => {
+                for (partition, _) in first {
+                    self.stop(&partition, Stop::new(reason, text));
+                }
+            }
+            Order::Table(_) => self.stop_head(Stop::new(reason, text)),
+            Order::Mark(..) | Order::Touch(_) | Order::Release(_) => {
+                warn!(error = text, "target refused");
+            }
+        }
+    }
+
+    fn stop_batch(&mut self, batch: &Folded, reason: StopReason, text: &str) {
+        self.abandon();
+        for step in batch.steps.iter().filter(|step| step.moves()) {
+            self.stop(&step.partition, Stop::new(reason, text));
+        }
+    }
+
+    /// Stops the partition of the record that waits to be decoded.
+    pub(super) fn stop_head(&mut self, stop: Stop) {
+        self.blocked = None;
+        if let Some(partition) = self.current.as_ref().map(|run| run.partition.clone()) {
+            self.stop(&partition, stop);
+        }
+    }
+
+    fn claimed(&mut self, claims: Claims) {
+        for claimed in claims.claimed {
+            self.start(claimed);
+        }
+        for (partition, group) in claims.held {
+            warn!(%partition, group, "another group holds the partition: --take-over claims it");
+            self.claim_at(&partition, Some(Instant::now() + HELD_PAUSE));
+        }
+        let unknown = claims.unknown;
+        for (partition, _) in &unknown {
+            if let Some(held) = self.held.get_mut(partition)
+                && held.state != State::Leaving
+            {
+                held.state = State::Placing;
+            }
+        }
+        if !unknown.is_empty() {
+            self.look_up_first_positions(unknown);
+        }
+    }
+
+    /// Starts a partition at its checkpoint.
+    fn start(&mut self, claimed: Claimed) {
+        let Claimed { partition, claim, next, refused_keys } = claimed;
+        let Some(held) = self.held.get_mut(&partition) else { return };
+        held.claim = Some(claim);
+        if held.state == State::Leaving {
+            return;
+        }
+        debug!(%partition, epoch = claim.epoch, next = next.get(), "claimed");
+        held.state = State::Running;
+        held.taints = Taints::new(refused_keys);
+        (held.applied, held.expected, held.mirrored) = (next, next, next);
+        let waiting = held.positions.take();
+        if !waiting.is_some_and(|positions| positions.offer(partition.clone(), next)) {
+            held.assignment = self.link.seek(&partition, next);
+        }
+    }
+
+    /// Has a partition claimed, at once or at a moment.
+    pub(super) fn claim_at(&mut self, partition: &TopicPartition, at: Option<Instant>) {
+        if let Some(held) = self.held.get_mut(partition)
+            && held.state != State::Leaving
+        {
+            held.state = State::Claiming(at);
+        }
+    }
+
+    /// Gives the decoder the target's side of the table that the head waits for.
+    fn lay_out(&mut self, table: Option<Table>) {
+        let Some(Blocked::Layout(request)) = self.blocked.take() else { return };
+        let id = request.id;
+        match self.mapping.plan(request.source, table) {
+            Ok(plan) => {
+                if let Some(change) = plan.change {
+                    let SchemaChange { after, statements, .. } = &change;
+                    info!(table = %after.name, ?statements, "changes the target's schema");
+                    self.filling.schema_changes.push(change);
+                }
+                self.decoder.learn_layout(id, plan.mapped);
+            }
+            Err(stop) => self.stop_head(stop),
+        }
+    }
+
+    fn applied(&mut self, batch: &Folded, applied: Applied) {
+        self.in_flight.clear();
+        self.in_flight_marks.clear();
+        let refused = match applied {
+            Applied::Committed { refused } => refused,
+            Applied::Fenced { partitions } => return self.fenced(&partitions),
+        };
+        self.stale_count = 0;
+        self.touched = Instant::now();
+        for step in batch.steps.iter().filter(|step| step.moves()) {
+            if let Some(held) = self.held.get_mut(&step.partition) {
+                held.applied = step.to;
+            }
+        }
+        for mark in &batch.key_marks {
+            if let Some(held) = self.held.get_mut(&mark.partition) {
+                held.taints.commit(mark);
+            }
+        }
+        for letter in refused {
+            let reason = letter.refusal.reason.name();
+            metrics::counter!(telemetry::DEAD_LETTERS_TOTAL, "reason" => reason).increment(1);
+            let (partition, offset) = (letter.partition, letter.record.offset);
+            warn!(%partition, offset, reason, "refused a record: kept as a dead letter");
+        }
+        count(batch);
+    }
+
+    /// Another owner has claimed partitions, or the target went back in time: nothing of the batch
+    /// is applied, and only the group can say who is right.
+    fn fenced(&mut self, partitions: &[TopicPartition]) {
+        metrics::counter!(telemetry::FENCED_TOTAL).increment(1);
+        warn!(?partitions, "fenced: asks the group who owns the partitions");
+        for partition in partitions {
+            let is_leaving =
+                self.held.get(partition).is_some_and(|held| held.state == State::Leaving);
+            if !is_leaving {
+                self.park(partition, State::Waiting("fenced"));
+            }
+        }
+        self.abandon();
+        self.prove();
+    }
+
+    /// Goes on after the group has answered whether it still counts us.
+    pub(super) fn proven(&mut self, membership: Membership) {
+        let is_fenced = |state: &State| *state == State::Waiting("fenced");
+        let fenced = self.held.iter().filter(|(_, held)| is_fenced(&held.state));
+        let fenced = fenced.map(|(partition, _)| partition.clone()).collect::<Vec<_>>();
+        match membership {
+            Membership::Member => {
+                for partition in fenced {
+                    info!(%partition, "is still ours: claims it again");
+                    self.claim_at(&partition, None);
+                }
+            }
+            // The callback that takes them away is on its way.
+            Membership::Expelled => info!(?fenced, "are no longer ours: waits for the group"),
+            Membership::Unknown if fenced.is_empty() => {}
+            Membership::Unknown => self.prove_later(),
+        }
+    }
+}
+
+/// Counts what a commit has made visible.
+fn count(batch: &Folded) {
+    for (rows, winners) in &batch.tables {
+        let table = rows.shape().table.name.to_string();
+        let upserts = winners.upserts.len() + winners.partial.len();
+        for (op, count) in [("upsert", upserts), ("delete", winners.deletes.len())] {
+            if count > 0 {
+                let count = u64::try_from(count).unwrap_or(u64::MAX);
+                metrics::counter!(telemetry::ROWS_WRITTEN_TOTAL, "table" => table.clone(), "op" => op)
+                    .increment(count);
+            }
+        }
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    for step in batch.steps.iter().filter(|step| step.moves()) {
+        if let Some(then) = step.last.timestamp.and_then(|then| u64::try_from(then).ok()) {
+            let passed = now.saturating_sub(Duration::from_millis(then));
+            metrics::histogram!(telemetry::END_TO_END_SECONDS).record(passed);
+        }
+    }
+}
+
+/// Draws from 0 to 1, so that members do not try again in step.
+fn rand_fraction() -> f64 {
+    f64::from(uuid::Uuid::new_v4().as_fields().1) / f64::from(u16::MAX)
+}
+
+/// An error with its sources on one line.
+struct ErrorChain<'a>(&'a TargetError);
+
+impl std::fmt::Display for ErrorChain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = std::error::Error::source(self.0);
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}

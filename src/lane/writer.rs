@@ -1,0 +1,108 @@
+//! The writer: the one task that talks to a lane's target connection, an order at a time.
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::batch::Folded;
+use crate::checkpoint::{Claim, NextOffset};
+use crate::record::TopicPartition;
+use crate::stopped::Stop;
+use crate::table::{Table, TableName};
+use crate::target::{Applied, Claims, Target, TargetError};
+
+/// What a lane asks of its target.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Take the partitions under this token.
+    Claim(Vec<TopicPartition>, Uuid),
+    /// Make rows at first positions.
+    Begin(Vec<(TopicPartition, NextOffset)>),
+    /// Give partitions up.
+    Release(Vec<(TopicPartition, Claim)>),
+    /// Show that the owner lives.
+    Touch(Vec<(TopicPartition, Claim)>),
+    /// Write why a partition is stopped.
+    Mark(TopicPartition, Claim, Stop),
+    /// Read a table from the catalogue.
+    Table(TableName),
+    /// Apply a batch.
+    Apply(Box<Folded>),
+}
+
+/// What came of an order that went well.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// What a claim found.
+    Claims(Claims),
+    /// The table as the catalogue has it.
+    Table(Option<Table>),
+    /// How the batch ended.
+    Applied(Applied),
+    /// Done.
+    Done,
+}
+
+/// An order that was carried out once, and what came of it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) order: Order,
+    pub(super) result: Result<Outcome, TargetError>,
+}
+
+/// The lane's end of the writer's channels.
+#[derive(Debug)]
+pub(super) struct Desk {
+    orders: mpsc::Sender<Order>,
+    pub(super) answers: mpsc::Receiver<Answer>,
+}
+
+impl Desk {
+    /// Makes the desk and the writer behind it; one order is under way at a time.
+    pub(super) fn new<T: Target>(target: T, take_over: bool) -> (Self, Writer<T>) {
+        let (orders, orders_rx) = mpsc::channel(1);
+        let (answers_tx, answers) = mpsc::channel(1);
+        (Self { orders, answers }, Writer { target, take_over, orders: orders_rx, answers_tx })
+    }
+
+    /// Hands an order over; the lane waits for its answer before the next one.
+    pub(super) fn send(&self, order: Order) {
+        self.orders.try_send(order).expect("the writer is free: its last order was answered");
+    }
+}
+
+/// The task's side.
+pub struct Writer<T> {
+    target: T,
+    take_over: bool,
+    orders: mpsc::Receiver<Order>,
+    answers_tx: mpsc::Sender<Answer>,
+}
+
+impl<T: Target> Writer<T> {
+    /// Carries out orders until the lane has ended.
+    pub async fn run(mut self) {
+        while let Some(order) = self.orders.recv().await {
+            let result = self.carry_out(&order).await;
+            if self.answers_tx.send(Answer { order, result }).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, order: &Order) -> Result<Outcome, TargetError> {
+        let target = &mut self.target;
+        match order {
+            Order::Claim(partitions, token) => {
+                target.claim(partitions, *token, self.take_over).await.map(Outcome::Claims)
+            }
+            Order::Table(name) => target.table(name).await.map(Outcome::Table),
+            Order::Apply(batch) => target.apply(batch).await.map(Outcome::Applied),
+            Order::Begin(first) => target.begin(first).await.map(|()| Outcome::Done),
+            Order::Release(claims) => target.release(claims).await.map(|()| Outcome::Done),
+            Order::Touch(claims) => target.touch(claims).await.map(|()| Outcome::Done),
+            Order::Mark(partition, claim, stop) => {
+                target.mark(partition, *claim, Some(stop)).await.map(|()| Outcome::Done)
+            }
+        }
+    }
+}
