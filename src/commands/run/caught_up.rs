@@ -1,6 +1,6 @@
 //! `--until-caught-up`: ends the member once all that was there at assignment is applied.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::Service;
+use crate::checkpoint::NextOffset;
 use crate::kafka::log::Log;
 use crate::record::TopicPartition;
 use crate::status::PartitionState;
@@ -24,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Nothing was assigned within the start-up time.
 pub(super) async fn reach(service: &Service, log: &Log) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let mut ends = HashMap::<TopicPartition, i64>::new();
+    let mut ends = BTreeMap::<TopicPartition, NextOffset>::new();
     while !service.shutdown.is_cancelled() {
         tokio::time::sleep(LOOK).await;
         let member = service.board.member();
@@ -39,16 +40,15 @@ pub(super) async fn reach(service: &Service, log: &Log) -> anyhow::Result<ExitCo
         let fresh = assigned.iter().map(|status| &status.partition).filter(is_new).cloned();
         let fresh = fresh.collect::<Vec<_>>();
         if !fresh.is_empty() {
-            let Ok(found) = log.watermarks(fresh).await else { continue };
-            ends.extend(found.into_iter().map(|(partition, (_, high))| (partition, high)));
+            let Ok(found) = log.watermarks(&fresh).await else { continue };
+            ends.extend(found.into_iter().map(|(partition, ends)| (partition, ends.high)));
         }
-        let is_done = |state: &PartitionState, next: Option<i64>, end: Option<&i64>| {
+        let is_done = |state: &PartitionState, next: Option<NextOffset>, end: Option<&NextOffset>| {
             matches!(state, PartitionState::Stopped(_))
                 || end.is_some_and(|end| next.is_some_and(|next| next >= *end))
         };
         let all_done = assigned.iter().all(|status| {
-            let next = status.next.map(|next| next.get());
-            is_done(&status.state, next, ends.get(&status.partition))
+            is_done(&status.state, status.next, ends.get(&status.partition))
         });
         if all_done {
             let stopped = assigned.iter().filter_map(|status| match &status.state {

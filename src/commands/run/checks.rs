@@ -6,9 +6,9 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::decode::registry::Registry;
-use crate::kafka::log::Log;
+use crate::kafka::log::{Log, LogError, Topics};
 use crate::settings::{Settings, TopicPattern};
-use crate::target::{Sink, Target};
+use crate::target::{Disposition, Sink, Target};
 
 /// The pause before services are asked again that did not answer.
 const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
@@ -70,43 +70,51 @@ impl Checks<'_> {
     ) -> anyhow::Result<Round> {
         let mut round = Round::default();
         match self.log.cluster_id().await {
-            Ok(cluster_id) => {
-                round.cluster_id = Some(cluster_id);
-                self.ask_topics(&mut round).await;
+            Ok(cluster_id) => round.cluster_id = Some(cluster_id),
+            Err(error) => round.log_problem(&error),
+        }
+        if round.cluster_id.is_some() {
+            match self.log.topics(&self.settings.kafka.topics).await {
+                Ok(topics) => self.compare(&topics, &mut round),
+                Err(error) => round.log_problem(&error),
             }
-            Err(error) => round.unanswered.push(format!("{error:#}")),
         }
         if let Some(registry) = self.registry
             && let Err(error) = registry.check().await
         {
-            round.unanswered.push(format!("{error:#}"));
+            round.unanswered.push(chain(error));
         }
         // A claim of nothing connects, and makes or finds our own tables.
         let mut target = connect(self.sink(String::new()))?;
         if let Err(error) = target.claim(&[], Uuid::nil(), false).await {
-            let text = format!("{:#}", anyhow::Error::new(error));
-            round.unanswered.push(text);
+            match error.disposition() {
+                Disposition::Stop(_) => round.refused.push(chain(error)),
+                Disposition::Retry(_) | Disposition::Rewind => round.unanswered.push(chain(error)),
+            }
         }
         Ok(round)
     }
 
     /// A listed topic must exist; a pattern may wait for its first.
-    async fn ask_topics(&self, round: &mut Round) {
-        let topics = match self.log.topics().await {
-            Ok(topics) => topics,
-            Err(error) => return round.unanswered.push(format!("{error:#}")),
-        };
-        for pattern in &self.settings.kafka.topics {
-            let is_there = topics.iter().any(|topic| pattern.matches(&topic.name));
-            match pattern {
-                TopicPattern::Literal(name) if !is_there => {
-                    round.refused.push(format!("topic \"{name}\" does not exist"));
-                }
-                TopicPattern::Regex(_) if !is_there => {
-                    warn!(pattern = pattern.as_str(), "no topic matches yet: waits for the first");
-                }
-                TopicPattern::Literal(_) | TopicPattern::Regex(_) => {}
-            }
+    fn compare(&self, topics: &Topics, round: &mut Round) {
+        for name in &topics.missing {
+            round.refused.push(format!("topic \"{name}\" does not exist"));
+        }
+        if topics.missing.is_empty() && topics.partition_counts.is_empty() {
+            let patterns = self.settings.kafka.topics.iter().map(TopicPattern::as_str);
+            let patterns = patterns.collect::<Vec<_>>().join(", ");
+            warn!(patterns, "no topic matches yet: waits for the first");
         }
     }
+}
+
+impl Round {
+    fn log_problem(&mut self, error: &LogError) {
+        let text = error.to_string();
+        if error.is_passing() { self.unanswered.push(text) } else { self.refused.push(text) }
+    }
+}
+
+fn chain(error: impl Into<anyhow::Error>) -> String {
+    format!("{:#}", error.into())
 }

@@ -30,11 +30,14 @@ mod checks;
 /// How long the end may take: the batch in flight, the release, the group's goodbye.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long one question to the brokers may take.
+const ASK_WAIT: Duration = Duration::from_secs(10);
+
 /// The pause before a client is built anew that could not go on.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs the service until it is told to stop.
-pub async fn run(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
+pub async fn run(args: RunArgs, context: Context) -> anyhow::Result<ExitCode> {
     let settings = Settings::new(&args, &context.secrets, &context.file)?;
     telemetry::install_log(settings.log_format, context.log_filter.as_deref(), "info");
     let handle = telemetry::install_metrics();
@@ -95,7 +98,7 @@ impl Service {
             TargetAddress::Postgres(url) => {
                 self.run_on(move |sink| Ok(Postgres::new(url.expose(), sink)?)).await
             }
-            TargetAddress::Sqlite(path) => self.run_on(move |sink| Ok(Sqlite::new(&path, sink)?)).await,
+            TargetAddress::Sqlite(path) => self.run_on(move |sink| Ok(Sqlite::new(&path, sink))).await,
         }
     }
 
@@ -103,7 +106,7 @@ impl Service {
         self,
         connect: impl Fn(Sink) -> anyhow::Result<T>,
     ) -> anyhow::Result<ExitCode> {
-        let log = Log::new(&self.settings.kafka)?;
+        let log = Log::new(&self.settings.kafka, ASK_WAIT)?;
         let registry = self.settings.registry.as_ref().map(Registry::new);
         let checks = checks::Checks { settings: &self.settings, log: &log, registry: registry.as_ref() };
         let Some(sink) = self.shutdown.run_until_cancelled(checks.pass(&connect)).await else {
