@@ -107,7 +107,7 @@ impl Service {
         connect: impl Fn(Sink) -> anyhow::Result<T>,
     ) -> anyhow::Result<ExitCode> {
         let log = Log::new(&self.settings.kafka, ASK_WAIT)?;
-        let registry = self.settings.registry.as_ref().map(Registry::new);
+        let registry = self.settings.registry.as_ref().map(Registry::new).transpose()?;
         let checks = checks::Checks { settings: &self.settings, log: &log, registry: registry.as_ref() };
         let Some(sink) = self.shutdown.run_until_cancelled(checks.pass(&connect)).await else {
             return Ok(ExitCode::SUCCESS);
