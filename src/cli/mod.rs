@@ -246,8 +246,8 @@ pub enum Format {
 /// The flag that every listing has.
 #[derive(Clone, Debug, Args)]
 pub struct FormatArgs {
-    /// Aligned columns, or one JSON object a line
-    #[arg(long, value_enum, default_value = "table", hide_possible_values = false)]
+    /// table: aligned columns; json: one object a line
+    #[arg(long, value_enum, default_value = "table", hide_possible_values = true)]
     pub format: Format,
 }
 
