@@ -6,6 +6,7 @@ use crate::rules::ConfigFile;
 pub mod checkpoint;
 pub mod debug;
 pub mod demo;
+mod look;
 pub mod plan;
 pub mod run;
 pub mod status;

@@ -1,9 +1,5 @@
-use rdkafka::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
-
 use super::*;
+use crate::kafka::fixture::{Broker, Sent};
 use crate::kafka::reader::{Arrived, Reader};
 use crate::settings::GroupProtocol;
 
@@ -21,33 +17,25 @@ fn log(brokers: &str, timeout: Duration) -> Log {
 }
 
 /// Two topics of two partitions; `a.users` has records 0 to 2 in partition 0 and one in partition 1.
-fn cluster() -> MockCluster<'static, DefaultProducerContext> {
-    let cluster = MockCluster::new(1).unwrap();
-    for topic in ["a.users", "b"] {
-        cluster.create_topic(topic, 2, 1).unwrap();
-    }
-    let producer: BaseProducer =
-        ClientConfig::new().set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
-    for (partition, key, value) in
-        [(0, "k0", Some("v0")), (0, "k1", None), (0, "k2", Some("")), (1, "k3", Some("v3"))]
-    {
-        let header = Header { key: "h", value: Some("x") };
-        let mut record = BaseRecord::to("a.users")
-            .partition(partition)
-            .key(key)
-            .timestamp(1_700_000_000_000)
-            .headers(OwnedHeaders::new().insert(header));
-        record.payload = value;
-        producer.send(record).unwrap();
-    }
-    producer.flush(WAIT).unwrap();
-    cluster
+fn broker() -> Broker {
+    let broker = Broker::start(&[("a.users", 2), ("b", 2)]);
+    let told: [(i32, &[u8], Option<&[u8]>); 4] =
+        [(0, b"k0", Some(b"v0")), (0, b"k1", None), (0, b"k2", Some(b"")), (1, b"k3", Some(b"v3"))];
+    broker.send(told.iter().map(|(partition, key, value)| Sent {
+        topic: "a.users",
+        partition: *partition,
+        timestamp: 1_700_000_000_000,
+        key: Some(key),
+        value: *value,
+        headers: &[("h", Some("x"))],
+    }));
+    broker
 }
 
 #[tokio::test]
 async fn topics_are_found_by_name_and_by_expression() {
-    let cluster = cluster();
-    let log = log(&cluster.bootstrap_servers(), WAIT);
+    let broker = broker();
+    let log = log(&broker.address(), WAIT);
     let patterns = ["^a\\..*", "b", "c"].map(|text| TopicPattern::new(text).unwrap());
 
     let topics = log.topics(&patterns).await.unwrap();
@@ -61,8 +49,8 @@ async fn topics_are_found_by_name_and_by_expression() {
 
 #[tokio::test]
 async fn the_ends_of_a_partition_are_known_and_a_group_that_never_was_has_no_offsets() {
-    let cluster = cluster();
-    let log = log(&cluster.bootstrap_servers(), WAIT);
+    let broker = broker();
+    let log = log(&broker.address(), WAIT);
     let partitions = [TopicPartition::new("a.users", 0), TopicPartition::new("b", 1)];
 
     let ends = log.watermarks(&partitions).await.unwrap();
@@ -73,8 +61,8 @@ async fn the_ends_of_a_partition_are_known_and_a_group_that_never_was_has_no_off
 
 #[tokio::test]
 async fn reading_brings_records_as_they_are_until_the_end_is_reached() {
-    let cluster = cluster();
-    let log = log(&cluster.bootstrap_servers(), WAIT);
+    let broker = broker();
+    let log = log(&broker.address(), WAIT);
     let starts = [(0, NextOffset::at(1)), (1, NextOffset::at(0))];
     let mut reader = Reader::start(&log, "a.users", &starts).unwrap();
 
