@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use layers::{Environment, Invocation, Refused, Secrets, parse, spelling};
+pub use layers::{Environment, Flag, Invocation, Refused, Secrets, flags, parse, spelling};
 
 mod layers;
 
@@ -337,7 +337,7 @@ pub struct TargetRowsArgs {
 /// Flags of `status`.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// Exit with 1 when a partition is stopped, late, or owned by nobody
+    /// Exit with 1 when a partition is stopped or late
     #[arg(long)]
     pub check: bool,
     /// Records behind the end that are late, for --check

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, bail};
 
 use crate::cli::{KafkaArgs, TargetArgs};
-use crate::commands::Context;
+use crate::commands::{Context, say};
 use crate::kafka::log::{Log, Watermarks};
 use crate::record::TopicPartition;
-use crate::settings::{Kafka, Problems, TargetAddress};
+use crate::settings::{Kafka, Problems, TargetAddress, TopicPattern};
 use crate::target::Sink;
 use crate::target::inspect::{Opened, open};
 
@@ -65,8 +65,8 @@ impl Places {
             bail!("topic \"{missing}\" does not exist, or may not be seen");
         }
         if topics.partition_counts.is_empty() {
-            let patterns: Vec<_> = self.kafka.topics.iter().map(|topic| topic.as_str()).collect();
-            tracing::warn!(topics = patterns.join(" "), "no topic fits");
+            let patterns: Vec<_> = self.kafka.topics.iter().map(TopicPattern::as_str).collect();
+            say(format_args!("no topic fits {}", patterns.join(" ")));
         }
         Ok(self.log.watermarks(&topics.partitions()).await?)
     }

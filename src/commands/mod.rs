@@ -12,6 +12,12 @@ pub mod run;
 pub mod status;
 mod table;
 
+/// Says something to the person at the terminal, beside the data on standard output.
+#[expect(clippy::print_stderr, reason = "talk goes to standard error")]
+pub(crate) fn say(line: impl std::fmt::Display) {
+    eprintln!("{line}");
+}
+
 /// What no flag carries.
 #[derive(Clone, Debug, Default)]
 pub struct Context {

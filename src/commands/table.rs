@@ -134,21 +134,29 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_numbers_stand_right() {
-        check(&listing(), Format::Table, &expect![[r#"
+        check(
+            &listing(),
+            Format::Table,
+            &expect![[r#"
             TOPIC                                                           LAG  REASON
             a.users                                                        1200  -
             b                                                                 -  line\nbreak \u{1b}[31m
             xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…     7  yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn json_is_one_object_a_line_with_everything_in_it() {
-        check(&listing(), Format::Json, &expect![[r#"
+        check(
+            &listing(),
+            Format::Json,
+            &expect![[r#"
             {"topic":"a.users","lag":1200,"reason":null}
             {"topic":"b","lag":null,"reason":"line\nbreak \u001b[31m"}
             {"topic":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","lag":7,"reason":"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"}
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -161,8 +169,12 @@ mod tests {
     fn a_continued_table_has_no_names() {
         let mut listing = Listing::new(["a", "b"]).continued();
         listing.push([json!(1), json!("x")]);
-        check(&listing, Format::Table, &expect![[r#"
+        check(
+            &listing,
+            Format::Table,
+            &expect![[r#"
             1  x
-        "#]]);
+        "#]],
+        );
     }
 }

@@ -95,7 +95,6 @@ pub struct Opened(());
 /// Opens the target to be looked at.
 ///
 /// SEAM: as [`Opened`].
-#[expect(clippy::unused_async, reason = "the targets' connections take this one's place")]
 pub async fn open(address: &TargetAddress, _sink: Sink) -> Result<Opened, TargetError> {
     Err(TargetError::Statement(format!("looking at {address} waits for the target").into()))
 }

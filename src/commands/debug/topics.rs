@@ -70,6 +70,7 @@ mod tests {
             TOPIC  PARTITION  LOW_WATERMARK  HIGH_WATERMARK  CHECKPOINT  LAG
             t              0              3             120         100   20
             t              1              0               0           -    -
-        "#]].assert_eq(&String::from_utf8(out).unwrap());
+        "#]]
+        .assert_eq(&String::from_utf8(out).unwrap());
     }
 }

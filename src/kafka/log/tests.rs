@@ -1,6 +1,7 @@
 use super::*;
 use crate::kafka::fixture::{Broker, Sent};
 use crate::kafka::reader::{Arrived, Reader};
+use crate::record::Run;
 use crate::settings::GroupProtocol;
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -19,14 +20,13 @@ fn log(brokers: &str, timeout: Duration) -> Log {
 /// Two topics of two partitions; `a.users` has records 0 to 2 in partition 0 and one in partition 1.
 fn broker() -> Broker {
     let broker = Broker::start(&[("a.users", 2), ("b", 2)]);
-    let told: [(i32, &[u8], Option<&[u8]>); 4] =
-        [(0, b"k0", Some(b"v0")), (0, b"k1", None), (0, b"k2", Some(b"")), (1, b"k3", Some(b"v3"))];
+    let told = [(0, "k0", Some("v0")), (0, "k1", None), (0, "k2", Some("")), (1, "k3", Some("v3"))];
     broker.send(told.iter().map(|(partition, key, value)| Sent {
         topic: "a.users",
         partition: *partition,
         timestamp: 1_700_000_000_000,
-        key: Some(key),
-        value: *value,
+        key: Some(key.as_bytes()),
+        value: value.map(str::as_bytes),
         headers: &[("h", Some("x"))],
     }));
     broker
@@ -71,7 +71,7 @@ async fn reading_brings_records_as_they_are_until_the_end_is_reached() {
     while ended.len() < 2 {
         let Arrived { runs, ended: now } = reader.next(WAIT).await.unwrap();
         ended.extend(now);
-        for record in runs.values().flat_map(|run| run.iter()) {
+        for record in runs.values().flat_map(Run::iter) {
             let text =
                 |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8_lossy(b).into_owned());
             assert_eq!(record.headers.find("h"), Some(&b"x"[..]));

@@ -45,8 +45,8 @@ async fn check(flags: &str, expected: &Expect) {
     expected.assert_eq(&shown(&broker(), flags).await.unwrap());
 }
 
-async fn keys(flags: &str) -> String {
-    let text = shown(&broker(), &format!("t --raw --format json {flags}")).await.unwrap();
+async fn keys(broker: &Broker, flags: &str) -> String {
+    let text = shown(broker, &format!("t --raw --format json {flags}")).await.unwrap();
     let key = |line: &str| {
         let fields: Value = serde_json::from_str(line).unwrap();
         String::from_utf8(BASE64.decode(fields["key"].as_str().unwrap()).unwrap()).unwrap()
@@ -56,7 +56,9 @@ async fn keys(flags: &str) -> String {
 
 #[tokio::test]
 async fn raw_records_are_text_where_they_are_text() {
-    check("t --raw --limit 6", &expect![[r#"
+    check(
+        "t --raw --limit 6",
+        &expect![[r#"
         PARTITION  OFFSET  TIMESTAMP                 HEADERS   KEY  VALUE
                 0       2  2023-11-14T22:13:22.000Z  h=x null  k2   v2
                 1       2  2023-11-14T22:13:22.000Z  h=x null  k7   0x76ff
@@ -64,7 +66,9 @@ async fn raw_records_are_text_where_they_are_text() {
                 1       3  2023-11-14T22:13:23.000Z  h=x null  k8   v8
                 0       4  2023-11-14T22:13:24.000Z  h=x null  k4   v4
                 1       4  2023-11-14T22:13:24.000Z  h=x null  k9   v9
-    "#]]).await;
+    "#]],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -77,25 +81,28 @@ async fn raw_json_carries_the_bytes_whole() {
 
 #[tokio::test]
 async fn the_newest_of_all_partitions_come_by_time() {
-    assert_eq!(keys("--limit 3").await, "k8 k4 k9");
-    assert_eq!(keys("--limit 100").await, "k0 k5 k1 k6 k2 k7 k3 k8 k4 k9");
-    assert_eq!(keys("--limit 0").await, "");
+    let broker = broker();
+    assert_eq!(keys(&broker, "--limit 3").await, "k8 k4 k9");
+    assert_eq!(keys(&broker, "--limit 100").await, "k0 k5 k1 k6 k2 k7 k3 k8 k4 k9");
+    assert_eq!(keys(&broker, "--limit 0").await, "");
 }
 
 #[tokio::test]
 async fn a_position_is_a_beginning_an_offset_or_the_end() {
-    assert_eq!(keys("--limit 3 --from beginning").await, "k0 k5 k1");
-    assert_eq!(keys("--limit 3 --from 3").await, "k3 k8 k4");
-    assert_eq!(keys("--limit 3 --from 3 --partition 1").await, "k8 k9");
-    assert_eq!(keys("--from end").await, "");
-    assert_eq!(keys("--from 77").await, "");
+    let broker = broker();
+    assert_eq!(keys(&broker, "--limit 3 --from beginning").await, "k0 k5 k1");
+    assert_eq!(keys(&broker, "--limit 3 --from 3").await, "k3 k8 k4");
+    assert_eq!(keys(&broker, "--limit 3 --from 3 --partition 1").await, "k8 k9");
+    assert_eq!(keys(&broker, "--from end").await, "");
+    assert_eq!(keys(&broker, "--from 77").await, "");
 }
 
 #[tokio::test]
 async fn a_rare_key_is_found_far_behind_the_newest() {
-    assert_eq!(keys("--limit 1 --key k0").await, "k0");
-    assert_eq!(keys("--limit 1 --key k").await, "k9");
-    assert_eq!(keys("--key nobody").await, "");
+    let broker = broker();
+    assert_eq!(keys(&broker, "--limit 1 --key k0").await, "k0");
+    assert_eq!(keys(&broker, "--limit 1 --key k").await, "k9");
+    assert_eq!(keys(&broker, "--key nobody").await, "");
 }
 
 #[tokio::test]
