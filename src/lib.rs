@@ -2,7 +2,9 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod commands;
 pub mod decode;
+pub mod demo;
 pub mod fold;
 pub mod kafka;
 pub mod record;

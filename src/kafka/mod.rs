@@ -18,6 +18,7 @@ use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 
 mod consumer;
+pub mod mock;
 mod rebalance;
 
 pub use consumer::{LaneEnds, RUNS_WAITING, Start, start};

@@ -28,6 +28,7 @@ mod ddl;
 mod encode;
 mod error;
 mod fence;
+mod inspect;
 mod sql;
 #[cfg(test)]
 mod tests;
