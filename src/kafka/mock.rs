@@ -58,9 +58,9 @@ pub enum BrokerError {
     /// It could not be started.
     #[error("the in-process broker cannot start")]
     Start(#[source] ClientError),
-    /// It refused a message.
-    #[error("the in-process broker refuses a record")]
-    Send(#[source] ClientError),
+    /// It refused a request.
+    #[error("the in-process broker refuses a request")]
+    Request(#[source] ClientError),
     /// A message was lost after it was queued.
     #[error("the in-process broker lost a record: {0}")]
     Lost(String),
@@ -133,8 +133,18 @@ impl Broker {
         match self.producer.send(record) {
             Ok(()) => Ok(Sent::Queued),
             Err((ClientError::MessageProduction(Code::QueueFull), _)) => Ok(Sent::QueueFull),
-            Err((error, _)) => Err(BrokerError::Send(error)),
+            Err((error, _)) => Err(BrokerError::Request(error)),
         }
+    }
+
+    /// Returns the first offset that a partition still holds, and the one behind its last.
+    ///
+    /// # Errors
+    ///
+    /// The broker does not answer.
+    pub fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64), BrokerError> {
+        let client = self.producer.client();
+        client.fetch_watermarks(topic, partition, TIMEOUT).map_err(BrokerError::Request)
     }
 
     /// Waits until all that was queued lies in the broker; blocks for some milliseconds.
@@ -143,7 +153,7 @@ impl Broker {
     ///
     /// A message was lost, or the broker does not answer.
     pub fn flush(&self) -> Result<(), BrokerError> {
-        self.producer.flush(TIMEOUT).map_err(BrokerError::Send)?;
+        self.producer.flush(TIMEOUT).map_err(BrokerError::Request)?;
         match self.producer.context().lost.get() {
             Some(lost) => Err(BrokerError::Lost(lost.clone())),
             None => Ok(()),

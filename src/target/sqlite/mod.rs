@@ -34,6 +34,8 @@ mod sql;
 mod tests;
 mod text;
 
+pub use inspect::{Plain, PlainRow};
+
 /// How long a writer waits for the others: longer than any transaction should take, shorter than a
 /// claim may hold up a rebalance.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
