@@ -15,7 +15,7 @@ pub(super) const LONG_NOTE: usize = 2_000;
 
 /// The source database.
 #[derive(Debug)]
-pub struct Source {
+pub(super) struct Source {
     pub(super) users: Rows<User>,
     pub(super) orders: Rows<Order>,
     random: Random,
