@@ -10,6 +10,7 @@ use crate::refused::DeadLetter;
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Column, Table, TableName};
 
+pub mod inspect;
 pub mod postgres;
 pub mod sqlite;
 

@@ -29,12 +29,13 @@ mod encode;
 mod error;
 mod fence;
 mod inspect;
+mod plain;
 mod sql;
 #[cfg(test)]
 mod tests;
 mod text;
 
-pub use inspect::{Plain, PlainRow};
+pub use plain::{Plain, PlainRow};
 
 /// How long a writer waits for the others: longer than any transaction should take, shorter than a
 /// claim may hold up a rebalance.
@@ -243,7 +244,7 @@ impl Target for Sqlite {
     async fn apply(&mut self, batch: &Folded) -> Result<Applied, TargetError> {
         let mut writing = self.begin_writing().await?;
         let refused = apply::write(&mut writing, &self.sink, batch).await?;
-        let fenced = fence::advance(&mut writing, &self.sink, &batch.steps).await?;
+        let fenced = fence::advance(&mut writing, &self.sink, &self.session, &batch.steps).await?;
         if fenced.is_empty() {
             self.end(writing, "COMMIT").await?;
             return Ok(Applied::Committed { refused });

@@ -21,7 +21,7 @@ use crate::target::{Applied, Claimed, Sink, Target, TargetError};
 /// A file, and the partition `t[0]` that its tests move.
 pub(super) struct World {
     dir: TempDir,
-    partition: TopicPartition,
+    pub(super) partition: TopicPartition,
 }
 
 /// A change of the table `items(id, name, price)`.
@@ -307,7 +307,7 @@ async fn f07_a_former_owner_changes_nothing() {
     let stop = Stop::new(StopReason::TableMissing, "x");
     zombie.mark(&world.partition, old.claim, Some(&stop)).await.unwrap();
 
-    assert_eq!(world.read(STANDS).await, ["0|NULL|2|0|group|running"]);
+    assert_eq!(world.read(STANDS).await, ["0|NULL|2|0|group|NULL"]);
     assert!(world.read("SELECT 1 FROM sqlite_schema WHERE name = 'items'").await.is_empty());
     let right = batch(&new, &shape, &[Put(1, Value::Text("owner"), Value::Null)]);
     assert_eq!(owner.apply(&right).await.unwrap(), COMMITTED);
