@@ -44,6 +44,10 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Pages kept in memory by each connection, in KiB: a random update finds its page there.
 const CACHE_KIB: u32 = 32 << 10;
 
+/// Pages in the log before they go into the file: with SQLite's own 1,000 every batch of updates
+/// writes its pages twice at once, which cost a quarter of the rows a second.
+const WAL_PAGES: u32 = 16 << 10;
+
 /// A SQLite database as a target.
 #[derive(Debug)]
 pub struct Sqlite {
@@ -107,6 +111,7 @@ impl Sqlite {
             // deletes of their own.
             .foreign_keys(false)
             .pragma("cache_size", format!("-{CACHE_KIB}"))
+            .pragma("wal_autocheckpoint", WAL_PAGES.to_string())
             .disable_statement_logging();
         let mut connection = options.connect().await.map_err(TargetError::of_sqlite)?;
         self.bootstrap(&mut connection).await?;
