@@ -1,18 +1,24 @@
 //! `consumer demo`: shows rows arriving, then proves that source and target are equal.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::{self, Command, DemoArgs, Environment};
+use crate::commands::Context;
+use crate::commands::run::Service;
 use crate::demo::{Demo, Member, Progress, Proof};
+use crate::settings::{LogFormat, Settings, TargetAddress};
+use crate::status::StatusBoard;
+use crate::telemetry;
 
 /// Enough to show that partitions are shared out.
 const MEMBERS: usize = 2;
@@ -23,35 +29,29 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 /// How often it is told where no terminal is.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the user asked for.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How many changes the source makes.
-    pub rows: u64,
-    /// The target's file; a new temporary one if there is none.
-    pub database: Option<PathBuf>,
-    /// Whether the source goes on until it is interrupted.
-    pub keep_running: bool,
-}
-
 /// Runs the demo; the exit code says whether source and target were equal.
 ///
 /// # Errors
 ///
 /// The demo could not be run to its end.
-pub async fn run(options: Options, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let mut demo = Demo::start(options.database.as_deref()).await?;
+pub async fn run(
+    args: DemoArgs,
+    context: &Context,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    telemetry::install_log(LogFormat::Text, context.log_filter.as_deref(), "warn");
+    let mut demo = Demo::start(args.database.as_deref()).await?;
     let (stop, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let mut members = JoinSet::new();
     for _ in 0..MEMBERS {
         members.spawn(serve(demo.member(), shutdown.clone()));
     }
-    let (bar, progress) = (bar(options.rows), demo.progress());
+    let (bar, progress) = (bar(args.rows), demo.progress());
     let is_equal = tokio::select! {
         // In no order: the others end only when the demo cannot be brought to its end.
-        is_equal = work(&mut demo, &options, &stop, &bar, out) => is_equal?,
+        is_equal = work(&mut demo, &args, &stop, &bar, out) => is_equal?,
         ended = members.join_next() => return Err(early(ended)),
-        () = show(progress, &bar) => anyhow::bail!("the progress ended before the demo"),
+        () = show(progress, &bar) => bail!("the progress ended before the demo"),
         error = interrupted(&stop) => return Err(error),
     };
     shutdown.cancel();
@@ -64,21 +64,21 @@ pub async fn run(options: Options, out: &mut impl Write) -> anyhow::Result<ExitC
 /// Loads, proves, and if asked to goes on and proves again; returns whether all was equal.
 async fn work(
     demo: &mut Demo,
-    options: &Options,
+    args: &DemoArgs,
     stop: &CancellationToken,
     bar: &ProgressBar,
     out: &mut impl Write,
 ) -> anyhow::Result<bool> {
     let file = demo.database().display().to_string();
-    writeln!(out, "{} changes, {MEMBERS} members, target {file}", grouped(options.rows))?;
+    writeln!(out, "{} changes, {MEMBERS} members, target {file}", grouped(args.rows))?;
     let started = Instant::now();
-    demo.load(options.rows, stop).await?;
+    demo.load(args.rows, stop).await?;
     demo.finish_load().await?;
     let took = started.elapsed();
     bar.finish_and_clear();
     let proof = demo.prove().await?;
     report(&proof, Some(took), out)?;
-    if !options.keep_running || stop.is_cancelled() || !proof.is_equal() {
+    if !args.keep_running || stop.is_cancelled() || !proof.is_equal() {
         return Ok(proof.is_equal());
     }
     writeln!(out, "the source goes on; Ctrl-C ends it with another proof")?;
@@ -92,9 +92,36 @@ async fn work(
 }
 
 /// Runs one member, the real service, until it is told to stop.
-#[expect(clippy::unused_async, reason = "the service is joined to it here")]
-async fn serve(member: Member, _shutdown: CancellationToken) -> anyhow::Result<()> {
-    anyhow::bail!("no service for {}", member.brokers)
+async fn serve(member: Member, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let service = Service { settings: settings(member)?, board: StatusBoard::default(), shutdown };
+    service.run().await.map(|_| ())
+}
+
+/// Makes the settings that the same flags would make, whatever this process's variables say.
+fn settings(member: Member) -> anyhow::Result<Settings> {
+    let Member { brokers, topics, kafka_properties, registry_url, database } = member;
+    let mut args = ["consumer", "run", "--http", "off", "--target", "sqlite://demo"]
+        .map(str::to_owned)
+        .to_vec();
+    args.extend([
+        "--brokers".to_owned(),
+        brokers,
+        "--schema-registry-url".to_owned(),
+        registry_url,
+    ]);
+    for topic in topics {
+        args.extend(["--topics".to_owned(), topic]);
+    }
+    for (name, value) in kafka_properties {
+        args.extend(["--kafka-property".to_owned(), format!("{name}={value}")]);
+    }
+    let args = args.into_iter().map(OsString::from).collect::<Vec<_>>();
+    let asked = cli::parse(&args, &Environment::default())?;
+    let Command::Run(run) = asked.command else { bail!("the members' flags run no service") };
+    let mut settings = Settings::new(&run, &asked.secrets, &asked.file)?;
+    // Any file's name can be taken this way, also one that no URL holds.
+    settings.target = TargetAddress::Sqlite(database);
+    Ok(settings)
 }
 
 fn early(ended: Option<Result<anyhow::Result<()>, tokio::task::JoinError>>) -> anyhow::Error {
@@ -206,6 +233,8 @@ fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::demo::{Counts, Difference};
 
@@ -216,6 +245,22 @@ mod tests {
         {
             assert_eq!(grouped(number), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_member_is_told_where_everything_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a?b %20.sqlite");
+        let demo = Demo::start(Some(&file)).await.unwrap();
+
+        let settings = settings(demo.member()).unwrap();
+
+        assert!(settings.kafka.brokers.starts_with("127.0.0.1:"), "{}", settings.kafka.brokers);
+        assert_eq!(settings.kafka.topics.len(), 2);
+        assert_eq!(settings.kafka.properties["session.timeout.ms"].expose(), "1500");
+        assert!(settings.registry.is_some());
+        assert!(matches!(settings.target, TargetAddress::Sqlite(path) if path == file));
+        assert!(Path::exists(&file));
     }
 
     #[test]

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::{Lane, Leaving};
 use super::held::{Held, State};
 use super::writer::Order;
+use super::{Lane, Leaving};
 use crate::kafka::{Event, Positions};
 use crate::record::TopicPartition;
 
 impl Lane {
     /// Takes an event of the group; `true` when it was the last one.
     pub(super) fn meet(&mut self, event: Event) -> bool {
+        self.published = None;
         match event {
             Event::Assigned { partitions, positions } => self.take_on(partitions, &positions),
             Event::Revoked { partitions, released } => {

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -67,23 +66,6 @@ struct Writing {
     /// The moment that all rows and marks of the transaction carry.
     now: SystemTime,
     _turn: tokio::sync::OwnedMutexGuard<()>,
-}
-
-/// Returns the file that a `sqlite:` URL names.
-///
-/// # Errors
-///
-/// The URL names no file, or asks for a database in memory, which would end with its connection.
-pub fn file_of(url: &str) -> Result<PathBuf, &'static str> {
-    let options = SqliteConnectOptions::from_str(url).map_err(|_| "is no sqlite:// URL")?;
-    let file = options.get_filename();
-    if url.contains(":memory:") || url.contains("mode=memory") {
-        return Err("names a database in memory");
-    }
-    if file.as_os_str().is_empty() {
-        return Err("names no file");
-    }
-    Ok(file.to_owned())
 }
 
 impl Sqlite {

@@ -48,7 +48,7 @@ impl World {
     fn target_of(&self, group: &str) -> Sqlite {
         let (name, cluster_id) = ("sink".to_owned(), "cluster".to_owned());
         let sink = Sink { name, cluster_id, group_id: group.to_owned() };
-        Sqlite::new(super::file_of(&self.url()).unwrap(), sink)
+        Sqlite::new(self.dir.path().join("target.db"), sink)
     }
 
     /// Returns a target whose partition is begun at 0 and claimed.
@@ -430,7 +430,6 @@ async fn a_row_that_a_constraint_refuses_is_told_from_a_lost_file() {
     let missing = super::Sqlite::new(world.dir.path().join("no/such/file"), target.sink.clone());
     let error = { missing }.begin(&[]).await.unwrap_err();
     assert!(matches!(error, TargetError::Unreachable(_)), "{error:?}");
-    assert!(super::file_of("sqlite::memory:").is_err());
 }
 
 #[tokio::test]
