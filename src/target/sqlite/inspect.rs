@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 use crate::record::TopicPartition;
 use crate::table::TableName;
 use crate::target::TargetError;
-use crate::target::inspect::{CheckpointRow, DeadLetterCount, Deed, ReplicatedTable, TextRows};
+use crate::target::looked::{CheckpointRow, DeadLetterCount, Deed, ReplicatedTable, TextRows};
 use crate::target::sqlite::{Sqlite, catalog, plain, sql, time_text};
 
 impl Sqlite {
