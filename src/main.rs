@@ -34,7 +34,7 @@ async fn dispatch(asked: Invocation) -> anyhow::Result<ExitCode> {
     let out = &mut io::stdout().lock();
     match command {
         Command::Run(args) => Box::pin(commands::run::run(*args, context)).await,
-        Command::Demo(args) => Box::pin(commands::demo::run(args)).await,
+        Command::Demo(args) => Box::pin(commands::demo::run(args, &context, out)).await,
         Command::Debug(what) => Box::pin(commands::debug::run(what, &context, out)).await,
         Command::Status(args) => Box::pin(commands::status::run(args, &context, out)).await,
         Command::Plan(args) => Box::pin(commands::plan::run(*args, &context, out)).await,

@@ -211,13 +211,13 @@ pub struct WorkArgs {
 /// The demo's flags.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// Rows that the source holds
+    /// Changes of rows that the source makes
     #[arg(long, value_name = "NUMBER", default_value_t = 100_000)]
     pub rows: u64,
-    /// SQLite file of the target [default: a new one in the directory for temporary files]
+    /// SQLite file of the target, made anew [default: one in the directory for temporary files]
     #[arg(long, value_name = "FILE")]
     pub database: Option<PathBuf>,
-    /// Go on after the proof, until it is interrupted
+    /// Go on after the proof until it is interrupted, then prove again
     #[arg(long)]
     pub keep_running: bool,
 }

@@ -23,6 +23,7 @@ mod consumer;
 pub(crate) mod fixture;
 pub mod log;
 pub mod reader;
+pub mod mock;
 mod rebalance;
 
 pub use consumer::{LaneEnds, RUNS_WAITING, Start, start};

@@ -11,6 +11,7 @@ use crate::stopped::{Stop, StopReason};
 use crate::table::{Column, Table, TableName};
 
 pub mod inspect;
+pub mod looked;
 pub mod postgres;
 pub mod sqlite;
 

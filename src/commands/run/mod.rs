@@ -98,7 +98,9 @@ impl Service {
             TargetAddress::Postgres(url) => {
                 self.run_on(move |sink| Ok(Postgres::new(url.expose(), sink)?)).await
             }
-            TargetAddress::Sqlite(path) => self.run_on(move |sink| Ok(Sqlite::new(&path, sink))).await,
+            TargetAddress::Sqlite(path) => {
+                self.run_on(move |sink| Ok(Sqlite::new(&path, sink))).await
+            }
         }
     }
 
@@ -173,8 +175,12 @@ impl<F> Member<'_, F> {
         tasks.spawn_blocking("poll", || poll().map_err(anyhow::Error::msg));
         for (number, Channels { events, runs, .. }) in lanes.into_iter().enumerate() {
             let pulse = board.watch(format!("lane {number}"));
-            let window =
-                Window { board: board.clone(), lane: number, pulse, watermarks: watermarks.clone() };
+            let window = Window {
+                board: board.clone(),
+                lane: number,
+                pulse,
+                watermarks: watermarks.clone(),
+            };
             let parts = Parts {
                 limits: limits(settings),
                 link: link.clone(),
@@ -187,8 +193,14 @@ impl<F> Member<'_, F> {
             };
             let target = (self.connect)(self.sink.clone())?;
             let (lane, writer) = Lane::new(parts, target, settings.take_over);
-            tasks.spawn(format!("lane {number}"), async { lane.run().await; Ok(()) });
-            tasks.spawn(format!("writer {number}"), async { writer.run().await; Ok(()) });
+            tasks.spawn(format!("lane {number}"), async {
+                lane.run().await;
+                Ok(())
+            });
+            tasks.spawn(format!("writer {number}"), async {
+                writer.run().await;
+                Ok(())
+            });
         }
         drop(link);
         tasks.join_all(client_shutdown, GRACE).await
