@@ -208,12 +208,13 @@ pub(super) async fn standing(
         let mark = (step.claim.epoch, Some(step.claim.token));
         found.get(&step.partition) == Some(&(mark, next.get()))
     };
-    if steps.iter().all(|step| is_at(step, step.to)) {
-        return Ok(Standing::After);
-    }
     let elsewhere = steps.iter().filter(|step| !is_at(step, step.from));
     let elsewhere = elsewhere.map(|step| step.partition.clone()).collect::<Vec<_>>();
-    if elsewhere.is_empty() { Ok(Standing::Before) } else { Ok(Standing::Elsewhere(elsewhere)) }
+    if elsewhere.is_empty() {
+        return Ok(Standing::Before);
+    }
+    let is_after = steps.iter().all(|step| is_at(step, step.to));
+    Ok(if is_after { Standing::After } else { Standing::Elsewhere(elsewhere) })
 }
 
 /// Who may be ended when they stand in the way.

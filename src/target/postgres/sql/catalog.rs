@@ -13,7 +13,7 @@ SELECT w.ordinal, a.attname::text,
   END,
   a.atttypid, base.modifier, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
   tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text
-FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
+FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
   WITH ORDINALITY AS w (schema_name, table_name, ordinal)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.table_name
@@ -40,12 +40,12 @@ ORDER BY w.ordinal, a.attnum";
 /// Parameters: schemas, tables.
 pub(in crate::target::postgres) const UNIQUE_KEYS: &str = "\
 SELECT w.ordinal, pg_catalog.array_agg(a.attname::text ORDER BY k.ordinal)
-FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
+FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
   WITH ORDINALITY AS w (schema_name, table_name, ordinal)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.table_name
 JOIN pg_catalog.pg_index AS x ON x.indrelid = c.oid
-CROSS JOIN LATERAL pg_catalog.unnest(x.indkey::pg_catalog.int2[])
+CROSS JOIN LATERAL unnest(x.indkey::pg_catalog.int2[])
   WITH ORDINALITY AS k (attnum, ordinal)
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.attnum
 WHERE x.indisunique AND x.indisvalid AND x.indimmediate

@@ -9,7 +9,7 @@ pub(in crate::target::postgres) const CLAIM: &str = "\
 WITH o AS (
   SELECT c.topic, c.\"partition\", c.owner
   FROM afterimage.checkpoint AS c
-  JOIN pg_catalog.unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
+  JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
     AS w (topic, \"partition\") ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
   WHERE c.sink = $1 AND c.cluster_id = $2
     AND ($8 OR c.group_id IS NULL OR c.group_id = $7
@@ -38,7 +38,7 @@ WHERE sink = $1 AND cluster_id = $2 AND topic = ANY ($3::pg_catalog.text[])";
 pub(in crate::target::postgres) const REFUSED_KEYS: &str = "\
 SELECT k.topic, k.\"partition\", k.key
 FROM afterimage.refused_key AS k
-JOIN pg_catalog.unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
+JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
   AS w (topic, \"partition\") ON w.topic = k.topic AND w.\"partition\" = k.\"partition\"
 WHERE k.sink = $1 AND k.cluster_id = $2";
 
@@ -48,7 +48,7 @@ WHERE k.sink = $1 AND k.cluster_id = $2";
 pub(in crate::target::postgres) const BEGIN: &str = "\
 INSERT INTO afterimage.checkpoint (sink, cluster_id, topic, \"partition\", next_offset)
 SELECT $1, $2, w.topic, w.\"partition\", w.next_offset
-FROM pg_catalog.unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[])
+FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[])
   AS w (topic, \"partition\", next_offset)
 ORDER BY w.topic, w.\"partition\"
 ON CONFLICT (sink, cluster_id, topic, \"partition\") DO NOTHING";
@@ -60,7 +60,7 @@ pub(in crate::target::postgres) const RELEASE: &str = "\
 WITH o AS (
   SELECT c.topic, c.\"partition\"
   FROM afterimage.checkpoint AS c
-  JOIN pg_catalog.unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
+  JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
     $6::pg_catalog.uuid[]) AS w (topic, \"partition\", epoch, token)
     ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
   WHERE c.sink = $1 AND c.cluster_id = $2 AND c.epoch = w.epoch AND c.claim_token = w.token
@@ -79,7 +79,7 @@ pub(in crate::target::postgres) const TOUCH: &str = "\
 WITH o AS (
   SELECT c.topic, c.\"partition\"
   FROM afterimage.checkpoint AS c
-  JOIN pg_catalog.unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
+  JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
     $6::pg_catalog.uuid[]) AS w (topic, \"partition\", epoch, token)
     ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
   WHERE c.sink = $1 AND c.cluster_id = $2 AND c.epoch = w.epoch AND c.claim_token = w.token
@@ -107,7 +107,7 @@ WHERE sink = $1 AND cluster_id = $2 AND topic = $3 AND \"partition\" = $4
 pub(in crate::target::postgres) const STEP: &str = "\
 WITH w AS (
   SELECT *
-  FROM pg_catalog.unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
+  FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
     $6::pg_catalog.uuid[], $7::pg_catalog.int8[], $8::pg_catalog.int8[], $9::pg_catalog.int8[],
     $10::pg_catalog.int8[], $11::pg_catalog.text[])
     AS w (topic, \"partition\", epoch, token, start, stop, last_offset, last_timestamp, position)
@@ -135,7 +135,7 @@ WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\
 pub(in crate::target::postgres) const POSITIONS: &str = "\
 SELECT c.topic, c.\"partition\", c.epoch, c.claim_token, c.next_offset
 FROM afterimage.checkpoint AS c
-JOIN pg_catalog.unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
+JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
   AS w (topic, \"partition\") ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
 WHERE c.sink = $1 AND c.cluster_id = $2";
 
@@ -145,7 +145,7 @@ WHERE c.sink = $1 AND c.cluster_id = $2";
 pub(in crate::target::postgres) const FORMER_OWNERS: &str = "\
 SELECT c.topic, c.\"partition\", c.owner
 FROM afterimage.checkpoint AS c
-JOIN pg_catalog.unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
+JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
   AS w (topic, \"partition\") ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
 WHERE c.sink = $1 AND c.cluster_id = $2 AND c.owner IS NOT NULL
   AND ($6 OR c.group_id IS NULL OR c.group_id = $5
@@ -163,7 +163,7 @@ WITH RECURSIVE chain (pid) AS (
   UNION
   SELECT b.pid
   FROM chain
-  CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_blocking_pids(chain.pid)) AS b (pid)
+  CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(chain.pid)) AS b (pid)
 )
 SELECT pg_catalog.left(a.application_name, $4), a.pid, pg_catalog.pg_terminate_backend(a.pid)
 FROM chain

@@ -1,7 +1,8 @@
 //! SQL: every statement's text, as constants and pure functions.
 //!
 //! Text depends on tables and column sets only, so that prepared statements are found again. Every
-//! name is qualified, because nothing is known of the session's `search_path`.
+//! name is qualified, because nothing is known of the session's `search_path`; but `unnest` of many
+//! arrays is syntax, and known only by its bare name.
 
 mod catalog;
 mod fence;

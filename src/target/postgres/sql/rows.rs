@@ -37,7 +37,7 @@ INSERT INTO afterimage.dead_letter (sink, cluster_id, topic, \"partition\", reco
 SELECT $1, $2, w.topic, w.\"partition\", w.record_offset, w.table_name, w.key, w.value,
   w.headers::pg_catalog.jsonb, w.reason, w.error,
   pg_catalog.to_timestamp(w.record_timestamp / 1000.0)
-FROM pg_catalog.unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
+FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
   $6::pg_catalog.text[], $7::pg_catalog.bytea[], $8::pg_catalog.bytea[], $9::pg_catalog.text[],
   $10::pg_catalog.text[], $11::pg_catalog.text[], $12::pg_catalog.int8[])
   AS w (topic, \"partition\", record_offset, table_name, key, value, headers, reason, error,
@@ -51,7 +51,7 @@ DO UPDATE SET last_seen = excluded.last_seen";
 pub(in crate::target::postgres) const MARK_KEYS: &str = "\
 INSERT INTO afterimage.refused_key (sink, cluster_id, topic, \"partition\", key_hash, key)
 SELECT $1, $2, w.topic, w.\"partition\", pg_catalog.sha256(w.key), w.key
-FROM pg_catalog.unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.bytea[])
+FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.bytea[])
   AS w (topic, \"partition\", key)
 ON CONFLICT (sink, cluster_id, topic, \"partition\", key_hash) DO NOTHING";
 
@@ -60,7 +60,7 @@ ON CONFLICT (sink, cluster_id, topic, \"partition\", key_hash) DO NOTHING";
 /// Parameters: sink, cluster, topics, partitions, keys.
 pub(in crate::target::postgres) const CLEAR_KEYS: &str = "\
 DELETE FROM afterimage.refused_key AS k
-USING pg_catalog.unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.bytea[])
+USING unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.bytea[])
   AS w (topic, \"partition\", key)
 WHERE k.sink = $1 AND k.cluster_id = $2 AND k.topic = w.topic AND k.\"partition\" = w.\"partition\"
   AND k.key_hash = pg_catalog.sha256(w.key)";
