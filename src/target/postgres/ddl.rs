@@ -8,7 +8,7 @@ use crate::decode::kind::{Kind, SourceColumn, SourceType, Unit};
 use crate::table::{Column, TableName};
 use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::session::{Session, bind};
-use crate::target::postgres::{catalog, sql};
+use crate::target::postgres::{catalog, encode, sql};
 use crate::target::{Dialect, TargetError};
 
 /// How PostgreSQL spells types and DDL.
@@ -66,7 +66,7 @@ fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         modifier: chosen.modifier,
         not_null: is_key || !source.optional,
         generated: false,
-        encode: catalog::encode_of(chosen.id).or(Some(super::encode::textual)),
+        encode: catalog::encode_of(chosen.id).or(Some(encode::textual)),
     })
 }
 

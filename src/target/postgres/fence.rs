@@ -227,7 +227,7 @@ pub(super) enum Suspects<'a> {
 }
 
 /// What watches over an operation that another session may hold up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Guard<'a> {
     pub(super) options: &'a PgConnectOptions,
     pub(super) lane: Lane<'a>,

@@ -15,6 +15,7 @@ mod sql;
 pub use inspect::{CheckpointRow, DeadLetterCount, Deed, ReplicatedTable, TextRows};
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
@@ -26,18 +27,16 @@ use crate::checkpoint::{Claim, NextOffset};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
+use crate::target::postgres::error::{Doing, target_error};
+use crate::target::postgres::fence::{Guard, Lane, Suspects, Wanted};
+use crate::target::postgres::session::{Session, Token};
 use crate::target::{Applied, Claims, Dialect, Sink, Target, TargetError};
-
-use error::{Doing, target_error};
-use fence::{Guard, Lane, Suspects, Wanted};
-use session::{Session, Token};
 
 /// How often in a row a table may be found stale: its layout was then read anew each time, and the
 /// reason lies elsewhere.
 const STALE_MAX: u32 = 3;
 
 /// A connection to PostgreSQL, opened when it is needed and anew after every error.
-#[derive(Debug)]
 pub struct Postgres {
     options: PgConnectOptions,
     sink: Sink,
@@ -147,6 +146,16 @@ impl Postgres {
     }
 }
 
+impl fmt::Debug for Postgres {
+    /// Leaves out the options, which print the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres")
+            .field("sink", &self.sink)
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Target for Postgres {
     const DIALECT: Dialect = ddl::DIALECT;
 
@@ -218,5 +227,24 @@ impl Target for Postgres {
         let applied = guard.watch(apply::apply(&mut session, self.lane(), batch)).await;
         let applied = self.keep(session, applied).await;
         self.doubt(applied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let sink = Sink {
+            name: "sink".to_owned(),
+            cluster_id: "cluster".to_owned(),
+            group_id: "group".to_owned(),
+        };
+        let target = Postgres::new("postgres://me:hidden@localhost/db", sink.clone()).unwrap();
+        assert!(!format!("{target:?}").contains("hidden"));
+        let error = Postgres::new("postgres://me:hidden@localhost:port/db", sink).unwrap_err();
+        let text = format!("{error:?} {error}");
+        assert!(!text.contains("hidden"), "{text}");
     }
 }

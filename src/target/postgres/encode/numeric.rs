@@ -2,6 +2,7 @@
 
 use crate::decode::value::{Decimal, Special, Value};
 use crate::table::Misfit;
+use crate::target::postgres::encode::text::HEADER;
 
 /// A scale above this is no scale of a column but a modifier read without its sign (Debezium prints
 /// `numeric(5,-3)` with scale 65533): the zeros behind the value are then not kept.
@@ -171,7 +172,7 @@ struct Modifier {
 impl Modifier {
     /// Takes `atttypmod` apart as `numeric.c` does.
     fn read(modifier: i32) -> Option<Self> {
-        let packed = modifier.checked_sub(super::text::HEADER).filter(|packed| *packed >= 0)?;
+        let packed = modifier.checked_sub(HEADER).filter(|packed| *packed >= 0)?;
         let scale = ((packed & 0x7ff) ^ 1024) - 1024;
         Some(Self { precision: i64::from(packed >> 16), scale: i64::from(scale) })
     }

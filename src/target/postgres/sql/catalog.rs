@@ -11,7 +11,7 @@ SELECT w.ordinal, a.attname::text,
     WHEN 'pg_catalog' THEN pg_catalog.format_type(a.atttypid, a.atttypmod)
     ELSE pg_catalog.format('%I.%I', tn.nspname, t.typname)
   END,
-  a.atttypid, base.modifier, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
+  a.atttypid, base.pair[2]::pg_catalog.int4, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
   tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
   WITH ORDINALITY AS w (schema_name, table_name, ordinal)
@@ -21,17 +21,22 @@ JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
 JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.typnamespace
 CROSS JOIN LATERAL (
-  WITH RECURSIVE chain (oid, modifier, depth) AS (
-    SELECT a.atttypid, a.atttypmod, 0
-    UNION ALL
-    SELECT d.typbasetype, d.typtypmod, chain.depth + 1
+  SELECT CASE WHEN t.typtype <> 'd' THEN ARRAY[a.atttypid::pg_catalog.int8, a.atttypmod] ELSE (
+    WITH RECURSIVE chain (oid, modifier, depth) AS (
+      SELECT a.atttypid, a.atttypmod, 0
+      UNION ALL
+      SELECT d.typbasetype, d.typtypmod, chain.depth + 1
+      FROM chain
+      JOIN pg_catalog.pg_type AS d ON d.oid = chain.oid
+      WHERE d.typtype = 'd'
+    )
+    SELECT ARRAY[chain.oid::pg_catalog.int8, chain.modifier]
     FROM chain
-    JOIN pg_catalog.pg_type AS d ON d.oid = chain.oid
-    WHERE d.typtype = 'd'
-  )
-  SELECT chain.oid, chain.modifier FROM chain ORDER BY chain.depth DESC LIMIT 1
+    ORDER BY chain.depth DESC
+    LIMIT 1
+  ) END AS pair
 ) AS base
-JOIN pg_catalog.pg_type AS b ON b.oid = base.oid
+JOIN pg_catalog.pg_type AS b ON b.oid = base.pair[1]::pg_catalog.oid
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY w.ordinal, a.attnum";
 
