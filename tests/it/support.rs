@@ -123,15 +123,15 @@ fn in_database(url: &str, database: &str) -> String {
 /// Makes a database, and drops what runs of more than an hour ago have left.
 async fn create_database(owner: &str) -> String {
     let mut admin = PgConnection::connect(&address("TARGET_ADMIN_URL")).await.unwrap();
-    let old = "SELECT datname FROM pg_database WHERE datname ~ '^it_[0-9]+_' \
-               AND split_part(datname, '_', 2)::float8 < extract(epoch FROM now()) - 3600";
+    let old = "SELECT datname FROM pg_database WHERE datname ~ '^it_target_[0-9]+_' \
+               AND split_part(datname, '_', 3)::float8 < extract(epoch FROM now()) - 3600";
     for row in sql(&mut admin, old).await {
         let name = row[0].clone().unwrap();
         // Another run may do the same.
         _ = admin.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name}"))).await;
     }
     let now = sql(&mut admin, "SELECT extract(epoch FROM now())::bigint").await;
-    let name = format!("it_{}_{}", now[0][0].as_ref().unwrap(), Uuid::new_v4().simple());
+    let name = format!("it_target_{}_{}", now[0][0].as_ref().unwrap(), Uuid::new_v4().simple());
     sql(&mut admin, &format!("CREATE DATABASE {name} OWNER {owner}")).await;
     name
 }
