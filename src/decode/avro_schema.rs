@@ -97,10 +97,11 @@ impl Compiler {
             "enum" => {
                 let symbols = list(object, "symbols")?;
                 let symbols = symbols.iter().filter_map(Json::as_str).map(str::to_owned).collect();
-                self.name(object, namespace, Compiled {
-                    reader: Reader::Enum(symbols),
-                    field: field("string", object),
-                })
+                self.name(
+                    object,
+                    namespace,
+                    Compiled { reader: Reader::Enum(symbols), field: field("string", object) },
+                )
             }
             "fixed" => {
                 let size = object.get("size").and_then(Json::as_u64);
@@ -149,7 +150,8 @@ impl Compiler {
     }
 
     fn record(&mut self, object: &Map<String, Json>, namespace: &str) -> Result<Compiled, String> {
-        let name = full_name(text(object, "name").ok_or("a record has no name")?, own(object, namespace));
+        let name =
+            full_name(text(object, "name").ok_or("a record has no name")?, own(object, namespace));
         let inner = name.rsplit_once('.').map_or("", |(namespace, _)| namespace).to_owned();
         let (mut readers, mut fields) = (Vec::new(), Vec::new());
         for entry in list(object, "fields")? {

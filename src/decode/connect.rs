@@ -44,7 +44,8 @@ impl Field {
     }
 
     fn source_type(&self) -> Option<SourceType> {
-        let parameter = |name: &str| self.parameters.get(&format!("__debezium.source.column.{name}"));
+        let parameter =
+            |name: &str| self.parameters.get(&format!("__debezium.source.column.{name}"));
         Some(SourceType {
             name: parameter("type")?.clone(),
             length: parameter("length").and_then(|text| text.parse().ok()),
@@ -71,7 +72,9 @@ impl Field {
             "string" => Kind::Text,
             "bytes" => Kind::Bytes,
             UNTYPED => Kind::Untyped,
-            other => Kind::Unsupported(self.schema_name.clone().unwrap_or_else(|| other.to_owned())),
+            other => {
+                Kind::Unsupported(self.schema_name.clone().unwrap_or_else(|| other.to_owned()))
+            }
         }
     }
 

@@ -169,8 +169,9 @@ impl Decoder {
             let mark = Mark::Prefix(prefix.into());
             return Ok((mark, schema, origin(payload)));
         }
-        let object = fields(text)
-            .ok_or_else(|| malformed(format!("the {side} is neither a JSON object nor framed Avro")))?;
+        let object = fields(text).ok_or_else(|| {
+            malformed(format!("the {side} is neither a JSON object nor framed Avro"))
+        })?;
         Ok((Mark::Plain, Some(plain(object)), origin(text)))
     }
 
@@ -247,14 +248,11 @@ pub(super) enum Failed {
     Mismatch,
     /// It is refused.
     Refused(Reason, String),
-    /// Something must come first, or nothing can.
-    Early(Early),
 }
 
 impl Failed {
     fn early(self, layout: &Layout) -> Early {
         let refusal = match self {
-            Self::Early(early) => return early,
             Self::Refused(reason, detail) => layout.refusal(reason, detail),
             Self::Mismatch => {
                 let detail = "the fields are not those of the schema".to_owned();

@@ -21,7 +21,8 @@ pub fn meaning(value: &Field) -> Meaning {
     if let Some(ignored) = side_topic(name) {
         return Meaning::Ignored(ignored);
     }
-    let is_envelope = name.ends_with(".Envelope") || (name.is_empty() && value.field("op").is_some());
+    let is_envelope =
+        name.ends_with(".Envelope") || (name.is_empty() && value.field("op").is_some());
     match value.field("after") {
         Some(after) if is_envelope => Meaning::Rows(after.clone()),
         _ => Meaning::Unknown(format!("schema \"{name}\" is no envelope")),

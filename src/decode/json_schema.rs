@@ -93,7 +93,10 @@ pub fn fields(text: &str) -> Option<Vec<(String, &RawValue)>> {
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("an object")
         }
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        fn visit_map<A: serde::de::MapAccess<'de>>(
+            self,
+            mut map: A,
+        ) -> Result<Fields<'de>, A::Error> {
             let mut fields = Vec::new();
             while let Some(field) = map.next_entry()? {
                 fields.push(field);

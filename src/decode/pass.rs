@@ -102,7 +102,8 @@ impl Pass<'_> {
             return Err(refused(Reason::BehindDeadLetter, detail));
         }
         if is_partial && self.layout.shape.key.is_empty() {
-            let detail = "a value is unavailable, and without a key there is no row to keep it from";
+            let detail =
+                "a value is unavailable, and without a key there is no row to keep it from";
             return Err(refused(Reason::UnavailableWithoutRow, detail));
         }
         writer.finish(self.arrival.origin, self.arrival.record).map_err(|column| {

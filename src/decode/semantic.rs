@@ -121,7 +121,10 @@ fn moment(count: i64, unit: Unit) -> Moment {
 
 fn double(kind: &Kind, float: f64) -> Result<Value<'static>, Unfit> {
     match kind {
-        #[expect(clippy::cast_possible_truncation, reason = "the shortest digits of an f32 round to it")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the shortest digits of an f32 round to it"
+        )]
         Kind::Float32 => Ok(Value::Float32(float as f32)),
         Kind::Float64 => Ok(Value::Float64(float)),
         _ => Err(OTHER),
@@ -142,7 +145,9 @@ fn string<'a>(kind: &Kind, text: &'a str) -> Result<Value<'a>, Unfit> {
             text::moment(text).map(|(moment, _)| Value::TimestampZoned(moment)).ok_or(FORM)
         }
         // The zone says nothing here: the source's value has none.
-        Kind::IsoTimestamp => text::moment(text).map(|(moment, _)| Value::Timestamp(moment)).ok_or(FORM),
+        Kind::IsoTimestamp => {
+            text::moment(text).map(|(moment, _)| Value::Timestamp(moment)).ok_or(FORM)
+        }
         Kind::IsoDate => text::day(text.trim_end_matches('Z')).map(Value::Date).ok_or(FORM),
         Kind::IsoTime => text::time(text).map(|(nanos, _)| Value::Time(nanos)).ok_or(FORM),
         Kind::ZonedTime => {

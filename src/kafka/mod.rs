@@ -22,8 +22,8 @@ mod consumer;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod log;
-pub mod reader;
 pub mod mock;
+pub mod reader;
 mod rebalance;
 
 pub use consumer::{LaneEnds, RUNS_WAITING, Start, start};
