@@ -27,4 +27,13 @@ pub struct Context {
     pub file: ConfigFile,
     /// `RUST_LOG`.
     pub log_filter: Option<String>,
+    /// The operator, for the audit.
+    pub actor: Option<String>,
+}
+
+impl Context {
+    /// Names who acts, in the audit.
+    fn actor(&self) -> &str {
+        self.actor.as_deref().unwrap_or("consumer")
+    }
 }

@@ -100,6 +100,19 @@ impl Sqlite {
         Ok(connection)
     }
 
+    /// Opens the file to be looked at, so that nothing can be written; `None` when there is none.
+    async fn look(&self) -> Result<Option<SqliteConnection>, TargetError> {
+        if !self.file.exists() {
+            return Ok(None);
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(&self.file)
+            .read_only(true)
+            .busy_timeout(LOCK_WAIT_MAX)
+            .disable_statement_logging();
+        options.connect().await.map(Some).map_err(TargetError::of_sqlite)
+    }
+
     /// Makes our own tables where they are missing.
     async fn bootstrap(&self, connection: &mut SqliteConnection) -> Result<(), TargetError> {
         let found = sqlx::query(sql::HAS_VERSION)

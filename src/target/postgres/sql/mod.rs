@@ -16,7 +16,7 @@ pub(super) use fence::{
     UNCLAIMED,
 };
 pub(super) use inspect::{
-    AUDIT, CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
+    ADOPT, CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
 };
 pub(super) use rows::{
     CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, IS_TRUNCATABLE, MARK_KEYS, ROLLBACK,
