@@ -123,7 +123,7 @@ pub(super) fn untouched(
 #[derive(Debug)]
 pub enum Opened {
     /// PostgreSQL.
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
     /// SQLite.
     Sqlite(Sqlite),
 }
@@ -138,7 +138,7 @@ pub async fn open(address: &TargetAddress, sink: Sink) -> Result<Opened, TargetE
         TargetAddress::Postgres(url) => {
             let mut target = Postgres::new(url.expose(), sink)?;
             target.connect().await?;
-            Opened::Postgres(target)
+            Opened::Postgres(Box::new(target))
         }
         TargetAddress::Sqlite(path) => Opened::Sqlite(Sqlite::new(path, sink)),
     })
