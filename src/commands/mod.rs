@@ -7,10 +7,12 @@ pub mod checkpoint;
 pub mod debug;
 pub mod demo;
 mod look;
+mod peek;
 pub mod plan;
 pub mod run;
 pub mod status;
 mod table;
+mod trial;
 
 /// Says something to the person at the terminal, beside the data on standard output.
 #[expect(clippy::print_stderr, reason = "talk goes to standard error")]

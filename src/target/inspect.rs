@@ -1,5 +1,6 @@
 //! What the looking commands see of a target, as plain rows.
 
+use crate::batch::SchemaChange;
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::settings::TargetAddress;
@@ -87,6 +88,22 @@ pub trait Inspect: Send {
         &mut self,
         name: &TableName,
     ) -> impl Future<Output = Result<Option<Table>, TargetError>> + Send;
+
+    /// Returns whether our own tables are there.
+    fn is_bootstrapped(&mut self) -> impl Future<Output = Result<bool, TargetError>> + Send;
+
+    /// Returns those statements of a change that do more than to make what is there.
+    fn needed(
+        &mut self,
+        change: &SchemaChange,
+    ) -> impl Future<Output = Result<Vec<String>, TargetError>> + Send;
+
+    /// Returns the statements that let our role write these tables and our own, when they belong to
+    /// another; none where a target knows no rights.
+    fn grants(
+        &mut self,
+        tables: &[TableName],
+    ) -> impl Future<Output = Result<Vec<String>, TargetError>> + Send;
 
     /// Makes the rows of partitions that have none, and their audit rows, in one transaction.
     ///
@@ -195,6 +212,27 @@ impl Inspect for Opened {
         match self {
             Self::Postgres(target) => target.describe(name).await,
             Self::Sqlite(target) => target.describe(name).await,
+        }
+    }
+
+    async fn is_bootstrapped(&mut self) -> Result<bool, TargetError> {
+        match self {
+            Self::Postgres(target) => target.is_bootstrapped().await,
+            Self::Sqlite(target) => target.is_bootstrapped().await,
+        }
+    }
+
+    async fn needed(&mut self, change: &SchemaChange) -> Result<Vec<String>, TargetError> {
+        match self {
+            Self::Postgres(target) => target.needed(change).await,
+            Self::Sqlite(target) => target.needed(change).await,
+        }
+    }
+
+    async fn grants(&mut self, tables: &[TableName]) -> Result<Vec<String>, TargetError> {
+        match self {
+            Self::Postgres(target) => target.grants(tables).await,
+            Self::Sqlite(target) => target.grants(tables).await,
         }
     }
 

@@ -7,7 +7,6 @@ use crate::cli::DebugCommand;
 use crate::commands::Context;
 
 mod messages;
-mod peek;
 mod rows;
 mod topics;
 

@@ -3,6 +3,7 @@
 use sqlx::Row;
 use sqlx::postgres::PgArguments;
 
+use crate::batch::SchemaChange;
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::table::{Table, TableName};
@@ -68,6 +69,26 @@ impl Inspect for Postgres {
         let tables = catalog::tables(&mut session, &[name]).await;
         let table = tables.map(|mut tables| tables.pop().flatten());
         self.keep(session, table.map_err(other)).await
+    }
+
+    async fn is_bootstrapped(&mut self) -> Result<bool, TargetError> {
+        let mut session = self.session().await?;
+        let found = ddl::is_bootstrapped(&mut session).await;
+        self.keep(session, found.map_err(other)).await
+    }
+
+    async fn needed(&mut self, change: &SchemaChange) -> Result<Vec<String>, TargetError> {
+        let mut session = self.session().await?;
+        let needed = needed(&mut session, change).await;
+        self.keep(session, needed.map_err(other)).await
+    }
+
+    async fn grants(&mut self, tables: &[TableName]) -> Result<Vec<String>, TargetError> {
+        let mut session = self.session().await?;
+        let rows = session.fetch(sql::ROLE.to_owned(), PgArguments::default()).await;
+        let role = rows.and_then(|rows| rows.first().map_or(Ok(String::new()), |it| it.try_get(0)));
+        let role = self.keep(session, role.map_err(other)).await?;
+        Ok(sql::grants(&role, tables))
     }
 
     async fn adopt(
@@ -173,6 +194,16 @@ async fn read_newest(
         rows.push(cells.collect::<Result<_, _>>()?);
     }
     Ok(Some(Sample { columns, rows }))
+}
+
+async fn needed(session: &mut Session, change: &SchemaChange) -> Result<Vec<String>, sqlx::Error> {
+    let mut needed = Vec::new();
+    for statement in &change.statements {
+        if ddl::is_needed(session, &change.after.name, statement).await? {
+            needed.push(statement.clone());
+        }
+    }
+    Ok(needed)
 }
 
 /// Makes first rows with their audit rows, by one statement; returns the partitions that had none.

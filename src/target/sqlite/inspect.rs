@@ -3,6 +3,7 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
+use crate::batch::SchemaChange;
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::table::{Table, TableName};
@@ -63,6 +64,19 @@ impl Inspect for Sqlite {
         catalog::read(&mut connection, name).await
     }
 
+    async fn is_bootstrapped(&mut self) -> Result<bool, TargetError> {
+        let Some(mut connection) = self.look().await? else { return Ok(false) };
+        has_own_tables(&mut connection).await
+    }
+
+    async fn needed(&mut self, change: &SchemaChange) -> Result<Vec<String>, TargetError> {
+        Ok(change.statements.clone())
+    }
+
+    async fn grants(&mut self, _: &[TableName]) -> Result<Vec<String>, TargetError> {
+        Ok(Vec::new())
+    }
+
     async fn adopt(
         &mut self,
         first: &[(TopicPartition, NextOffset)],
@@ -83,13 +97,17 @@ impl Sqlite {
     /// tables do not exist.
     async fn own_rows(&self, query: &'static str) -> Result<Vec<SqliteRow>, TargetError> {
         let Some(mut connection) = self.look().await? else { return Ok(Vec::new()) };
-        let version = sqlx::query(sql::HAS_VERSION).fetch_optional(&mut connection).await;
-        if version.map_err(TargetError::of_sqlite)?.is_none() {
+        if !has_own_tables(&mut connection).await? {
             return Ok(Vec::new());
         }
         let query = sqlx::query(query).bind(&self.sink.name).bind(&self.sink.cluster_id);
         query.fetch_all(&mut connection).await.map_err(TargetError::of_sqlite)
     }
+}
+
+async fn has_own_tables(connection: &mut SqliteConnection) -> Result<bool, TargetError> {
+    let version = sqlx::query(sql::HAS_VERSION).fetch_optional(connection).await;
+    Ok(version.map_err(TargetError::of_sqlite)?.is_some())
 }
 
 /// Reads a row's first two columns.

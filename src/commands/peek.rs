@@ -16,7 +16,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(crate) enum From {
     /// At the last records.
     Newest,
     /// At the first record that is still there.
@@ -31,7 +31,7 @@ pub(super) enum From {
 
 impl From {
     /// Reads a position as `--from` spells it.
-    pub(super) fn parse(text: Option<&str>) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: Option<&str>) -> anyhow::Result<Self> {
         match text {
             None => Ok(Self::Newest),
             Some("beginning") => Ok(Self::Beginning),
@@ -49,16 +49,16 @@ impl From {
 
 /// One record, kept.
 #[derive(Debug)]
-pub(super) struct Peeked(Run);
+pub(crate) struct Peeked(Run);
 
 impl Peeked {
     /// Returns the partition's number.
-    pub(super) fn partition(&self) -> i32 {
+    pub(crate) fn partition(&self) -> i32 {
         self.0.partition.partition
     }
 
     /// Returns the record.
-    pub(super) fn record(&self) -> Record<'_> {
+    pub(crate) fn record(&self) -> Record<'_> {
         self.0.get(0).expect("a run of exactly one record")
     }
 
@@ -68,25 +68,33 @@ impl Peeked {
 }
 
 /// Which records are wanted of a topic.
-pub(super) struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// The log.
-    pub(super) log: &'a Log,
+    pub(crate) log: &'a Log,
     /// The topic.
-    pub(super) topic: &'a str,
+    pub(crate) topic: &'a str,
     /// The ends of the partitions, as they are now.
-    pub(super) ends: BTreeMap<i32, Watermarks>,
+    pub(crate) ends: BTreeMap<i32, Watermarks>,
     /// How many records at most.
-    pub(super) limit: usize,
+    pub(crate) limit: usize,
     /// Text that the key must contain.
-    pub(super) key: Option<&'a str>,
+    pub(crate) key: Option<&'a str>,
 }
 
 impl Wanted<'_> {
     /// Returns the newest records, ordered by time, partition and offset.
+    pub(crate) async fn newest(&self) -> anyhow::Result<Vec<Peeked>> {
+        let mut found = self.newest_of_each().await?;
+        found.drain(..found.len().saturating_sub(self.limit));
+        Ok(found)
+    }
+
+    /// Returns the newest records of each partition, ordered by time, partition and offset; the
+    /// limit is that of a partition.
     ///
     /// Offsets may be sparse and keys rare: the window grows until there are enough records or the
     /// log has no more.
-    pub(super) async fn newest(&self) -> anyhow::Result<Vec<Peeked>> {
+    pub(crate) async fn newest_of_each(&self) -> anyhow::Result<Vec<Peeked>> {
         let mut window = i64::try_from(self.limit).unwrap_or(i64::MAX).max(1);
         loop {
             let start = |ends: &Watermarks| (ends.high.get() - window).max(ends.low.get());
@@ -101,7 +109,6 @@ impl Wanted<'_> {
             });
             if is_whole || is_enough {
                 found.sort_by_key(Peeked::order);
-                found.drain(..found.len().saturating_sub(self.limit));
                 return Ok(found);
             }
             window = window.saturating_mul(8);
@@ -109,7 +116,7 @@ impl Wanted<'_> {
     }
 
     /// Returns the first records from a position on, ordered by time, partition and offset.
-    pub(super) async fn first(&self, from: From) -> anyhow::Result<Vec<Peeked>> {
+    pub(crate) async fn first(&self, from: From) -> anyhow::Result<Vec<Peeked>> {
         let starts = self.starts(from).await?;
         let mut found = self.read(&starts, Keep::First).await?;
         found.sort_by_key(Peeked::order);
@@ -118,7 +125,7 @@ impl Wanted<'_> {
     }
 
     /// Returns where each partition begins.
-    pub(super) async fn starts(&self, from: From) -> anyhow::Result<BTreeMap<i32, i64>> {
+    pub(crate) async fn starts(&self, from: From) -> anyhow::Result<BTreeMap<i32, i64>> {
         let times = match from {
             From::Time(millis) => {
                 let partition = |&number: &i32| TopicPartition::new(self.topic, number);
@@ -188,7 +195,7 @@ impl Wanted<'_> {
     }
 
     /// Keeps what is wanted of records as they come.
-    pub(super) fn sift(&self, arrived: &Arrived) -> Vec<Peeked> {
+    pub(crate) fn sift(&self, arrived: &Arrived) -> Vec<Peeked> {
         let mut found = Vec::new();
         for run in arrived.runs.values() {
             let wanted = run.iter().filter(|record| self.is_wanted(*record));
