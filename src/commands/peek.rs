@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio::sync::Mutex;
 
 use crate::checkpoint::NextOffset;
 use crate::commands::look::moment;
+use crate::commands::trial::Trial;
 use crate::kafka::log::{Log, Watermarks};
 use crate::kafka::reader::{Arrived, Reader};
 use crate::record::{Record, Run, TopicPartition};
@@ -77,8 +79,30 @@ pub(crate) struct Wanted<'a> {
     pub(crate) ends: BTreeMap<i32, Watermarks>,
     /// How many records at most.
     pub(crate) limit: usize,
-    /// Text that the key must contain.
-    pub(crate) key: Option<&'a str>,
+    /// What the key must contain.
+    pub(crate) key: Option<KeyText<'a>>,
+}
+
+/// A text that a record's key must contain.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyText<'a> {
+    /// The text.
+    pub(crate) text: &'a str,
+    /// What reads a key whose bytes are no text; `None` to look at the bytes alone.
+    pub(crate) trial: Option<&'a Mutex<Trial>>,
+}
+
+impl KeyText<'_> {
+    async fn is_in(&self, topic: &str, record: Record<'_>) -> anyhow::Result<bool> {
+        let (text, key) = (self.text.as_bytes(), record.key.unwrap_or_default());
+        if text.is_empty() || key.windows(text.len()).any(|part| part == text) {
+            return Ok(true);
+        }
+        let Some(trial) = self.trial else { return Ok(false) };
+        let alone = Record { value: None, ..record };
+        let seen = trial.lock().await.inspect(topic, alone).await?;
+        Ok(seen.key.is_some_and(|key| key.to_string().contains(self.text)))
+    }
 }
 
 impl Wanted<'_> {
@@ -174,7 +198,7 @@ impl Wanted<'_> {
                 let end = self.ends.get(&number).map_or(0, |ends| ends.high.get());
                 let queue = kept.entry(number).or_default();
                 for record in run.iter().filter(|record| record.offset < end) {
-                    if !self.is_wanted(record) {
+                    if !self.is_wanted(record).await? {
                         continue;
                     }
                     queue.push_back(Peeked(only(&run, record)));
@@ -195,20 +219,24 @@ impl Wanted<'_> {
     }
 
     /// Keeps what is wanted of records as they come.
-    pub(crate) fn sift(&self, arrived: &Arrived) -> Vec<Peeked> {
+    pub(crate) async fn sift(&self, arrived: &Arrived) -> anyhow::Result<Vec<Peeked>> {
         let mut found = Vec::new();
         for run in arrived.runs.values() {
-            let wanted = run.iter().filter(|record| self.is_wanted(*record));
-            found.extend(wanted.map(|record| Peeked(only(run, record))));
+            for record in run.iter() {
+                if self.is_wanted(record).await? {
+                    found.push(Peeked(only(run, record)));
+                }
+            }
         }
         found.sort_by_key(Peeked::order);
-        found
+        Ok(found)
     }
 
-    fn is_wanted(&self, record: Record<'_>) -> bool {
-        let Some(wanted) = self.key else { return true };
-        let key = record.key.unwrap_or_default();
-        wanted.is_empty() || key.windows(wanted.len()).any(|part| part == wanted.as_bytes())
+    async fn is_wanted(&self, record: Record<'_>) -> anyhow::Result<bool> {
+        match self.key {
+            Some(key) => key.is_in(self.topic, record).await,
+            None => Ok(true),
+        }
     }
 }
 

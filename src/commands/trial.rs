@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use crate::batch::Batch;
 use crate::checkpoint::{Claim, NextOffset};
 use crate::commands::say;
+use crate::decode::inspect::Inspected;
 use crate::decode::kind::{Kind, SourceTable};
 use crate::decode::registry::Registry;
 use crate::decode::{Arrival, Decoded, Decoder};
@@ -98,6 +99,20 @@ impl Trial {
         }
     }
 
+    /// Lays a record open.
+    pub(crate) async fn inspect(
+        &mut self,
+        topic: &str,
+        record: Record<'_>,
+    ) -> anyhow::Result<Inspected> {
+        loop {
+            match self.decoder.inspect(topic, record) {
+                Ok(seen) => return Ok(seen),
+                Err(id) => self.fetch(id).await?,
+            }
+        }
+    }
+
     /// Decodes as far as schemas alone lead.
     async fn decode(&mut self, topic: &Arc<str>, record: Record<'_>) -> anyhow::Result<Decoded> {
         let partition = TopicPartition::new(Arc::clone(topic), 0);
@@ -115,7 +130,7 @@ impl Trial {
     }
 
     /// Fetches a schema for the decoder.
-    pub(crate) async fn fetch(&mut self, id: u32) -> anyhow::Result<()> {
+    async fn fetch(&mut self, id: u32) -> anyhow::Result<()> {
         let schema = match &self.registry {
             Some(registry) => registry.schema(id).await.context("fetch a schema")?,
             None => None,
@@ -167,6 +182,6 @@ impl Trial {
 }
 
 /// Returns whether only a target's columns can say what the values are.
-pub(crate) fn is_untyped(source: &SourceTable) -> bool {
+fn is_untyped(source: &SourceTable) -> bool {
     source.columns.iter().any(|column| column.kind == Kind::Untyped)
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::cli::DebugCommand;
 use crate::commands::Context;
 
+mod decoded;
 mod messages;
 mod rows;
 mod topics;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::batch::Folded;
 use crate::checkpoint::{Claim, NextOffset};
+use crate::decode::value::Value;
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
@@ -159,6 +160,13 @@ impl Sqlite {
         self.connection = Some(writing.connection);
         Ok(())
     }
+}
+
+/// Returns a value's canonical text; `None` for what is no text: NULL and octets.
+pub fn text_of(value: Value<'_>) -> Option<String> {
+    let mut out = Vec::new();
+    text::write(value, &mut out).ok()?;
+    String::from_utf8(out).ok()
 }
 
 /// Returns the queue of those in this process that write a file.
