@@ -77,7 +77,7 @@ impl Mapping {
     /// Keeps two source tables from meeting in one target table unnoticed.
     fn claim_target(&mut self, target: &TableName, source: &SourceName) -> Result<(), Stop> {
         let first = self.source_by_target.entry(target.clone()).or_insert_with(|| source.clone());
-        if first == source {
+        if first.is_same_table(source) {
             return Ok(());
         }
         let detail = format!(

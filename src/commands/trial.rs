@@ -83,6 +83,8 @@ impl Trial {
         topic: &Arc<str>,
         record: Record<'_>,
     ) -> anyhow::Result<Decoded> {
+        // Each record by itself: one that would stop its partition says nothing of the next.
+        self.decoder.forget_layouts();
         loop {
             let decoded = self.decode(topic, record).await?;
             let Decoded::NeedsLayout(request) = decoded else { return Ok(decoded) };

@@ -232,3 +232,173 @@ fn words(name: &str) -> String {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use expect_test::{Expect, expect};
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::decode::RegisteredSchema;
+    use crate::record::{Run, TopicPartition};
+
+    #[derive(Deserialize)]
+    struct Fixture {
+        topic: String,
+        key: Option<String>,
+        value: Option<String>,
+    }
+
+    fn decoder() -> Decoder {
+        let schemas = include_str!("../../tests/fixtures/avro/schemas.json");
+        let schemas = serde_json::from_str::<BTreeMap<u32, String>>(schemas).unwrap();
+        let mut decoder = Decoder::default();
+        for (id, text) in schemas {
+            decoder.learn_schema(id, Some(RegisteredSchema { text, references: Vec::new() }));
+        }
+        decoder
+    }
+
+    fn inspect(decoder: &Decoder, fixture: &str) -> Result<Inspected, u32> {
+        let fixture = serde_json::from_str::<Fixture>(fixture).unwrap();
+        let bytes =
+            |text: &Option<String>| text.as_ref().map(|text| STANDARD.decode(text).unwrap());
+        let (key, value) = (bytes(&fixture.key), bytes(&fixture.value));
+        let mut run = Run::new(TopicPartition::new(fixture.topic.as_str(), 0), 0);
+        run.push((0, None), key.as_deref(), value.as_deref(), std::iter::empty());
+        decoder.inspect(&fixture.topic, run.get(0).unwrap())
+    }
+
+    /// Shows a record on a few lines, as commands do.
+    fn check(fixture: &str, expected: &Expect) {
+        let seen = inspect(&decoder(), fixture).unwrap();
+        let (op, key) = (seen.op.unwrap_or_default(), seen.key.unwrap_or_default());
+        let mut text = format!("{} {:?} {op} {key}\n", seen.format.unwrap(), seen.schema_id);
+        for (name, row) in [("before", &seen.before), ("after", &seen.after)] {
+            let (Some(row), Some(source)) = (row, &seen.source) else { continue };
+            let columns = source.columns.iter().map(|column| {
+                let shown = readable(&column.kind, &row[&column.name], |value| match value {
+                    Value::Decimal(_) => Some("a decimal".to_owned()),
+                    other => Some(format!("{other:?}")),
+                });
+                let source_type = source_type(column).unwrap_or_default();
+                format!("  {} {source_type} {shown}\n", column.name)
+            });
+            text.extend([format!("{name} {}\n", source.name)].into_iter().chain(columns));
+        }
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn json_is_laid_open_by_the_schema_in_it() {
+        check(
+            include_str!("../../tests/fixtures/json/orders-create.json"),
+            &expect![[r#"
+            json None c {"id":9001}
+            after dbserver1.public.orders
+              id int64 9001
+              user_id int64 1
+              status text "new"
+              amount decimal(12,2) "a decimal"
+              quantity int32 3
+              note text "first"
+              created_at timestamp in µs "Timestamp(Finite { seconds: 1714979289, nanos: 123456000 })"
+              updated_at zoned timestamp "TimestampZoned(Finite { seconds: 1714979289, nanos: 500000000 })"
+        "#]],
+        );
+    }
+
+    #[test]
+    fn avro_is_laid_open_by_the_registered_schema() {
+        check(
+            include_str!("../../tests/fixtures/avro/orders-create.json"),
+            &expect![[r#"
+            avro Some(4) c {"id":9001}
+            after dbserver1_avro.public.orders
+              id int64 9001
+              user_id int64 1
+              status text "new"
+              amount decimal(12,2) "a decimal"
+              quantity int32 3
+              note text "first"
+              created_at timestamp in µs "Timestamp(Finite { seconds: 1714979289, nanos: 123456000 })"
+              updated_at zoned timestamp "TimestampZoned(Finite { seconds: 1714979289, nanos: 500000000 })"
+        "#]],
+        );
+        check(
+            include_str!("../../tests/fixtures/avro/employees-delete.json"),
+            &expect![[r#"
+            avro Some(6) d {"emp_id":9001}
+            before dbserver1_avro.public.employees
+              emp_id int32 9001
+              first_name text ""
+              last_name text ""
+              dob date "Date(Finite(0))"
+              city text null
+              salary variable scale decimal "a decimal"
+        "#]],
+        );
+    }
+
+    #[test]
+    fn json_without_a_schema_says_no_types() {
+        check(
+            include_str!("../../tests/fixtures/plain/orders-create.json"),
+            &expect![[r#"
+            json without schema None c {"id":9001}
+            after dbserver1_plain.public.orders
+              id  9001
+              user_id  1
+              status  "new"
+              amount  "/w=="
+              quantity  3
+              note  "first"
+              created_at  1714979289123456
+              updated_at  "2024-05-06T07:08:09.500000Z"
+        "#]],
+        );
+    }
+
+    #[test]
+    fn records_that_are_no_rows_are_named() {
+        check(
+            include_str!("../../tests/fixtures/avro/users-tombstone.json"),
+            &expect![[r#"
+            avro Some(1) tombstone {"id":9002}
+        "#]],
+        );
+        check(
+            include_str!("../../tests/fixtures/json/heartbeat.json"),
+            &expect![[r#"
+            json None heartbeat {"serverName":"dbserver1"}
+        "#]],
+        );
+        check(
+            include_str!("../../tests/fixtures/plain/transaction-begin.json"),
+            &expect![[r#"
+            json without schema None transaction {"id":"948:32502200"}
+        "#]],
+        );
+        check(
+            include_str!("../../tests/fixtures/mariadb/schema-change.json"),
+            &expect![[r#"
+            json None schema_change {"databaseName":"inventory"}
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_schema_that_is_not_known_is_asked_for() {
+        let fixture = include_str!("../../tests/fixtures/avro/orders-create.json");
+        assert_eq!(inspect(&Decoder::default(), fixture).unwrap_err(), 3);
+    }
+
+    #[test]
+    fn octets_that_are_no_record_are_not_there() {
+        let fixture = r#"{"topic": "t", "key": null, "value": "/w=="}"#;
+        let seen = inspect(&decoder(), fixture).unwrap();
+        assert_eq!((seen.format, seen.op, seen.after), (None, None, None));
+    }
+}
