@@ -5,6 +5,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod looking;
 mod postgres;
 mod postgres_fence;
 mod postgres_types;
