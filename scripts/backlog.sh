@@ -29,7 +29,7 @@ fill_source() {
 CREATE SCHEMA $NAME;
 CREATE TABLE $NAME.orders (LIKE public.orders INCLUDING ALL);
 ALTER TABLE $NAME.orders OWNER TO inventory;
-GRANT USAGE ON SCHEMA $NAME TO debezium;
+GRANT USAGE ON SCHEMA $NAME TO debezium, inventory;
 GRANT SELECT ON $NAME.orders TO debezium;
 INSERT INTO $NAME.orders (id, user_id, status, amount, quantity, note, created_at, updated_at)
 SELECT i, i % 1000, 'paid', i * 0.01, i % 7, 'note ' || i, now(), now()
@@ -53,7 +53,7 @@ await_snapshot() {
     local records
     for _ in $(seq 300); do
         records=$("$PROGRAM" debug topics --topics "^$NAME\\..*" --format json 2>/dev/null |
-            sed -n 's/.*"high":\([0-9]*\).*/\1/p' | paste -sd+ | bc)
+            sed -n 's/.*"high_watermark":\([0-9]*\).*/\1/p' | paste -sd+ | bc)
         [ "${records:-0}" -lt "$ROWS" ] || return 0
         sleep 1
     done
