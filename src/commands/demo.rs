@@ -94,7 +94,7 @@ async fn work(
 /// Runs one member, the real service, until it is told to stop.
 async fn serve(member: Member, shutdown: CancellationToken) -> anyhow::Result<()> {
     let service = Service { settings: settings(member)?, board: StatusBoard::default(), shutdown };
-    service.run().await.map(|_| ())
+    Box::pin(service.run()).await.map(|_| ())
 }
 
 /// Makes the settings that the same flags would make, whatever this process's variables say.

@@ -141,7 +141,11 @@ struct Retry {
 
 impl Lane {
     /// Makes a lane and the writer that must run beside it.
-    pub fn new<T: Target>(parts: Parts, target: T, take_over: bool) -> (LaneLoop, Writer<T>) {
+    pub fn with_writer<T: Target>(
+        parts: Parts,
+        target: T,
+        take_over: bool,
+    ) -> (LaneLoop, Writer<T>) {
         let (desk, writer) = Desk::new(target, take_over);
         let now = Instant::now();
         let lane = Self {

@@ -51,7 +51,7 @@ pub async fn run(args: RunArgs, context: Context) -> anyhow::Result<ExitCode> {
     let ended = CancellationToken::new();
     around.spawn("signals", stop_at_signal(shutdown.clone(), ended.clone()));
     let service = Service { settings, board, shutdown: shutdown.clone() };
-    let code = service.run().await;
+    let code = Box::pin(service.run()).await;
     ended.cancel();
     shutdown.cancel();
     around.join_all(shutdown, GRACE).await?;
@@ -101,7 +101,7 @@ impl Service {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.settings.target.clone() {
             TargetAddress::Postgres(url) => {
-                self.run_on(move |sink| Ok(Postgres::new(url.expose(), sink)?)).await
+                Box::pin(self.run_on(move |sink| Ok(Postgres::new(url.expose(), sink)?))).await
             }
             TargetAddress::Sqlite(path) => {
                 self.run_on(move |sink| Ok(Sqlite::new(&path, sink))).await
@@ -200,7 +200,7 @@ impl<F> Member<'_, F> {
                 window,
             };
             let target = (self.connect)(self.sink.clone())?;
-            let (lane, writer) = Lane::new(parts, target, settings.take_over);
+            let (lane, writer) = Lane::with_writer(parts, target, settings.take_over);
             tasks.spawn(format!("lane {number}"), async {
                 lane.run().await;
                 Ok(())
