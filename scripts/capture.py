@@ -191,15 +191,17 @@ def source_order(record):
 
 
 def first_row(topic, format):
-    """The snapshot read of the row whose key is 1."""
-    for record in take(topic, 5, OFFSET_BEGINNING):
+    """The snapshot read of the row whose key is 1: the first record with that key."""
+
+    def has_key_1(record):
         key = base64.b64decode(record["key"])
         if format == "avro":
-            if key[5:] == b"\x02":
-                return record
-        elif list(json.loads(key).get("payload", json.loads(key)).values()) == [1]:
-            return record
-    raise SystemExit(f"{topic} does not begin with the snapshot: run make stack-reset stack")
+            # After the frame, one zigzag varint.
+            return key[5:] == b"\x02"
+        key = json.loads(key)
+        return list(key.get("payload", key).values()) == [1]
+
+    return take(topic, 1, OFFSET_BEGINNING, has_key_1)[0]
 
 
 def take(topic, count, position, wanted=lambda record: True):
@@ -243,7 +245,8 @@ def poll(consumer, topic, count, wanted=lambda record: True):
         if wanted(record := as_fixture(message)):
             records.append(record)
     consumer.close()
-    return sorted(records, key=lambda record: (record["timestamp"], record["partition"], record["offset"]))
+    place = lambda record: (record["timestamp"], record["partition"], record["offset"])
+    return sorted(records, key=place)
 
 
 def as_fixture(message):
@@ -364,9 +367,9 @@ def postgres(statement, url=None):
 
 def mariadb(statement):
     url = urllib.parse.urlsplit(os.environ["MARIADB_URL"])
-    command = ["mariadb", "--default-character-set=utf8mb4", f"-u{url.username}", f"-p{url.password}"]
-    command += [f"-h{url.hostname}", f"-P{url.port}", url.path.strip("/"), "-e", statement]
-    subprocess.run(command, check=True)
+    command = ["mariadb", "--default-character-set=utf8mb4"]
+    command += [f"-u{url.username}", f"-p{url.password}", f"-h{url.hostname}", f"-P{url.port}"]
+    subprocess.run([*command, url.path.strip("/"), "-e", statement], check=True)
 
 
 # Schemas
@@ -375,7 +378,8 @@ def mariadb(statement):
 def save_schemas(prefix):
     for table in ["users", "orders", "employees"]:
         for side in ["key", "value"]:
-            version = call("GET", f"{REGISTRY}/subjects/{prefix}.public.{table}-{side}/versions/latest")
+            subject = f"{prefix}.public.{table}-{side}"
+            version = call("GET", f"{REGISTRY}/subjects/{subject}/versions/latest")
             write_json(SCHEMAS / f"{table}-{side}.avsc", json.loads(version["schema"]))
 
 
@@ -389,7 +393,7 @@ def save_fixture_schemas():
         for data in [record["key"], record["value"]]:
             if data:
                 ids.add(int.from_bytes(base64.b64decode(data)[1:5], "big"))
-    schemas = {str(id): call("GET", f"{REGISTRY}/schemas/ids/{id}")["schema"] for id in sorted(ids)}
+    schemas = {id: call("GET", f"{REGISTRY}/schemas/ids/{id}")["schema"] for id in sorted(ids)}
     write_json(FIXTURES / "avro" / "schemas.json", schemas)
 
 

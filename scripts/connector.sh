@@ -1,6 +1,5 @@
 #!/bin/sh
 # Registers a connector and waits until it runs: connector.sh register FILE
-#                                                connector.sh delete NAME
 #
 # FILE is what Kafka Connect takes by PUT, with ${NAME} where the two stacks differ. The values come
 # from the environment, and where that has none from .stack.env. Plain sh and curl: the compose
@@ -11,24 +10,28 @@ environment=$(dirname "$0")/../.stack.env
 if [ -z "${CONNECT_URL:-}" ]; then
     [ -f "$environment" ] || { echo "error: no CONNECT_URL, and no .stack.env: run make stack" >&2; exit 2; }
     set -a
+    # shellcheck source=/dev/null
     . "$environment"
     set +a
 fi
 
 register() {
     name=$(sed -n 's/^ *"name": "\(.*\)",$/\1/p' "$1")
-    for attempt in $(seq 60); do
-        # 409 while the worker rebalances, nothing at all while it starts.
-        if answer=$(filled "$1" | curl -s -f -X PUT -H 'Content-Type: application/json' \
-            --data-binary @- "$CONNECT_URL/connectors/$name/config" 2>&1); then
+    answer=
+    for _ in $(seq 60); do
+        answer=$(filled "$1" | curl -s -X PUT -H 'Content-Type: application/json' \
+            --data-binary @- -w ' %{http_code}' "$CONNECT_URL/connectors/$name/config") || true
+        case $answer in
+        *' 200' | *' 201')
             await_running "$name"
             return
-        fi
-        sleep 1
+            ;;
+        # It rebalances, or does not answer yet.
+        *' 409' | *' 000') sleep 1 ;;
+        *) break ;;
+        esac
     done
-    filled "$1" | curl -s -X PUT -H 'Content-Type: application/json' --data-binary @- \
-        "$CONNECT_URL/connectors/$name/config" >&2 || true
-    echo "error: connector $name was not accepted by $CONNECT_URL" >&2
+    echo "error: $CONNECT_URL did not take connector $name: $answer" >&2
     exit 2
 }
 
@@ -44,7 +47,7 @@ filled() {
 }
 
 await_running() {
-    for attempt in $(seq 120); do
+    for _ in $(seq 120); do
         status=$(curl -s "$CONNECT_URL/connectors/$1/status" || true)
         case $status in
         *'"state":"FAILED"'*)
@@ -62,14 +65,10 @@ await_running() {
     exit 2
 }
 
-delete() {
-    curl -s -f -X DELETE "$CONNECT_URL/connectors/$1"
-}
-
 case ${1:-}:${2:-} in
-register:?* | delete:?*) "$1" "$2" ;;
+register:?*) register "$2" ;;
 *)
-    echo "usage: connector.sh register FILE | delete NAME" >&2
+    echo "usage: connector.sh register FILE" >&2
     exit 2
     ;;
 esac

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # What every script of the stack shares: places, ports, and how a service's process is kept.
 #
 # A service lives in a folder of its own below $STACK: its data, its `pid`, its `log`. Ports are
@@ -36,7 +36,7 @@ as() {
     shift
     if [ "$(id -u)" = 0 ]; then
         setpriv --reuid="$user" --regid="$user" --clear-groups \
-            env -i PATH="$PATH" HOME=/tmp LC_ALL=C.UTF-8 "$@"
+            env -i --chdir=/ PATH="$PATH" HOME=/tmp LC_ALL=C.UTF-8 "$@"
     else
         "$@"
     fi
@@ -65,7 +65,7 @@ spawn() {
     mkdir -p "$dir"
     [ ! -f "$dir/log" ] || mv "$dir/log" "$dir/log.1"
     (
-        cd "$dir"
+        cd "$dir" || exit
         setsid "$@" </dev/null >log 2>&1 9>&- &
         printf '%s\n' $! >pid
     )
@@ -120,6 +120,6 @@ find_postgres() {
             printf '%s\n' "$bin"
             return 0
         fi
-    done < <(ls /usr/lib/postgresql 2>/dev/null | grep -x '[0-9]*' | sort -rn)
+    done < <(find /usr/lib/postgresql -maxdepth 1 -name '[0-9]*' -printf '%f\n' 2>/dev/null | sort -rn)
     return 1
 }

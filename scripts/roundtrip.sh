@@ -9,10 +9,8 @@ cd "$ROOT"
 
 main() {
     trap stop_what_we_started EXIT
-    if ! scripts/stack.sh status >/dev/null; then
-        our_stack=yes
-        scripts/stack.sh up
-    fi
+    scripts/stack.sh status >/dev/null || our_stack=yes
+    scripts/stack.sh up
     set -a
     . ./.stack.env
     set +a

@@ -1,1 +1,55 @@
-fn main() {}
+//! The program: parse, dispatch, report.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use afterimage::cli::{self, Command, Environment, Invocation, Refused};
+use afterimage::commands;
+use afterimage::settings::Problems;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let invocation = match cli::parse(&args, &Environment::of_process()) {
+        Ok(invocation) => invocation,
+        // Prints help where it was asked for, and ends with 0 or 2.
+        Err(Refused::Usage(usage)) => usage.exit(),
+        Err(Refused::Written(problems)) => return report(&problems.into()),
+    };
+    match dispatch(invocation).await {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+async fn dispatch(asked: Invocation) -> anyhow::Result<ExitCode> {
+    let Invocation { command, secrets, file, log_filter } = asked;
+    let context = commands::Context { secrets, file, log_filter };
+    let out = &mut io::stdout().lock();
+    match command {
+        Command::Run(args) => Box::pin(commands::run::run(*args, context)).await,
+        Command::Demo(args) => Box::pin(commands::demo::run(args)).await,
+        Command::Debug(what) => Box::pin(commands::debug::run(what, &context, out)).await,
+        Command::Status(args) => Box::pin(commands::status::run(args, &context, out)).await,
+        Command::Plan(args) => Box::pin(commands::plan::run(*args, &context, out)).await,
+        Command::Checkpoint(what) => Box::pin(commands::checkpoint::run(what, &context, out)).await,
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the log subscriber may not be installed yet")]
+fn report(error: &anyhow::Error) -> ExitCode {
+    let is_closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        kind == Some(io::ErrorKind::BrokenPipe)
+    };
+    // The reader of a listing has seen enough, as `head` has.
+    if error.chain().any(is_closed_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    match error.downcast_ref::<Problems>() {
+        Some(problems) => problems.iter().for_each(|problem| eprintln!("error: {problem}")),
+        None => eprintln!("error: {error:#}"),
+    }
+    ExitCode::from(2)
+}

@@ -127,7 +127,7 @@ impl Draft<'_> {
         let synced_at = self.time_column_of(&table);
         let shape =
             Shape { table: Arc::new(table), columns, key, deletes: self.rule.deletes.clone(), synced_at };
-        let placeholder = self.mapping.rules.source(&mapped.name.server).placeholder();
+        let placeholder = self.mapping.tables.rules.placeholder(&mapped.name.server);
         let shape = Arc::new(shape);
         Ok(Plan { mapped: Mapped { source: mapped, is_written, shape, placeholder }, change })
     }
@@ -262,7 +262,7 @@ impl Draft<'_> {
         if source.kind != Kind::Untyped {
             return Ok(());
         }
-        source.kind = resolve(target, self.mapping.rules.source(server)).map_err(|missing| {
+        source.kind = resolve(target, self.mapping.tables.rules.source(server)).map_err(|missing| {
             let detail = format!(
                 "column \"{}\" of table \"{}\" needs {missing} under [source.\"{server}\"]",
                 source.name, self.name

@@ -67,10 +67,12 @@ arrives() {
         fi
         sleep 0.02
     done
+    # Once more, for what the target has to say.
+    found=$(target_sql "$query") || true
     if [ -z "${arrived:-}" ] && [ -z "$found" ]; then nothing_arrives; fi
     echo "$step: the target differs after $WAIT s" >&2
     diff --label source --label target -u <(echo "$wanted") <(echo "$found") >&2 || exit 1
-    cannot "the target does not answer"
+    cannot "it arrived after that time"
 }
 
 nothing_arrives() {

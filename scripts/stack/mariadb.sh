@@ -33,7 +33,8 @@ initialize() {
     stop
     rm -rf "$dir/data"
     as mysql mariadb-install-db --no-defaults --datadir="$dir/data" --skip-test-db \
-        --auth-root-authentication-method=normal >"$dir/install.log"
+        --auth-root-authentication-method=normal >"$dir/install.log" 2>&1 ||
+        die "mariadb-install-db failed, see $dir/install.log"
     start_server
     for script in "$ROOT/init-scripts/mariadb"/*.sql; do
         mariadb --no-defaults --default-character-set=utf8mb4 -uroot -S "$dir/mysqld.sock" <"$script"

@@ -15,10 +15,11 @@ use tokio::sync::mpsc as channel;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::rebalance::{Change, Context, Route, Watermarks};
+use super::rebalance::{Change, Context, Outlets, Route, Watermarks};
 use super::{Command, Event, Link};
 use crate::checkpoint::NextOffset;
 use crate::record::{Run, TopicPartition};
+use crate::status::{Pulse, StatusBoard};
 
 /// Records in one run: enough that the hand-over costs nothing a record.
 const RUN_RECORDS: usize = 1000;
@@ -51,8 +52,8 @@ pub struct Start {
     pub watermarks: tokio::sync::watch::Sender<Watermarks>,
     /// Ends the thread, after the group was left.
     pub shutdown: CancellationToken,
-    /// Told at each turn of the loop.
-    pub turned: Box<dyn Fn() + Send>,
+    /// Learns whether the group has taken us in, and that the loop turns.
+    pub board: StatusBoard,
 }
 
 /// The poll thread's ends of a lane's channels.
@@ -64,21 +65,24 @@ pub struct LaneEnds {
     pub runs: channel::Sender<Run>,
 }
 
-/// Subscribes, and starts to poll on a thread of its own.
+/// Subscribes, and returns the loop that must run on a thread of its own.
 ///
-/// The thread leaves the group and closes the lanes' channels when it ends.
+/// The loop leaves the group and closes the lanes when it ends; its error means that only a new
+/// client helps.
 ///
 /// # Errors
 ///
 /// The client refuses its configuration or the subscription.
 pub fn start(
     start: Start,
-) -> Result<(Link, tokio::task::JoinHandle<Result<(), String>>), ClientError> {
+) -> Result<(Link, impl FnOnce() -> Result<(), String> + Send + 'static), ClientError> {
     let (changes_tx, changes) = mpsc::channel();
     let (commands_tx, commands) = mpsc::channel();
     let assignments = Arc::new(AtomicU64::new(0));
     let events = start.lanes.iter().map(|lane| lane.events.clone()).collect();
-    let context = Context::new(events, changes_tx, start.watermarks, Arc::clone(&assignments));
+    let pulse = start.board.watch("poll");
+    let outlets = Outlets { changes: changes_tx, watermarks: start.watermarks, board: start.board };
+    let context = Context::new(events, outlets, Arc::clone(&assignments));
     let consumer = Arc::new(start.config.create_with_context::<_, BaseConsumer<_>>(context)?);
     consumer.subscribe(&start.topics.iter().map(String::as_str).collect::<Vec<_>>())?;
     let link = Link { consumer: Arc::clone(&consumer), commands: commands_tx, assignments };
@@ -94,10 +98,8 @@ pub fn start(
         held: HashSet::new(),
         runtime: tokio::runtime::Handle::current(),
     };
-    // Polling blocks, and must go on whatever the runtime's threads are doing.
-    let (shutdown, turned) = (start.shutdown, start.turned);
-    let thread = tokio::task::spawn_blocking(move || poll.run(&shutdown, turned.as_ref()));
-    Ok((link, thread))
+    let shutdown = start.shutdown;
+    Ok((link, move || poll.run(&shutdown, &pulse)))
 }
 
 /// The loop and what it owns.
@@ -130,16 +132,16 @@ impl Lane {
 }
 
 impl Poll {
-    fn run(mut self, shutdown: &CancellationToken, turned: &dyn Fn()) -> Result<(), String> {
-        let outcome = self.poll(shutdown, turned);
+    fn run(mut self, shutdown: &CancellationToken, pulse: &Pulse) -> Result<(), String> {
+        let outcome = self.poll(shutdown, pulse);
         self.consumer.client().context().close();
         outcome
     }
 
-    fn poll(&mut self, shutdown: &CancellationToken, turned: &dyn Fn()) -> Result<(), String> {
+    fn poll(&mut self, shutdown: &CancellationToken, pulse: &Pulse) -> Result<(), String> {
         let consumer = Arc::clone(&self.consumer);
         while !shutdown.is_cancelled() {
-            turned();
+            pulse.beat();
             self.obey()?;
             // Hand over what was collected before waiting for more.
             let polled = match consumer.poll(Duration::ZERO) {

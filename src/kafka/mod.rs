@@ -17,7 +17,9 @@ use tokio::sync::oneshot;
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 
+pub mod config;
 mod consumer;
+pub mod log;
 mod rebalance;
 
 pub use consumer::{LaneEnds, RUNS_WAITING, Start, start};
@@ -103,7 +105,7 @@ impl Link {
     /// Commits offsets to the group without waiting: a mirror for lag tools.
     pub fn mirror(&self, offsets: &[(TopicPartition, NextOffset)]) {
         if let Err(error) = self.consumer.commit(&list(offsets), CommitMode::Async) {
-            metrics::counter!(crate::telemetry::RETRIES_TOTAL, "reason" => "mirror").increment(1);
+            metrics::counter!(crate::telemetry::RETRIES, "reason" => "mirror").increment(1);
             tracing::debug!(%error, "could not mirror offsets");
         }
     }

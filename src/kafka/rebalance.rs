@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use super::Event;
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
+use crate::status::StatusBoard;
 use crate::telemetry;
 
 /// How long an assignment waits for claims; what is late is assigned paused.
@@ -44,12 +45,18 @@ pub(super) struct Route {
 /// The client's callbacks.
 pub(super) struct Context {
     lanes: Vec<channel::UnboundedSender<Event>>,
-    changes: mpsc::Sender<Change>,
-    watermarks: tokio::sync::watch::Sender<Watermarks>,
+    outlets: Outlets,
     assignments: Arc<AtomicU64>,
     // Only rebalance callbacks lock it, and they run one after the other on the poll thread.
     lane_by_partition: Mutex<HashMap<TopicPartition, usize>>,
     runtime: tokio::runtime::Handle,
+}
+
+/// Where the callbacks leave what they learn.
+pub(super) struct Outlets {
+    pub(super) changes: mpsc::Sender<Change>,
+    pub(super) watermarks: tokio::sync::watch::Sender<Watermarks>,
+    pub(super) board: StatusBoard,
 }
 
 /// The end of each partition's log as the last fetch saw it: the offset behind the newest record
@@ -97,13 +104,12 @@ impl Positions {
 impl Context {
     pub(super) fn new(
         lanes: Vec<channel::UnboundedSender<Event>>,
-        changes: mpsc::Sender<Change>,
-        watermarks: tokio::sync::watch::Sender<Watermarks>,
+        outlets: Outlets,
         assignments: Arc<AtomicU64>,
     ) -> Self {
         let runtime = tokio::runtime::Handle::current();
         let lane_by_partition = Mutex::default();
-        Self { lanes, changes, watermarks, assignments, lane_by_partition, runtime }
+        Self { lanes, outlets, assignments, lane_by_partition, runtime }
     }
 
     pub(super) fn out_of_range(&self) {
@@ -121,6 +127,7 @@ impl Context {
     fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
         let partitions = partitions(list);
         info!(count = partitions.len(), "assigned");
+        self.outlets.board.set_joined(true);
         let routes = self.route(partitions);
         let positions = self.positions(&routes);
         let (ready, late) = split(&routes, &positions);
@@ -226,7 +233,7 @@ impl Context {
 
     fn change(&self, change: Change) {
         // A dropped receiver means that the client is closing: nobody reads records any more.
-        _ = self.changes.send(change);
+        _ = self.outlets.changes.send(change);
     }
 }
 
@@ -270,6 +277,9 @@ fn partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
+        // A member without partitions sees no rebalance of its own.
+        let is_joined = statistics.cgrp.is_some_and(|group| group.join_state == "steady");
+        self.outlets.board.set_joined(is_joined);
         let mut watermarks = Watermarks::new();
         for topic in statistics.topics.values() {
             for partition in topic.partitions.values().filter(|partition| partition.desired) {
@@ -279,7 +289,7 @@ impl ClientContext for Context {
                 }
             }
         }
-        self.watermarks.send_replace(watermarks);
+        self.outlets.watermarks.send_replace(watermarks);
     }
 
     fn error(&self, error: ClientError, reason: &str) {
@@ -295,7 +305,7 @@ impl ConsumerContext for Context {
         code: RDKafkaRespErr,
         list: &mut TopicPartitionList,
     ) {
-        metrics::counter!(telemetry::REBALANCES_TOTAL).increment(1);
+        metrics::counter!(telemetry::REBALANCES).increment(1);
         match code {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(consumer, list),
@@ -305,7 +315,7 @@ impl ConsumerContext for Context {
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         if let Err(error) = result {
-            metrics::counter!(telemetry::RETRIES_TOTAL, "reason" => "mirror").increment(1);
+            metrics::counter!(telemetry::RETRIES, "reason" => "mirror").increment(1);
             tracing::debug!(%error, "could not mirror offsets");
         }
     }

@@ -3,15 +3,26 @@
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Blocked, Lane, SCHEMA_WAIT, State};
+use super::held::{Held, State};
+use super::{Blocked, Lane, SCHEMA_WAIT};
 use crate::batch::{Batch, KeyMark};
 use crate::checkpoint::{LastRecord, NextOffset};
-use crate::decode::{Arrival, Change, Decoded};
+use crate::decode::{Arrival, Decoded};
 use crate::record::{Record, Run, TopicPartition};
 use crate::refused::{DeadLetter, Refusal};
 use crate::rows::Origin;
 use crate::stopped::{Stop, StopReason};
 use crate::telemetry;
+
+/// How the run at the head ended.
+enum Ended {
+    /// Its records are collected, or nobody's any more.
+    UsedUp,
+    /// The partition stops at the next record.
+    Stopped(Stop),
+    /// The next record waits for something.
+    Blocked(Blocked),
+}
 
 impl Lane {
     /// Collects from the run at the head until it is used up or something must come first.
@@ -21,97 +32,93 @@ impl Lane {
             return;
         }
         let Some(run) = self.current.take() else { return };
-        let mut records = 0_u64;
-        for record in run.iter() {
-            let Some(held) = self.held.get(&run.partition) else { return };
-            if !held.takes(run.assignment) {
-                return;
+        // Taken out of the map for the time of the run, so that no record looks it up.
+        let Some(mut held) = self.held.remove(&run.partition) else { return };
+        let ended = self.collect_run(&run, &mut held);
+        self.held.insert(run.partition.clone(), held);
+        match ended {
+            Ended::UsedUp => {}
+            Ended::Stopped(stop) => self.stop(&run.partition, stop),
+            Ended::Blocked(blocked) => {
+                if let Blocked::Schema(id, _) = blocked {
+                    self.fetch_schema(id);
+                }
+                self.blocked = Some(blocked);
+                self.current = Some(run);
             }
+        }
+    }
+
+    fn collect_run(&mut self, run: &Run, held: &mut Held) -> Ended {
+        let Some(claim) = held.claim.filter(|_| held.takes(run.assignment)) else {
+            return Ended::UsedUp;
+        };
+        let step = self.filling.step(&run.partition, claim, held.expected);
+        let mut count = 0_u64;
+        let mut ended = Ended::UsedUp;
+        for record in run.iter() {
             if record.offset < held.expected.get() {
                 continue;
             }
-            if !self.take(&run.partition, record) {
-                // Only a head that comes again may stand in the way of other partitions.
-                if self.blocked.is_some() {
-                    self.current = Some(run);
+            let arrival = Arrival {
+                topic: &run.partition.topic,
+                record,
+                origin: Origin { step, offset: record.offset },
+                is_tainted: held.taints.contains(record.key),
+            };
+            let mut source_position = None;
+            match self.decoder.decode(arrival, &mut self.filling) {
+                Decoded::Change(change) | Decoded::Truncate(change) => {
+                    if change.is_whole {
+                        self.mark_key(&run.partition, held, record, false);
+                    }
+                    source_position = change.source_position;
                 }
-                return;
+                Decoded::Ignored(_) => {}
+                Decoded::Refused(refusal) if self.limits.stop_on_refused => {
+                    ended = Ended::Stopped(refused(record, &refusal));
+                    break;
+                }
+                Decoded::Refused(refusal) => self.refuse(&run.partition, held, record, refusal),
+                Decoded::NeedsSchema(id) => {
+                    ended = Ended::Blocked(Blocked::Schema(id, Instant::now() + SCHEMA_WAIT));
+                    break;
+                }
+                Decoded::NeedsLayout(request) => {
+                    ended = Ended::Blocked(Blocked::Layout(request));
+                    break;
+                }
+                Decoded::NeedsNewBatch => {
+                    ended = Ended::Blocked(Blocked::Batch);
+                    break;
+                }
+                Decoded::Stopped(stop) => {
+                    ended = Ended::Stopped(stop);
+                    break;
+                }
             }
-            records += 1;
+            let Record { offset, timestamp, .. } = record;
+            self.filling.advance(step, LastRecord { offset, timestamp, source_position });
+            held.expected = NextOffset::after(offset);
+            count += 1;
         }
-        let topic = run.partition.topic.to_string();
-        metrics::counter!(telemetry::RECORDS_TOTAL, "topic" => topic).increment(records);
+        if count > 0 {
+            self.filling_since.get_or_insert_with(Instant::now);
+            let topic = run.partition.topic.to_string();
+            metrics::counter!(telemetry::RECORDS, "topic" => topic).increment(count);
+        }
+        ended
     }
 
-    /// Takes one record; `false` when it could not be dealt with.
-    fn take(&mut self, partition: &TopicPartition, record: Record<'_>) -> bool {
-        let Some(held) = self.held.get(partition) else { return false };
-        let Some(claim) = held.claim else { return false };
-        let step = self.filling.step(partition, claim, held.expected);
-        let is_tainted = held.taints.contains(record.key);
-        let origin = Origin { step, offset: record.offset };
-        let arrival = Arrival { topic: &partition.topic, record, origin, is_tainted };
-        match self.decoder.decode(arrival, &mut self.filling) {
-            Decoded::Change(change) | Decoded::Truncate(change) => {
-                self.note_change(partition, record, &change);
-                self.advance(partition, record, step, change.source_position);
-            }
-            Decoded::Ignored(_) => self.advance(partition, record, step, None),
-            Decoded::Refused(refusal) if self.limits.stop_on_refused => {
-                self.stop(partition, refused(record, &refusal));
-                return false;
-            }
-            Decoded::Refused(refusal) => {
-                self.refuse(partition, record, refusal);
-                self.advance(partition, record, step, None);
-            }
-            Decoded::NeedsSchema(id) => {
-                self.fetch_schema(id);
-                self.blocked = Some(Blocked::Schema(id, Instant::now() + SCHEMA_WAIT));
-                return false;
-            }
-            Decoded::NeedsLayout(request) => {
-                self.blocked = Some(Blocked::Layout(request));
-                return false;
-            }
-            Decoded::NeedsNewBatch => {
-                self.blocked = Some(Blocked::Batch);
-                return false;
-            }
-            Decoded::Stopped(stop) => {
-                self.stop(partition, stop);
-                return false;
-            }
-        }
-        true
-    }
-
-    fn advance(
+    fn refuse(
         &mut self,
         partition: &TopicPartition,
+        held: &mut Held,
         record: Record<'_>,
-        step: usize,
-        source_position: Option<String>,
+        refusal: Refusal,
     ) {
-        let last =
-            LastRecord { offset: record.offset, timestamp: record.timestamp, source_position };
-        self.filling.advance(step, last);
-        self.filling_since.get_or_insert_with(Instant::now);
-        if let Some(held) = self.held.get_mut(partition) {
-            held.expected = NextOffset::after(record.offset);
-        }
-    }
-
-    /// A whole image or a delete ends what a dead letter of its key means for later records.
-    fn note_change(&mut self, partition: &TopicPartition, record: Record<'_>, change: &Change) {
-        if change.is_whole {
-            self.mark_key(partition, record, false);
-        }
-    }
-
-    fn refuse(&mut self, partition: &TopicPartition, record: Record<'_>, refusal: Refusal) {
         let reason = refusal.reason.name();
-        metrics::counter!(telemetry::DEAD_LETTERS_TOTAL, "reason" => reason).increment(1);
+        metrics::counter!(telemetry::DEAD_LETTERS, "reason" => reason).increment(1);
         warn!(
             topic = %partition.topic,
             partition = partition.partition,
@@ -121,13 +128,21 @@ impl Lane {
             detail = refusal.detail,
             "refused a record: kept as a dead letter",
         );
-        self.mark_key(partition, record, true);
+        self.mark_key(partition, held, record, true);
         let (partition, record) = (partition.clone(), record.into());
         self.filling.dead_letters.push(DeadLetter { partition, record, refusal });
     }
 
-    fn mark_key(&mut self, partition: &TopicPartition, record: Record<'_>, is_refused: bool) {
-        let (Some(held), Some(key)) = (self.held.get_mut(partition), record.key) else { return };
+    /// Notes what the newest image of the key is: refused, so that later records may not lean on the
+    /// target's row, or whole, so that they may again.
+    fn mark_key(
+        &mut self,
+        partition: &TopicPartition,
+        held: &mut Held,
+        record: Record<'_>,
+        is_refused: bool,
+    ) {
+        let Some(key) = record.key else { return };
         if held.taints.note(key, is_refused) {
             let (partition, key) = (partition.clone(), key.to_vec());
             self.filling.key_marks.push(KeyMark { partition, key, is_refused });

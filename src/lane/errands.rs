@@ -1,6 +1,6 @@
 //! Errands: questions to the registry, the log and the group that must not hold the lane up.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use crate::checkpoint::NextOffset;
 use crate::decode::RegisteredSchema;
 use crate::decode::registry::Registry;
 use crate::kafka::Membership;
-use crate::kafka::log::{Log, LogError};
+use crate::kafka::log::{Log, LogError, Watermarks};
 use crate::record::TopicPartition;
 use crate::stopped::{Stop, StopReason};
 use crate::telemetry;
@@ -23,8 +23,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a registry that does not know an id is asked again: it may lag behind the producer.
 const SCHEMA_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The low and the high watermark of partitions.
-type Ranges = HashMap<TopicPartition, (i64, i64)>;
+/// The ends of the partitions' logs.
+type Ranges = BTreeMap<TopicPartition, Watermarks>;
 
 /// What an errand came back with.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Lane {
         let log = self.log.clone();
         self.errands.spawn(async move {
             loop {
-                match log.watermarks(partitions.clone()).await {
+                match log.watermarks(&partitions).await {
                     Ok(ranges) => return Finding::Ranges(ranges),
                     Err(error) => again("log", &error).await,
                 }
@@ -142,16 +142,18 @@ impl Lane {
 
     /// Stops the partitions whose next record is gone or was never there.
     fn compare_ranges(&mut self, ranges: &Ranges) {
-        for (partition, &(low, high)) in ranges {
+        for (partition, &Watermarks { low, high }) in ranges {
             let Some(held) = self.held.get(partition) else { continue };
-            let next = held.applied.get();
+            let next = held.applied;
             if held.state != State::Running || (low..=high).contains(&next) {
                 continue;
             }
             let stop = if next < low {
+                let (next, low) = (next.get(), low.get());
                 let detail = format!("records {next}..{low} are gone from the log");
                 Stop::new(StopReason::LogGap, detail)
             } else {
+                let (next, high) = (next.get(), high.get());
                 let detail = format!("the log ends at {high}, the checkpoint is at {next}");
                 Stop::new(StopReason::LogTruncated, detail)
             };
@@ -173,8 +175,8 @@ async fn fetch(registry: &Registry, id: u32) -> Option<RegisteredSchema> {
     }
 }
 
-async fn again(reason: &'static str, error: &dyn std::error::Error) {
-    metrics::counter!(telemetry::RETRIES_TOTAL, "reason" => reason).increment(1);
+async fn again(reason: &'static str, error: &(dyn std::error::Error + Sync)) {
+    metrics::counter!(telemetry::RETRIES, "reason" => reason).increment(1);
     warn!(%error, reason, "no answer yet: asking again");
     tokio::time::sleep(ASK_AGAIN).await;
 }
@@ -188,8 +190,8 @@ async fn first_positions(
 ) -> Result<Vec<(TopicPartition, Result<NextOffset, Stop>)>, LogError> {
     let fresh = unknown.iter().filter(|(_, is_topic_known)| !is_topic_known);
     let fresh = fresh.map(|(partition, _)| partition.clone()).collect::<Vec<_>>();
-    let committed = log.committed(fresh.clone()).await?;
-    let ranges = log.watermarks(fresh).await?;
+    let committed = log.committed(&fresh).await?;
+    let ranges = log.watermarks(&fresh).await?;
     let mut first = Vec::with_capacity(unknown.len());
     for (partition, is_topic_known) in unknown {
         let position = if *is_topic_known {
@@ -197,11 +199,12 @@ async fn first_positions(
         } else if let Some(committed) = committed.get(partition) {
             Err(adopted(partition, committed.get()))
         } else {
-            let low = ranges.get(partition).map_or(0, |(low, _)| *low);
-            if low > 0 {
-                warn!(%partition, count = low, "records were already gone before the first start");
+            let low = ranges.get(partition).map_or(NextOffset::at(0), |ends| ends.low);
+            if low.get() > 0 {
+                let count = low.get();
+                warn!(%partition, count, "records were already gone before the first start");
             }
-            Ok(NextOffset::at(low))
+            Ok(low)
         };
         first.push((partition.clone(), position));
     }

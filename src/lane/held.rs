@@ -33,6 +33,8 @@ pub(super) struct Held {
     pub(super) taints: Taints,
     /// The callback that waits for the first position.
     pub(super) positions: Option<Arc<Positions>>,
+    /// When the checkpoint last moved.
+    pub(super) moved_at: Instant,
     /// Whether the stop still has to be written into the checkpoint.
     pub(super) is_mark_due: bool,
 }
@@ -66,6 +68,7 @@ impl Held {
             mirrored: NextOffset::at(0),
             taints: Taints::default(),
             positions: Some(positions),
+            moved_at: Instant::now(),
             is_mark_due: false,
         }
     }

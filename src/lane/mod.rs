@@ -5,10 +5,9 @@
 //! and gives the writer the most urgent order. One batch is being applied while the next one fills.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -21,7 +20,7 @@ use crate::kafka::log::Log;
 use crate::kafka::{Event, Link};
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
-use crate::status::LaneStatus;
+use crate::status::TargetState;
 use crate::target::Target;
 
 mod collect;
@@ -29,12 +28,14 @@ mod errands;
 mod held;
 mod rebalance;
 mod settle;
+mod show;
 mod writer;
 
 use errands::Finding;
 use held::{Held, HeldByPartition, State};
 use writer::{Desk, Order};
 
+pub use show::Window;
 pub use writer::Writer;
 
 /// How often an owner shows that it lives when it has nothing to apply: a claim of another group is
@@ -76,8 +77,8 @@ pub struct Parts {
     pub events: mpsc::UnboundedReceiver<Event>,
     /// Records.
     pub runs: mpsc::Receiver<Run>,
-    /// Takes the lane's state for those who look.
-    pub status: watch::Sender<LaneStatus>,
+    /// Where the lane shows itself.
+    pub window: Window,
 }
 
 /// A loop with its partitions, its batches and its way to the target.
@@ -87,7 +88,9 @@ pub struct Lane {
     log: Log,
     registry: Option<Registry>,
     mapping: Mapping,
-    status: watch::Sender<LaneStatus>,
+    window: Window,
+    published: Option<Instant>,
+    target_state: TargetState,
     decoder: Decoder,
     held: HeldByPartition,
     leaving: Vec<Leaving>,
@@ -147,7 +150,9 @@ impl Lane {
             log: parts.log,
             registry: parts.registry,
             mapping: parts.mapping,
-            status: parts.status,
+            window: parts.window,
+            published: None,
+            target_state: TargetState::default(),
             decoder: Decoder::default(),
             held: HeldByPartition::new(),
             leaving: Vec::new(),
@@ -336,6 +341,7 @@ impl LaneLoop {
             }
             lane.mirror();
             lane.publish();
+            let alarm = lane.alarm();
             tokio::select! {
                 biased;
                 // An answer first: it frees the writer, which is the bottleneck.
@@ -345,7 +351,7 @@ impl LaneLoop {
                 // What an errand found may unblock the head.
                 Some(Ok(finding)) = lane.errands.join_next() => lane.use_finding(finding),
                 // The clock before records, which could otherwise starve it.
-                () = tokio::time::sleep_until(lane.alarm()) => {}
+                () = tokio::time::sleep_until(alarm) => {}
                 // Records, when the last run is collected.
                 Some(run) = runs.recv(), if lane.current.is_none() => lane.current = Some(run),
             }

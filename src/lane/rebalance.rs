@@ -13,6 +13,7 @@ use crate::record::TopicPartition;
 impl Lane {
     /// Takes an event of the group; `true` when it was the last one.
     pub(super) fn meet(&mut self, event: Event) -> bool {
+        self.published = None;
         match event {
             Event::Assigned { partitions, positions } => self.take_on(partitions, &positions),
             Event::Revoked { partitions, released } => {

@@ -11,6 +11,7 @@ use super::{Blocked, Lane};
 use crate::batch::{Folded, SchemaChange};
 use crate::kafka::Membership;
 use crate::record::TopicPartition;
+use crate::status::TargetState;
 use crate::stopped::{Stop, StopReason};
 use crate::table::Table;
 use crate::target::{Applied, Claimed, Claims, Disposition, TargetError};
@@ -40,6 +41,7 @@ impl Lane {
                     info!(tries = self.retry.tries, "target answers again");
                 }
                 self.retry = super::Retry::default();
+                self.show_target(TargetState::Reachable);
                 self.succeed(order, outcome);
             }
             Err(error) => self.fail(order, &error),
@@ -78,9 +80,12 @@ impl Lane {
     }
 
     fn retry(&mut self, order: Order, reason: &'static str, text: &str) {
+        if reason != "busy" {
+            self.show_target(TargetState::Unreachable(text.to_owned()));
+        }
         self.retry.tries += 1;
         let tries = self.retry.tries;
-        metrics::counter!(telemetry::RETRIES_TOTAL, "reason" => reason).increment(1);
+        metrics::counter!(telemetry::RETRIES, "reason" => reason).increment(1);
         let longest = PAUSE_MIN.saturating_mul(1 << tries.min(10)).min(PAUSE_MAX);
         let pause = longest.mul_f64(0.5 + rand_fraction() / 2.0);
         self.retry.until = Some(Instant::now() + pause);
@@ -227,6 +232,7 @@ impl Lane {
         for step in batch.steps.iter().filter(|step| step.moves()) {
             if let Some(held) = self.held.get_mut(&step.partition) {
                 held.applied = step.to;
+                held.moved_at = self.touched;
             }
         }
         for mark in &batch.key_marks {
@@ -236,7 +242,7 @@ impl Lane {
         }
         for letter in refused {
             let reason = letter.refusal.reason.name();
-            metrics::counter!(telemetry::DEAD_LETTERS_TOTAL, "reason" => reason).increment(1);
+            metrics::counter!(telemetry::DEAD_LETTERS, "reason" => reason).increment(1);
             let (partition, offset) = (letter.partition, letter.record.offset);
             warn!(%partition, offset, reason, "refused a record: kept as a dead letter");
         }
@@ -246,7 +252,7 @@ impl Lane {
     /// Another owner has claimed partitions, or the target went back in time: nothing of the batch
     /// is applied, and only the group can say who is right.
     fn fenced(&mut self, partitions: &[TopicPartition]) {
-        metrics::counter!(telemetry::FENCED_TOTAL).increment(1);
+        metrics::counter!(telemetry::FENCED).increment(1);
         warn!(?partitions, "fenced: asks the group who owns the partitions");
         for partition in partitions {
             let is_leaving =
@@ -287,7 +293,7 @@ fn count(batch: &Folded) {
         for (op, count) in [("upsert", upserts), ("delete", winners.deletes.len())] {
             if count > 0 {
                 let count = u64::try_from(count).unwrap_or(u64::MAX);
-                metrics::counter!(telemetry::ROWS_WRITTEN_TOTAL, "table" => table.clone(), "op" => op)
+                metrics::counter!(telemetry::ROWS_WRITTEN, "table" => table.clone(), "op" => op)
                     .increment(count);
             }
         }
@@ -296,7 +302,7 @@ fn count(batch: &Folded) {
     for step in batch.steps.iter().filter(|step| step.moves()) {
         if let Some(then) = step.last.timestamp.and_then(|then| u64::try_from(then).ok()) {
             let passed = now.saturating_sub(Duration::from_millis(then));
-            metrics::histogram!(telemetry::END_TO_END_SECONDS).record(passed);
+            metrics::histogram!(telemetry::END_TO_END).record(passed);
         }
     }
 }

@@ -1,0 +1,230 @@
+//! Flags over variables, variables over the file, the file over defaults.
+//!
+//! The variables and the file become the defaults of a second parse: clap then decides, and nothing
+//! reads the process's environment but [`Environment::of_process`].
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::builder::Resettable;
+use clap::{Arg, Command as ClapCommand, CommandFactory, FromArgMatches};
+
+use crate::cli::{Cli, Command};
+use crate::rules::ConfigFile;
+use crate::settings::{Problems, Secret};
+
+/// What was asked for, with all that was written in any place.
+#[derive(Debug)]
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// What no flag carries.
+    pub secrets: Secrets,
+    /// The rules for tables and sources; its `[run]` part is already in the flags.
+    pub file: ConfigFile,
+    /// `RUST_LOG`.
+    pub log_filter: Option<String>,
+}
+
+/// Secrets that have no flag.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// `TARGET_DATABASE_PASSWORD`.
+    pub target_password: Option<Secret>,
+    /// `SCHEMA_REGISTRY_USER`.
+    pub registry_user: Option<Secret>,
+    /// `SCHEMA_REGISTRY_PASSWORD`.
+    pub registry_password: Option<Secret>,
+    /// `KAFKA_SASL_USERNAME`.
+    pub sasl_username: Option<Secret>,
+    /// `KAFKA_SASL_PASSWORD`.
+    pub sasl_password: Option<Secret>,
+}
+
+/// Why nothing can be run.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Wrong usage, or a call for help or for the version.
+    #[error(transparent)]
+    Usage(#[from] clap::Error),
+    /// Files that cannot be read or that say what they must not.
+    #[error(transparent)]
+    Written(#[from] Problems),
+}
+
+/// The variables that the process was started with.
+#[derive(Clone, Debug, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Reads the process's own variables; those that are no UTF-8 are left out.
+    pub fn of_process() -> Self {
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(text).collect())
+    }
+
+    /// Takes given variables.
+    pub fn of(variables: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        Self(variables.into_iter().map(owned).collect())
+    }
+
+    /// Returns a variable's value; one that is set to nothing counts as not set, as compose files
+    /// leave it.
+    fn find(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Returns a secret from the variable, or from the file that `NAME_FILE` names.
+    fn secret(&self, name: &str, problems: &mut Problems) -> Option<Secret> {
+        let file_name = format!("{name}_FILE");
+        let Some(path) = self.find(&file_name) else {
+            return self.find(name).map(Secret::new);
+        };
+        if self.find(name).is_some() {
+            problems.add(name, format!("is set, and {file_name} as well: one of them must go"));
+            return None;
+        }
+        match std::fs::read_to_string(path) {
+            Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']))),
+            Err(error) => {
+                problems.add(&file_name, format!("cannot read \"{path}\": {error}"));
+                None
+            }
+        }
+    }
+}
+
+impl Secrets {
+    fn read(environment: &Environment, problems: &mut Problems) -> Self {
+        let mut secret = |name| environment.secret(name, problems);
+        Self {
+            target_password: secret("TARGET_DATABASE_PASSWORD"),
+            registry_user: secret("SCHEMA_REGISTRY_USER"),
+            registry_password: secret("SCHEMA_REGISTRY_PASSWORD"),
+            sasl_username: secret("KAFKA_SASL_USERNAME"),
+            sasl_password: secret("KAFKA_SASL_PASSWORD"),
+        }
+    }
+}
+
+/// Makes one invocation of the arguments (the program's name first), the variables and the config
+/// file that they name.
+///
+/// # Errors
+/// [`Refused::Usage`] also carries the text of `--help` and `--version`.
+pub fn parse(args: &[OsString], environment: &Environment) -> Result<Invocation, Refused> {
+    let command = Cli::command().mut_args(hide_value).mut_subcommands(hide_values);
+    // Answers calls for help, which names the variables, and finds wrong flags before any file.
+    command.clone().try_get_matches_from(args)?;
+
+    let mut problems = Problems::default();
+    let target = environment.secret("TARGET_DATABASE_URL", &mut problems);
+    let from_variables = |arg: &Arg| -> Option<Vec<String>> {
+        if arg.get_id() == "target" {
+            return target.as_ref().map(|url| vec![url.expose().to_owned()]);
+        }
+        let name = arg.get_env()?.to_str()?;
+        let value = match arg.get_id().as_str() {
+            // Set to nothing it means "none".
+            "synced_at_column" => environment.0.get(name).map(String::as_str),
+            _ => environment.find(name),
+        }?;
+        Some(split(arg, value))
+    };
+
+    let first = layered(command.clone(), &from_variables).try_get_matches_from(args)?;
+    let file = match config_path(&first) {
+        Some(path) => read_file(&path, &mut problems),
+        None => ConfigFile::default(),
+    };
+    let secrets = Secrets::read(environment, &mut problems);
+    problems.into_result()?;
+
+    let from_both =
+        |arg: &Arg| from_variables(arg).or_else(|| file.run.get(arg.get_id().as_str()).cloned());
+    let matches = layered(command, &from_both).try_get_matches_from(args)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    let command = cli.command.unwrap_or_else(|| Command::Run(Box::new(cli.run)));
+    let log_filter = environment.find("RUST_LOG").map(str::to_owned);
+    Ok(Invocation { command, secrets, file, log_filter })
+}
+
+/// Returns a setting as an operator may have written it: `--batch-rows (BATCH_ROWS)`.
+pub fn spelling(key: &str) -> String {
+    let command = Cli::command();
+    let Some(arg) = command.get_arguments().find(|arg| arg.get_id() == key) else {
+        return key.to_owned();
+    };
+    let flag = format!("--{}", arg.get_long().unwrap_or(key));
+    match arg.get_env().and_then(|name| name.to_str()) {
+        Some(variable) => format!("{flag} ({variable})"),
+        None => flag,
+    }
+}
+
+/// Returns the keys of the file's `[run]` part: the flags of `run`, dashes as underscores.
+fn file_keys() -> Vec<String> {
+    let command = Cli::command();
+    let keys = command.get_arguments().map(|arg| arg.get_id().to_string());
+    keys.filter(|key| !["config", "help", "version"].contains(&key.as_str())).collect()
+}
+
+fn read_file(path: &Path, problems: &mut Problems) -> ConfigFile {
+    let parsed = std::fs::read_to_string(path)
+        .map_err(|error| {
+            Problems::of(
+                &spelling("config"),
+                format!("cannot read \"{}\": {error}", path.display()),
+            )
+        })
+        .and_then(|text| ConfigFile::parse(&text, &file_keys()));
+    parsed.unwrap_or_else(|found| {
+        problems.append(found);
+        ConfigFile::default()
+    })
+}
+
+fn config_path(matches: &clap::ArgMatches) -> Option<PathBuf> {
+    if let Some((_, matches)) = matches.subcommand() {
+        return config_path(matches);
+    }
+    matches.try_get_one::<PathBuf>("config").ok().flatten().cloned()
+}
+
+/// Gives each argument the values that `given` knows as its defaults, and takes it its variable.
+fn layered(command: ClapCommand, given: &impl Fn(&Arg) -> Option<Vec<String>>) -> ClapCommand {
+    let layer = |arg: Arg| {
+        let values = given(&arg);
+        let arg = arg.env(Resettable::Reset);
+        match values {
+            Some(values) => arg.default_values(values),
+            None => arg,
+        }
+    };
+    command.mut_args(layer).mut_subcommands(|command| layered(command, given))
+}
+
+/// Splits a variable that holds a list.
+fn split(arg: &Arg, value: &str) -> Vec<String> {
+    let separators: &[char] = match arg.get_id().as_str() {
+        "topics" => &[','],
+        "kafka_property" => &['\n', ';'],
+        "table" => &[';'],
+        _ => return vec![value.to_owned()],
+    };
+    let parts = value.split(separators).map(str::trim).filter(|part| !part.is_empty());
+    parts.map(str::to_owned).collect()
+}
+
+fn hide_values(command: ClapCommand) -> ClapCommand {
+    command.mut_args(hide_value).mut_subcommands(hide_values)
+}
+
+/// Help names variables; it never shows what is in them.
+fn hide_value(arg: Arg) -> Arg {
+    arg.hide_env_values(true)
+}

@@ -1,0 +1,1 @@
+//! The log: metadata, watermarks and records, seen without joining the group.

@@ -1,0 +1,91 @@
+//! Rules: what becomes of each source table, from flags and the config file.
+
+use std::collections::BTreeMap;
+
+use crate::decode::kind::SourceName;
+use crate::rows::Deletes;
+use crate::table::TableName;
+
+pub use file::{ColumnSection, ConfigFile, DeletePolicy, Keyless, Mode, TableSection};
+pub use pattern::{DatabaseUnknown, Pattern, Template};
+pub use source::SourceSettings;
+
+mod file;
+mod pattern;
+mod source;
+
+/// All rules: what flags and file say, and what holds where they say nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// `--table`, in order: the first match decides about the target's name, whatever the file says.
+    pub targets: Vec<(Pattern, Template)>,
+    /// The file's sections.
+    pub tables: Vec<(Pattern, TableSection)>,
+    /// The connectors' settings, by `topic.prefix`.
+    pub sources: BTreeMap<String, SourceSettings>,
+    /// What a delete does where no section says it.
+    pub deletes: DeletePolicy,
+    /// The column that a soft delete fills.
+    pub deleted_at_column: String,
+}
+
+/// What becomes of one source table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableRule {
+    /// Where it goes; `None` for the names that the target gives by itself.
+    pub target: Option<TableName>,
+    /// The source's columns that identify a row; `None` for the record's key.
+    pub key: Option<Vec<String>>,
+    /// What a delete does.
+    pub deletes: Deletes,
+    /// Whether rows replace each other.
+    pub mode: Mode,
+    /// What becomes of updates and deletes when there is no key.
+    pub keyless: Keyless,
+    /// Which columns go, and how.
+    pub columns: ColumnSection,
+}
+
+impl Rules {
+    /// Returns the rule of a source table; of several sections the most specific one decides alone.
+    pub fn for_table(&self, source: &SourceName) -> Result<TableRule, DatabaseUnknown> {
+        let name = format!("{}.{}", source.schema, source.table);
+        let sections = self.tables.iter().filter(|(pattern, _)| pattern.matches(&name));
+        let section = sections.max_by_key(|(pattern, _)| pattern.specificity());
+        let section = section.map(|(_, section)| section.clone()).unwrap_or_default();
+
+        let flag = self.targets.iter().find(|(pattern, _)| pattern.matches(&name));
+        let template = flag.map(|(_, template)| template).or(section.target.as_ref());
+        let target = template.map(|template| template.expand(source)).transpose()?;
+
+        let deletes = match section.deletes.unwrap_or(self.deletes) {
+            DeletePolicy::Hard => Deletes::Hard,
+            DeletePolicy::Soft => Deletes::Soft(self.deleted_at_column.clone()),
+            DeletePolicy::Ignore => Deletes::Ignore,
+        };
+        let (mode, keyless) = (section.mode(), section.keyless());
+        let (key, columns) = (section.key, section.columns);
+        Ok(TableRule { target, key, deletes, mode, keyless, columns })
+    }
+
+    /// Returns the settings of the connector with this `topic.prefix`.
+    pub fn source(&self, prefix: &str) -> Option<&SourceSettings> {
+        self.sources.get(prefix)
+    }
+}
+
+impl ColumnSection {
+    /// Returns whether a source column goes to the target.
+    pub fn takes(&self, column: &str) -> bool {
+        let names = |list: &Vec<String>| list.iter().any(|name| name == column);
+        self.include.as_ref().is_none_or(names) && !self.exclude.as_ref().is_some_and(names)
+    }
+
+    /// Returns the target's name of a source column.
+    pub fn target_name<'a>(&'a self, column: &'a str) -> &'a str {
+        self.rename.get(column).map_or(column, String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! How SQLite spells types and DDL.
+//!
+//! A created column has a declared type whose affinity leaves its values alone, and which says what
+//! the values are: everything that is exact but no 64-bit integer is kept as text. `DECIMAL_TEXT`
+//! has TEXT affinity, where `DECIMAL` would have NUMERIC and lose digits; a name with `INT` in it
+//! would have INTEGER, whatever else it says.
+
+use crate::decode::kind::{Kind, SourceColumn};
+use crate::table::{Column, Table};
+use crate::target::Dialect;
+use crate::target::sqlite::{encode, sql};
+
+/// SQLite.
+pub(super) const DIALECT: Dialect = Dialect {
+    column,
+    time_column,
+    create_table: |table: &Table| vec![sql::create_table(table)],
+    add_column: sql::add_column,
+    bootstrap: || sql::BOOTSTRAP.map(str::to_owned).to_vec(),
+    has_schemas: false,
+};
+
+/// Only a key's columns refuse NULL: SQLite cannot take NOT NULL back when the source does.
+fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
+    let declared = match &source.kind {
+        Kind::Bool => "BOOLEAN",
+        Kind::Int8 | Kind::Int16 | Kind::Int32 | Kind::Int64 | Kind::Year => "INTEGER",
+        Kind::Float32 | Kind::Float64 => "REAL",
+        Kind::Bytes => "BLOB",
+        Kind::Text | Kind::Xml | Kind::Enum | Kind::EnumSet | Kind::Ltree | Kind::Tsvector => {
+            "TEXT"
+        }
+        Kind::Decimal { .. } | Kind::VariableScaleDecimal => "DECIMAL_TEXT",
+        Kind::Date | Kind::IsoDate => "DATE_TEXT",
+        Kind::Time(_) | Kind::IsoTime => "TIME_TEXT",
+        Kind::ZonedTime => "TIMETZ_TEXT",
+        Kind::Timestamp(_) | Kind::IsoTimestamp => "TIMESTAMP_TEXT",
+        Kind::ZonedTimestamp => TIMESTAMPTZ,
+        Kind::MicroDuration | Kind::NanoDuration | Kind::Interval => "DURATION_TEXT",
+        Kind::Bits { .. } => "BITS_TEXT",
+        Kind::Json => "JSON_TEXT",
+        Kind::Uuid => "UUID_TEXT",
+        Kind::Unsupported(_) | Kind::Untyped => return None,
+    };
+    Some(declare(&source.name, declared, is_key))
+}
+
+const TIMESTAMPTZ: &str = "TIMESTAMPTZ_TEXT";
+
+fn time_column(name: &str, not_null: bool) -> Column {
+    declare(name, TIMESTAMPTZ, not_null)
+}
+
+fn declare(name: &str, declared: &str, not_null: bool) -> Column {
+    Column {
+        name: name.to_owned(),
+        type_name: declared.to_owned(),
+        type_id: 0,
+        modifier: -1,
+        not_null,
+        generated: false,
+        encode: encode::of_declared(declared, false),
+    }
+}

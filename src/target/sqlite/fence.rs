@@ -1,0 +1,226 @@
+//! The fence: claims, and the conditional steps that only the holder of a claim can make.
+
+use std::time::Duration;
+
+use sqlx::SqliteConnection;
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments};
+use uuid::Uuid;
+
+use crate::checkpoint::{Claim, NextOffset, Step};
+use crate::record::TopicPartition;
+use crate::stopped::Stop;
+use crate::target::sqlite::{Writing, sql, time_text};
+use crate::target::{Claimed, Claims, Sink, TargetError};
+
+/// How long a claim of another group counts after its owner last showed that it lives: three times
+/// the 30 s within which an owner touches its rows.
+const OTHER_GROUP_LIVES: Duration = Duration::from_secs(90);
+
+/// Who claims.
+#[derive(Clone, Copy)]
+pub(super) struct Claimant<'a> {
+    pub(super) sink: &'a Sink,
+    pub(super) session: &'a str,
+    pub(super) token: Uuid,
+}
+
+/// Takes the partitions that nobody else may hold.
+pub(super) async fn claim(
+    writing: &mut Writing,
+    claimant: Claimant<'_>,
+    partitions: &[TopicPartition],
+    take_over: bool,
+) -> Result<Claims, TargetError> {
+    let Claimant { sink, session, token } = claimant;
+    let now = time_text(writing.now);
+    let stale = time_text(writing.now - OTHER_GROUP_LIVES);
+    let mut claims = Claims::default();
+    for partition in partitions {
+        let query = sqlx::query_as::<_, (i64, i64)>(sql::CLAIM)
+            .bind(token.hyphenated().to_string())
+            .bind(session)
+            .bind(&sink.group_id)
+            .bind(&now)
+            .bind(&sink.name)
+            .bind(&sink.cluster_id)
+            .bind(&*partition.topic)
+            .bind(partition.partition)
+            .bind(take_over)
+            .bind(&stale);
+        let found = query.fetch_optional(&mut writing.connection).await;
+        let Some((epoch, next)) = found.map_err(TargetError::of_sqlite)? else {
+            missing(&mut writing.connection, sink, partition, &mut claims).await?;
+            continue;
+        };
+        claims.claimed.push(Claimed {
+            partition: partition.clone(),
+            claim: Claim { epoch, token },
+            next: NextOffset::at(next),
+            refused_keys: refused_keys(&mut writing.connection, sink, partition).await?,
+        });
+    }
+    Ok(claims)
+}
+
+/// Says why a partition could not be claimed: it has no row, or another group holds it.
+async fn missing(
+    connection: &mut SqliteConnection,
+    sink: &Sink,
+    partition: &TopicPartition,
+    claims: &mut Claims,
+) -> Result<(), TargetError> {
+    let holder = sqlx::query_scalar::<_, Option<String>>(sql::HOLDER)
+        .bind(&sink.name)
+        .bind(&sink.cluster_id)
+        .bind(&*partition.topic)
+        .bind(partition.partition)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(TargetError::of_sqlite)?;
+    if let Some(group) = holder {
+        claims.held.push((partition.clone(), group.unwrap_or_default()));
+        return Ok(());
+    }
+    let knows_topic = sqlx::query_scalar::<_, bool>(sql::KNOWS_TOPIC)
+        .bind(&sink.name)
+        .bind(&sink.cluster_id)
+        .bind(&*partition.topic)
+        .fetch_one(connection)
+        .await
+        .map_err(TargetError::of_sqlite)?;
+    claims.unknown.push((partition.clone(), knows_topic));
+    Ok(())
+}
+
+async fn refused_keys(
+    connection: &mut SqliteConnection,
+    sink: &Sink,
+    partition: &TopicPartition,
+) -> Result<Vec<Vec<u8>>, TargetError> {
+    sqlx::query_scalar(sql::REFUSED_KEYS)
+        .bind(&sink.name)
+        .bind(&sink.cluster_id)
+        .bind(&*partition.topic)
+        .bind(partition.partition)
+        .fetch_all(connection)
+        .await
+        .map_err(TargetError::of_sqlite)
+}
+
+/// Makes the rows of partitions that have none.
+pub(super) async fn begin(
+    writing: &mut Writing,
+    sink: &Sink,
+    first: &[(TopicPartition, NextOffset)],
+) -> Result<(), TargetError> {
+    let now = time_text(writing.now);
+    for (partition, next) in first {
+        let query = bind_partition(sqlx::query(sql::BEGIN), sink, partition)
+            .bind(next.get())
+            .bind(&sink.group_id)
+            .bind(&now);
+        query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
+    }
+    Ok(())
+}
+
+/// Runs [`sql::RELEASE`] or [`sql::TOUCH`] over claims.
+pub(super) async fn set_time(
+    writing: &mut Writing,
+    sink: &Sink,
+    statement: &'static str,
+    claims: &[(TopicPartition, Claim)],
+) -> Result<(), TargetError> {
+    let now = time_text(writing.now);
+    for (partition, claim) in claims {
+        let query = bind_partition(sqlx::query(statement).bind(&now), sink, partition);
+        let query = bind_claim(query, *claim);
+        query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
+    }
+    Ok(())
+}
+
+/// Writes whether a partition runs or is stopped.
+pub(super) async fn mark(
+    writing: &mut Writing,
+    sink: &Sink,
+    (partition, claim): (&TopicPartition, Claim),
+    stop: Option<&Stop>,
+) -> Result<(), TargetError> {
+    let query = sqlx::query(sql::MARK)
+        .bind(if stop.is_some() { "stopped" } else { "running" })
+        .bind(stop.map(Stop::to_string))
+        .bind(time_text(writing.now));
+    let query = bind_claim(bind_partition(query, sink, partition), claim);
+    query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
+    Ok(())
+}
+
+/// Moves the partitions; returns those whose row says something else, after which the transaction
+/// must be taken back.
+pub(super) async fn advance(
+    writing: &mut Writing,
+    sink: &Sink,
+    steps: &[Step],
+) -> Result<Vec<TopicPartition>, TargetError> {
+    let now = time_text(writing.now);
+    let mut fenced = Vec::new();
+    for step in steps.iter().filter(|step| step.moves()) {
+        let query = sqlx::query(sql::ADVANCE)
+            .bind(step.to.get())
+            .bind(step.last.offset)
+            .bind(step.last.timestamp)
+            .bind(&step.last.source_position)
+            .bind(&now);
+        let query = bind_claim(bind_partition(query, sink, &step.partition), step.claim);
+        let done = query.bind(step.from.get()).execute(&mut writing.connection).await;
+        let done = done.map_err(TargetError::of_sqlite)?;
+        assert!(done.rows_affected() <= 1, "the key of the checkpoint is one partition");
+        if done.rows_affected() == 0 {
+            fenced.push(step.partition.clone());
+        }
+    }
+    Ok(fenced)
+}
+
+/// Returns whether the steps were made at an earlier attempt: one that has arrived under its own
+/// claim proves it for all, because they commit together.
+pub(super) async fn has_arrived(
+    connection: &mut SqliteConnection,
+    sink: &Sink,
+    steps: &[Step],
+) -> Result<bool, TargetError> {
+    for step in steps.iter().filter(|step| step.moves()) {
+        let has_arrived = sqlx::query_scalar::<_, bool>(sql::HAS_ARRIVED)
+            .bind(&sink.name)
+            .bind(&sink.cluster_id)
+            .bind(&*step.partition.topic)
+            .bind(step.partition.partition)
+            .bind(step.claim.epoch)
+            .bind(step.claim.token.hyphenated().to_string())
+            .bind(step.to.get())
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(TargetError::of_sqlite)?;
+        if has_arrived {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+type Binding<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+/// Binds the key of a partition's row.
+pub(super) fn bind_partition<'q>(
+    query: Binding<'q>,
+    sink: &'q Sink,
+    partition: &'q TopicPartition,
+) -> Binding<'q> {
+    query.bind(&sink.name).bind(&sink.cluster_id).bind(&*partition.topic).bind(partition.partition)
+}
+
+fn bind_claim(query: Binding<'_>, claim: Claim) -> Binding<'_> {
+    query.bind(claim.epoch).bind(claim.token.hyphenated().to_string())
+}

@@ -1,0 +1,257 @@
+//! SQLite: one file that holds the replicated tables and our own, with the prefix `afterimage_`.
+//!
+//! The file is in WAL mode with `synchronous = NORMAL`: a power cut may take back the newest commits,
+//! but rows and offsets lie in one file and one transaction, so they go back together and the records
+//! are read again. Only one connection writes at a time; within a process they take turns in the
+//! order they came, because SQLite's own waiting is a poll that a busy neighbour can starve.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, SqliteConnection};
+use uuid::Uuid;
+
+use crate::batch::Folded;
+use crate::checkpoint::{Claim, NextOffset};
+use crate::record::TopicPartition;
+use crate::stopped::Stop;
+use crate::table::{Table, TableName};
+use crate::target::{Applied, Claims, Dialect, Sink, Target, TargetError};
+
+mod apply;
+mod catalog;
+mod ddl;
+mod encode;
+mod error;
+mod fence;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod text;
+
+/// How long a writer waits for the others: longer than any transaction should take, shorter than a
+/// claim may hold up a rebalance.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Pages kept in memory by each connection, in KiB: a random update finds its page there.
+const CACHE_KIB: u32 = 32 << 10;
+
+/// A SQLite database as a target.
+#[derive(Debug)]
+pub struct Sqlite {
+    file: PathBuf,
+    sink: Sink,
+    session: String,
+    writer: Arc<Turn>,
+    connection: Option<SqliteConnection>,
+}
+
+/// Whose turn it is to write; a fair queue.
+type Turn = tokio::sync::Mutex<()>;
+
+/// An open transaction: dropped, it closes its connection, which takes everything back.
+struct Writing {
+    connection: SqliteConnection,
+    /// The moment that all rows and marks of the transaction carry.
+    now: SystemTime,
+    _turn: tokio::sync::OwnedMutexGuard<()>,
+}
+
+/// Returns the file that a `sqlite:` URL names.
+///
+/// # Errors
+///
+/// The URL names no file, or asks for a database in memory, which would end with its connection.
+pub fn file_of(url: &str) -> Result<PathBuf, &'static str> {
+    let options = SqliteConnectOptions::from_str(url).map_err(|_| "is no sqlite:// URL")?;
+    let file = options.get_filename();
+    if url.contains(":memory:") || url.contains("mode=memory") {
+        return Err("names a database in memory");
+    }
+    if file.as_os_str().is_empty() {
+        return Err("names no file");
+    }
+    Ok(file.to_owned())
+}
+
+impl Sqlite {
+    /// Takes a file, which is made at the first use if it does not exist.
+    pub fn new(file: impl Into<PathBuf>, sink: Sink) -> Self {
+        let file = file.into();
+        let writer = turn_of(&file);
+        let session = Uuid::new_v4().simple().to_string();
+        Self { file, sink, session, writer, connection: None }
+    }
+
+    /// Returns the connection, which the caller puts back once it has done its work: one that has
+    /// failed is not used again.
+    async fn connection(&mut self) -> Result<SqliteConnection, TargetError> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(&self.file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(LOCK_WAIT_MAX)
+            // As SQLite itself has it: the source has checked its keys, and its cascades arrive as
+            // deletes of their own.
+            .foreign_keys(false)
+            .pragma("cache_size", format!("-{CACHE_KIB}"))
+            .disable_statement_logging();
+        let mut connection = options.connect().await.map_err(TargetError::of_sqlite)?;
+        self.bootstrap(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// Makes our own tables where they are missing.
+    async fn bootstrap(&self, connection: &mut SqliteConnection) -> Result<(), TargetError> {
+        let found = sqlx::query(sql::HAS_VERSION)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(TargetError::of_sqlite)?;
+        if found.is_none() {
+            let _turn = self.turn().await?;
+            execute(connection, "BEGIN IMMEDIATE").await?;
+            for statement in sql::BOOTSTRAP {
+                execute(connection, statement).await?;
+            }
+            execute(connection, "COMMIT").await?;
+        }
+        let version = sqlx::query_scalar::<_, Option<i64>>(sql::NEWEST_VERSION)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(TargetError::of_sqlite)?;
+        if version.unwrap_or_default() > sql::VERSION {
+            let reason =
+                "the tables with the prefix afterimage_ are of a newer version of consumer";
+            return Err(TargetError::Statement(reason.into()));
+        }
+        Ok(())
+    }
+
+    async fn turn(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, TargetError> {
+        let turn = Arc::clone(&self.writer).lock_owned();
+        let waited = tokio::time::timeout(LOCK_WAIT_MAX, turn).await;
+        waited.map_err(|_| TargetError::Busy("another lane of this process is writing".into()))
+    }
+
+    async fn begin_writing(&mut self) -> Result<Writing, TargetError> {
+        let mut connection = self.connection().await?;
+        let turn = self.turn().await?;
+        execute(&mut connection, "BEGIN IMMEDIATE").await?;
+        // Read under the lock, so that later transactions carry later times.
+        Ok(Writing { connection, now: SystemTime::now(), _turn: turn })
+    }
+
+    /// Ends a transaction by `COMMIT` or `ROLLBACK`, and keeps its connection.
+    async fn end(&mut self, mut writing: Writing, how: &'static str) -> Result<(), TargetError> {
+        execute(&mut writing.connection, how).await?;
+        self.connection = Some(writing.connection);
+        Ok(())
+    }
+}
+
+/// Returns the queue of those in this process that write a file.
+fn turn_of(file: &Path) -> Arc<Turn> {
+    static TURNS: Mutex<BTreeMap<PathBuf, Weak<Turn>>> = Mutex::new(BTreeMap::new());
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    turns.retain(|_, turn| turn.strong_count() > 0);
+    if let Some(turn) = turns.get(file).and_then(Weak::upgrade) {
+        return turn;
+    }
+    let turn = Arc::new(Turn::default());
+    turns.insert(file.to_owned(), Arc::downgrade(&turn));
+    turn
+}
+
+async fn execute(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+) -> Result<(), TargetError> {
+    let done = sqlx::query(statement).execute(connection).await;
+    done.map(|_| ()).map_err(TargetError::of_sqlite)
+}
+
+/// Returns a moment as our tables hold it: ISO 8601, UTC, microseconds; the order of the texts is
+/// the order of the moments.
+fn time_text(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    text::of_moment(i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
+}
+
+impl Target for Sqlite {
+    const DIALECT: Dialect = ddl::DIALECT;
+
+    async fn claim(
+        &mut self,
+        partitions: &[TopicPartition],
+        token: Uuid,
+        take_over: bool,
+    ) -> Result<Claims, TargetError> {
+        let mut writing = self.begin_writing().await?;
+        let claimant = fence::Claimant { sink: &self.sink, session: &self.session, token };
+        let claims = fence::claim(&mut writing, claimant, partitions, take_over).await?;
+        self.end(writing, "COMMIT").await?;
+        Ok(claims)
+    }
+
+    async fn begin(&mut self, first: &[(TopicPartition, NextOffset)]) -> Result<(), TargetError> {
+        let mut writing = self.begin_writing().await?;
+        fence::begin(&mut writing, &self.sink, first).await?;
+        self.end(writing, "COMMIT").await
+    }
+
+    async fn release(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
+        let mut writing = self.begin_writing().await?;
+        fence::set_time(&mut writing, &self.sink, sql::RELEASE, claims).await?;
+        self.end(writing, "COMMIT").await
+    }
+
+    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
+        let mut writing = self.begin_writing().await?;
+        fence::set_time(&mut writing, &self.sink, sql::TOUCH, claims).await?;
+        self.end(writing, "COMMIT").await
+    }
+
+    async fn mark(
+        &mut self,
+        partition: &TopicPartition,
+        claim: Claim,
+        stop: Option<&Stop>,
+    ) -> Result<(), TargetError> {
+        let mut writing = self.begin_writing().await?;
+        fence::mark(&mut writing, &self.sink, (partition, claim), stop).await?;
+        self.end(writing, "COMMIT").await
+    }
+
+    async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
+        let mut connection = self.connection().await?;
+        let table = catalog::read(&mut connection, name).await?;
+        self.connection = Some(connection);
+        Ok(table)
+    }
+
+    async fn apply(&mut self, batch: &Folded) -> Result<Applied, TargetError> {
+        let mut writing = self.begin_writing().await?;
+        let refused = apply::write(&mut writing, &self.sink, batch).await?;
+        let fenced = fence::advance(&mut writing, &self.sink, &batch.steps).await?;
+        if fenced.is_empty() {
+            self.end(writing, "COMMIT").await?;
+            return Ok(Applied::Committed { refused });
+        }
+        self.end(writing, "ROLLBACK").await?;
+        let mut connection = self.connection().await?;
+        let has_arrived = fence::has_arrived(&mut connection, &self.sink, &batch.steps).await?;
+        self.connection = Some(connection);
+        Ok(match has_arrived {
+            true => Applied::Committed { refused },
+            false => Applied::Fenced { partitions: fenced },
+        })
+    }
+}

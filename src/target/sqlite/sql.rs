@@ -1,0 +1,448 @@
+//! The text of every statement; what varies is the table and the set of columns, never a value.
+
+use crate::rows::{Deletes, Shape};
+use crate::table::{Column, Table, TableName};
+
+/// The version of our own tables.
+pub(super) const VERSION: i64 = 1;
+
+/// SQLite's default limit for the binds of one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
+const BINDS_MAX: usize = 32_766;
+
+/// Beyond this many rows a longer statement was no faster, and its text and binds cost memory.
+const ROWS_MAX: usize = 64;
+
+/// How many of the remaining rows the next statement takes: a power of two, so that a table has few
+/// statements and each stays prepared.
+pub(super) fn rows_of_next(remaining: usize, columns: usize) -> usize {
+    let most = remaining.min(ROWS_MAX).min(BINDS_MAX / columns.max(1)).max(1);
+    1 << most.ilog2()
+}
+
+/// Quotes an identifier.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Writes whole rows; binds for each row its cells, then the time if the table takes one.
+pub(super) fn upsert(shape: &Shape, rows: usize) -> String {
+    let mut columns = names(&shape.columns);
+    columns.extend(shape.synced_at.iter().map(|name| quote(name)));
+    let binds = vec!["?"; columns.len()].join(", ");
+    let mut values = vec![binds; rows];
+    if let Deletes::Soft(deleted_at) = &shape.deletes {
+        columns.push(quote(deleted_at));
+        values.iter_mut().for_each(|row| row.push_str(", NULL"));
+    }
+    let table = quote(&shape.table.name.table);
+    let head = format!("INSERT INTO {table} ({})", columns.join(", "));
+    let values = format!("VALUES ({})", values.join("), ("));
+    if shape.key.is_empty() {
+        return format!("{head}\n{values}");
+    }
+    let key = key_names(shape);
+    let set = columns.iter().filter(|column| !key.contains(column));
+    let set = set.map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>();
+    let action = match set.is_empty() {
+        true => "DO NOTHING".to_owned(),
+        false => format!("DO UPDATE SET {}", set.join(", ")),
+    };
+    format!("{head}\n{values}\nON CONFLICT ({}) {action}", key.join(", "))
+}
+
+/// Writes the cells that are there into the row of a key; binds these cells, the time if the table
+/// takes one, then the key.
+pub(super) fn update(shape: &Shape, is_present: &[bool]) -> String {
+    let present = shape.columns.iter().zip(is_present).filter(|(_, is_present)| **is_present);
+    let mut set =
+        present.map(|(column, _)| format!("{} = ?", quote(&column.name))).collect::<Vec<_>>();
+    set.extend(shape.synced_at.iter().map(|name| format!("{} = ?", quote(name))));
+    let table = quote(&shape.table.name.table);
+    let mut condition =
+        key_names(shape).iter().map(|name| format!("{name} = ?")).collect::<Vec<_>>();
+    if let Deletes::Soft(deleted_at) = &shape.deletes {
+        condition.push(format!("{} IS NULL", quote(deleted_at)));
+    }
+    format!("UPDATE {table}\nSET {}\nWHERE {}", set.join(", "), condition.join(" AND "))
+}
+
+/// Deletes the rows of some keys, or marks them; binds the time when it marks, then the keys.
+pub(super) fn delete(shape: &Shape, rows: usize) -> String {
+    let key = key_names(shape);
+    let keys = match key.as_slice() {
+        [one] => format!("{one} IN ({})", vec!["?"; rows].join(", ")),
+        several => {
+            let binds = format!("({})", vec!["?"; several.len()].join(", "));
+            format!("({}) IN (VALUES {})", several.join(", "), vec![binds; rows].join(", "))
+        }
+    };
+    match delete_head(shape) {
+        (head, None) => format!("{head}\nWHERE {keys}"),
+        (head, Some(condition)) => format!("{head}\nWHERE {condition} AND {keys}"),
+    }
+}
+
+/// Empties the table, or marks all of its rows; binds the time when it marks.
+pub(super) fn truncate(shape: &Shape) -> String {
+    match delete_head(shape) {
+        (head, None) => head,
+        (head, Some(condition)) => format!("{head}\nWHERE {condition}"),
+    }
+}
+
+fn delete_head(shape: &Shape) -> (String, Option<String>) {
+    let table = quote(&shape.table.name.table);
+    match &shape.deletes {
+        Deletes::Soft(deleted_at) => {
+            let deleted_at = quote(deleted_at);
+            let head = format!("UPDATE {table}\nSET {deleted_at} = ?");
+            (head, Some(format!("{deleted_at} IS NULL")))
+        }
+        Deletes::Hard | Deletes::Ignore => (format!("DELETE FROM {table}"), None),
+    }
+}
+
+fn names(columns: &[Column]) -> Vec<String> {
+    columns.iter().map(|column| quote(&column.name)).collect()
+}
+
+fn key_names(shape: &Shape) -> Vec<String> {
+    let key = shape.key.iter().filter_map(|&column| shape.columns.get(column));
+    key.map(|column| quote(&column.name)).collect()
+}
+
+/// Creates a table with its key.
+pub(super) fn create_table(table: &Table) -> String {
+    let mut parts = table.columns.iter().map(column_of).collect::<Vec<_>>();
+    if let Some(key) = table.unique_keys.first() {
+        let key = key.iter().map(|name| quote(name)).collect::<Vec<_>>();
+        parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+    }
+    format!("CREATE TABLE {} (\n    {}\n)", quote(&table.name.table), parts.join(",\n    "))
+}
+
+/// Adds a column; one that refuses NULL gets the beginning of time in the rows that are there.
+pub(super) fn add_column(table: &TableName, column: &Column) -> String {
+    let default = if column.not_null { " DEFAULT '1970-01-01T00:00:00.000000Z'" } else { "" };
+    format!("ALTER TABLE {} ADD COLUMN {}{default}", quote(&table.table), column_of(column))
+}
+
+fn column_of(column: &Column) -> String {
+    let not_null = if column.not_null { " NOT NULL" } else { "" };
+    format!("{} {}{not_null}", quote(&column.name), column.type_name)
+}
+
+/// Creates our own tables.
+pub(super) const BOOTSTRAP: [&str; 6] = [
+    r#"CREATE TABLE IF NOT EXISTS afterimage_checkpoint (
+    sink TEXT NOT NULL,
+    cluster_id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    "partition" INTEGER NOT NULL,
+    topic_id TEXT,
+    next_offset INTEGER NOT NULL,
+    leader_epoch INTEGER,
+    last_offset INTEGER,
+    last_timestamp INTEGER,
+    source_incarnation TEXT,
+    source_position TEXT,
+    epoch INTEGER NOT NULL,
+    claim_token TEXT,
+    owner TEXT,
+    group_id TEXT,
+    claimed_at TEXT,
+    partitions_seen INTEGER,
+    state TEXT,
+    state_reason TEXT,
+    updated_at TEXT,
+    PRIMARY KEY (sink, cluster_id, topic, "partition")
+)"#,
+    r#"CREATE TABLE IF NOT EXISTS afterimage_dead_letter (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sink TEXT NOT NULL,
+    cluster_id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    "partition" INTEGER NOT NULL,
+    record_offset INTEGER NOT NULL,
+    table_name TEXT,
+    key BLOB,
+    value BLOB,
+    headers TEXT,
+    reason TEXT NOT NULL,
+    error TEXT,
+    sqlstate TEXT,
+    record_timestamp TEXT,
+    first_seen TEXT NOT NULL,
+    last_seen TEXT NOT NULL,
+    state TEXT NOT NULL,
+    UNIQUE (sink, cluster_id, topic, "partition", record_offset)
+)"#,
+    r#"CREATE TABLE IF NOT EXISTS afterimage_refused_key (
+    sink TEXT NOT NULL,
+    cluster_id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    "partition" INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    PRIMARY KEY (sink, cluster_id, topic, "partition", key)
+)"#,
+    r#"CREATE TABLE IF NOT EXISTS afterimage_audit (
+    at TEXT NOT NULL,
+    actor TEXT,
+    command TEXT NOT NULL,
+    topic TEXT,
+    "partition" INTEGER,
+    before_offset INTEGER,
+    after_offset INTEGER,
+    reason TEXT
+)"#,
+    "CREATE TABLE IF NOT EXISTS afterimage_schema_version (
+    version INTEGER PRIMARY KEY,
+    at TEXT NOT NULL
+)",
+    "INSERT INTO afterimage_schema_version (version, at)
+VALUES (1, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ON CONFLICT (version) DO NOTHING",
+];
+
+/// Returns whether our own tables were ever made.
+pub(super) const HAS_VERSION: &str =
+    "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'afterimage_schema_version'";
+
+/// Returns the newest version of our own tables.
+pub(super) const NEWEST_VERSION: &str = "SELECT max(version) FROM afterimage_schema_version";
+
+/// Takes a partition; binds token, owner, group, time, the partition's key, whether to take over, and
+/// the time before which another group's claim counts for nothing.
+pub(super) const CLAIM: &str = r#"UPDATE afterimage_checkpoint
+SET epoch = epoch + 1, claim_token = ?1, owner = ?2, group_id = ?3, claimed_at = ?4, updated_at = ?4
+WHERE sink = ?5 AND cluster_id = ?6 AND topic = ?7 AND "partition" = ?8
+    AND (?9 OR group_id IS NULL OR group_id = ?3 OR updated_at IS NULL OR updated_at < ?10)
+RETURNING epoch, next_offset"#;
+
+/// Returns who holds a partition, once a claim has found no row that it may take.
+pub(super) const HOLDER: &str = r#"SELECT group_id
+FROM afterimage_checkpoint
+WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?"#;
+
+/// Returns whether the sink knows any partition of a topic.
+pub(super) const KNOWS_TOPIC: &str = "SELECT EXISTS (
+    SELECT 1 FROM afterimage_checkpoint WHERE sink = ? AND cluster_id = ? AND topic = ?
+)";
+
+/// Returns the refused keys of a partition.
+pub(super) const REFUSED_KEYS: &str = r#"SELECT key
+FROM afterimage_refused_key
+WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?"#;
+
+/// Makes a partition's row; binds its key, its first offset, group and time.
+pub(super) const BEGIN: &str = r#"INSERT INTO afterimage_checkpoint
+    (sink, cluster_id, topic, "partition", next_offset, epoch, group_id, state, updated_at)
+VALUES (?, ?, ?, ?, ?, 0, ?, 'running', ?)
+ON CONFLICT (sink, cluster_id, topic, "partition") DO NOTHING"#;
+
+/// Gives a partition up; binds the time, the partition's key and the claim.
+pub(super) const RELEASE: &str = r#"UPDATE afterimage_checkpoint
+SET owner = NULL, updated_at = ?
+WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
+    AND epoch = ? AND claim_token = ?"#;
+
+/// Shows that the owner lives; binds the time, the partition's key and the claim.
+pub(super) const TOUCH: &str = r#"UPDATE afterimage_checkpoint
+SET updated_at = ?
+WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
+    AND epoch = ? AND claim_token = ?"#;
+
+/// Writes a state; binds state, reason, time, the partition's key and the claim.
+pub(super) const MARK: &str = r#"UPDATE afterimage_checkpoint
+SET state = ?, state_reason = ?, updated_at = ?
+WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
+    AND epoch = ? AND claim_token = ?"#;
+
+/// Moves a partition; binds the next and the last offset, the last timestamp, the source's position,
+/// the time, the partition's key, the claim, and where the row must stand.
+pub(super) const ADVANCE: &str = r#"UPDATE afterimage_checkpoint
+SET next_offset = ?, last_offset = ?, last_timestamp = ?,
+    source_position = coalesce(?, source_position), updated_at = ?
+WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
+    AND epoch = ? AND claim_token = ? AND next_offset = ?"#;
+
+/// Returns whether a partition stands where a step leads; binds its key, the claim and that offset.
+pub(super) const HAS_ARRIVED: &str = r#"SELECT EXISTS (
+    SELECT 1 FROM afterimage_checkpoint
+    WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
+        AND epoch = ? AND claim_token = ? AND next_offset = ?
+)"#;
+
+/// Keeps a refused record; a record that comes again is the same dead letter.
+pub(super) const DEAD_LETTER: &str = r#"INSERT INTO afterimage_dead_letter
+    (sink, cluster_id, topic, "partition", record_offset, table_name, key, value, headers,
+    reason, error, record_timestamp, first_seen, last_seen, state)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, 'open')
+ON CONFLICT (sink, cluster_id, topic, "partition", record_offset) DO UPDATE
+SET table_name = excluded.table_name, reason = excluded.reason, error = excluded.error,
+    last_seen = excluded.last_seen, state = 'open'"#;
+
+/// Marks a key whose newest image was refused; binds the partition's key and the record's key.
+pub(super) const MARK_KEY: &str = r#"INSERT INTO afterimage_refused_key
+    (sink, cluster_id, topic, "partition", key)
+VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (sink, cluster_id, topic, "partition", key) DO NOTHING"#;
+
+/// Clears a key's mark; binds the partition's key and the record's key.
+pub(super) const CLEAR_KEY: &str = r#"DELETE FROM afterimage_refused_key
+WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ? AND key = ?"#;
+
+/// Returns whether a table is STRICT; no row when there is no such table.
+pub(super) const TABLE: &str = "SELECT strict
+FROM pragma_table_list
+WHERE schema = 'main' AND name = ? COLLATE NOCASE";
+
+/// Returns the columns of a table.
+pub(super) const COLUMNS: &str = r#"SELECT name, type, "notnull", pk, hidden
+FROM pragma_table_xinfo(?)
+WHERE hidden <> 1
+ORDER BY cid"#;
+
+/// Returns the columns of the whole unique indexes besides the primary key's; the name is NULL for
+/// an expression.
+pub(super) const UNIQUE_KEYS: &str = r#"SELECT list.seq, info.name
+FROM pragma_index_list(?) AS list, pragma_index_xinfo(list.name) AS info
+WHERE list."unique" AND NOT list.partial AND list.origin <> 'pk' AND info.key
+ORDER BY list.seq, info.seqno"#;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::decode::kind::{Kind, SourceColumn};
+    use crate::target::sqlite::ddl::DIALECT;
+
+    fn shape(key: &[usize], deletes: Deletes) -> Shape {
+        let column = |name: &str, is_key| {
+            let name = name.to_owned();
+            let source =
+                SourceColumn { name, kind: Kind::Int64, optional: true, source_type: None };
+            (DIALECT.column)(&source, is_key).unwrap()
+        };
+        let names = ["a", "b \"x\"", "c"].into_iter().enumerate();
+        let columns = names.map(|(index, name)| column(name, key.contains(&index)));
+        let columns = columns.collect::<Vec<_>>();
+        let names = |key: &[usize]| key.iter().map(|&index| columns[index].name.clone()).collect();
+        let table = Table {
+            name: TableName { schema: None, table: "t".to_owned() },
+            columns: columns.clone(),
+            unique_keys: if key.is_empty() { vec![] } else { vec![names(key)] },
+        };
+        let (table, key, synced_at) = (Arc::new(table), key.to_vec(), Some("synced_at".to_owned()));
+        Shape { table, columns, key, deletes, synced_at }
+    }
+
+    fn check(actual: &str, expected: &Expect) {
+        expected.assert_eq(actual);
+    }
+
+    #[test]
+    fn whole_rows_are_written_by_their_key() {
+        check(
+            &upsert(&shape(&[0], Deletes::Hard), 2),
+            &expect![[r#"
+            INSERT INTO "t" ("a", "b ""x""", "c", "synced_at")
+            VALUES (?, ?, ?, ?), (?, ?, ?, ?)
+            ON CONFLICT ("a") DO UPDATE SET "b ""x""" = excluded."b ""x""", "c" = excluded."c", "synced_at" = excluded."synced_at""#]],
+        );
+        check(
+            &upsert(&shape(&[1, 0], Deletes::Soft("gone".to_owned())), 1),
+            &expect![[r#"
+            INSERT INTO "t" ("a", "b ""x""", "c", "synced_at", "gone")
+            VALUES (?, ?, ?, ?, NULL)
+            ON CONFLICT ("b ""x""", "a") DO UPDATE SET "c" = excluded."c", "synced_at" = excluded."synced_at", "gone" = excluded."gone""#]],
+        );
+        check(
+            &upsert(&shape(&[], Deletes::Hard), 1),
+            &expect![[r#"
+            INSERT INTO "t" ("a", "b ""x""", "c", "synced_at")
+            VALUES (?, ?, ?, ?)"#]],
+        );
+    }
+
+    #[test]
+    fn partial_rows_name_the_columns_that_are_there() {
+        check(
+            &update(&shape(&[0], Deletes::Hard), &[true, false, true]),
+            &expect![[r#"
+            UPDATE "t"
+            SET "a" = ?, "c" = ?, "synced_at" = ?
+            WHERE "a" = ?"#]],
+        );
+    }
+
+    #[test]
+    fn deletes_name_the_keys() {
+        check(
+            &delete(&shape(&[0], Deletes::Hard), 3),
+            &expect![[r#"
+            DELETE FROM "t"
+            WHERE "a" IN (?, ?, ?)"#]],
+        );
+        check(
+            &delete(&shape(&[0, 1], Deletes::Hard), 2),
+            &expect![[r#"
+            DELETE FROM "t"
+            WHERE ("a", "b ""x""") IN (VALUES (?, ?), (?, ?))"#]],
+        );
+        check(
+            &delete(&shape(&[0], Deletes::Soft("gone".to_owned())), 1),
+            &expect![[r#"
+            UPDATE "t"
+            SET "gone" = ?
+            WHERE "gone" IS NULL AND "a" IN (?)"#]],
+        );
+        check(
+            &truncate(&shape(&[0], Deletes::Soft("gone".to_owned()))),
+            &expect![[r#"
+            UPDATE "t"
+            SET "gone" = ?
+            WHERE "gone" IS NULL"#]],
+        );
+    }
+
+    #[test]
+    fn a_table_is_created_with_its_key() {
+        check(
+            &create_table(&shape(&[1, 0], Deletes::Hard).table),
+            &expect![[r#"
+            CREATE TABLE "t" (
+                "a" INTEGER NOT NULL,
+                "b ""x""" INTEGER NOT NULL,
+                "c" INTEGER,
+                PRIMARY KEY ("b ""x""", "a")
+            )"#]],
+        );
+        let column = (DIALECT.time_column)("synced_at", true);
+        let name = TableName { schema: None, table: "t".to_owned() };
+        check(
+            &add_column(&name, &column),
+            &expect![[
+                r#"ALTER TABLE "t" ADD COLUMN "synced_at" TIMESTAMPTZ_TEXT NOT NULL DEFAULT '1970-01-01T00:00:00.000000Z'"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn statements_are_of_few_lengths_and_below_the_limit_of_binds() {
+        let lengths = |mut rows: usize, width| {
+            let mut lengths = Vec::<usize>::new();
+            while rows > 0 {
+                lengths.push(rows_of_next(rows, width));
+                rows -= lengths.last().unwrap();
+            }
+            lengths
+        };
+        assert_eq!(lengths(203, 8), [64, 64, 64, 8, 2, 1]);
+        assert_eq!(lengths(40, 2000), [16, 16, 8]);
+        assert_eq!(lengths(2, 32_766), [1, 1]);
+    }
+}
