@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::batch::SchemaChange;
+use crate::decode::Mapped;
 use crate::decode::kind::{Kind, SourceColumn, SourceName, SourceTable};
 use crate::decode::untyped::resolve;
-use crate::decode::Mapped;
 use crate::rows::{Deletes, Shape};
 use crate::rules::{Mode, TableRule};
 use crate::settings::{SchemaChanges, Tables};
@@ -125,8 +125,13 @@ impl Draft<'_> {
             Stop::new(StopReason::KeyUnfit, detail)
         })?;
         let synced_at = self.time_column_of(&table);
-        let shape =
-            Shape { table: Arc::new(table), columns, key, deletes: self.rule.deletes.clone(), synced_at };
+        let shape = Shape {
+            table: Arc::new(table),
+            columns,
+            key,
+            deletes: self.rule.deletes.clone(),
+            synced_at,
+        };
         let placeholder = self.mapping.tables.rules.placeholder(&mapped.name.server);
         let shape = Arc::new(shape);
         Ok(Plan { mapped: Mapped { source: mapped, is_written, shape, placeholder }, change })
@@ -180,7 +185,10 @@ impl Draft<'_> {
         for source in &source.columns {
             let Some(name) = self.column_name(&source.name) else { continue };
             let is_key = key.iter().any(|key| key == name);
-            columns.push(Column { not_null: is_key || !source.optional, ..self.column(source, name, is_key)? });
+            columns.push(Column {
+                not_null: is_key || !source.optional,
+                ..self.column(source, name, is_key)?
+            });
         }
         columns.extend(self.time_columns());
         let unique_keys = if key.is_empty() { Vec::new() } else { vec![key.to_vec()] };
@@ -188,11 +196,7 @@ impl Draft<'_> {
     }
 
     /// Returns the table with the columns it lacks, and those columns.
-    fn extend(
-        &self,
-        source: &SourceTable,
-        existing: &Table,
-    ) -> Result<(Table, Vec<Column>), Stop> {
+    fn extend(&self, source: &SourceTable, existing: &Table) -> Result<(Table, Vec<Column>), Stop> {
         let mut added = Vec::new();
         for source in &source.columns {
             let Some(name) = self.column_name(&source.name) else { continue };
@@ -262,13 +266,14 @@ impl Draft<'_> {
         if source.kind != Kind::Untyped {
             return Ok(());
         }
-        source.kind = resolve(target, self.mapping.tables.rules.source(server)).map_err(|missing| {
-            let detail = format!(
-                "column \"{}\" of table \"{}\" needs {missing} under [source.\"{server}\"]",
-                source.name, self.name
-            );
-            Stop::new(StopReason::SourceSettingMissing, detail)
-        })?;
+        source.kind =
+            resolve(target, self.mapping.tables.rules.source(server)).map_err(|missing| {
+                let detail = format!(
+                    "column \"{}\" of table \"{}\" needs {missing} under [source.\"{server}\"]",
+                    source.name, self.name
+                );
+                Stop::new(StopReason::SourceSettingMissing, detail)
+            })?;
         Ok(())
     }
 

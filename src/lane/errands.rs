@@ -114,9 +114,8 @@ impl Lane {
 
     fn prove_after(&mut self, pause: Duration) {
         let claimed = self.held.iter().filter(|(_, held)| held.claim.is_some());
-        let offsets = claimed
-            .map(|(partition, held)| (partition.clone(), held.applied))
-            .collect::<Vec<_>>();
+        let offsets =
+            claimed.map(|(partition, held)| (partition.clone(), held.applied)).collect::<Vec<_>>();
         let link = self.link.clone();
         self.errands.spawn(async move {
             tokio::time::sleep(pause).await;

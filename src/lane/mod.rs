@@ -271,9 +271,10 @@ impl Lane {
             return None;
         }
         self.touched = Instant::now();
-        let claimed = self.held.iter().filter_map(|(partition, held)| {
-            held.claim.map(|claim| (partition.clone(), claim))
-        });
+        let claimed = self
+            .held
+            .iter()
+            .filter_map(|(partition, held)| held.claim.map(|claim| (partition.clone(), claim)));
         let claims = claimed.collect::<Vec<_>>();
         (!claims.is_empty()).then_some(Order::Touch(claims))
     }
@@ -358,4 +359,3 @@ impl LaneLoop {
         }
     }
 }
-

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::{Lane, Leaving};
 use super::held::{Held, State};
 use super::writer::Order;
+use super::{Lane, Leaving};
 use crate::kafka::{Event, Positions};
 use crate::record::TopicPartition;
 

@@ -37,12 +37,12 @@ fn a_member_frozen_in_mid_statement_holds_nobody_up() {
     scene.change();
     scene.frozen_proxy.until_held();
     scene.frozen.freeze();
-    let before = scene.world.progress();
 
     let heir = scene.start_heir();
     scene.until_taken_over();
     let taken = Instant::now();
-    until(LATER, "the heir applies", || scene.world.progress() > before);
+    // All of it: the rows that the frozen one has locked are among them.
+    scene.world.until_at_ends(&scene.world.name);
 
     let waited = taken.elapsed();
     eprintln!("the heir applied {waited:?} after it had got the partitions");
@@ -85,7 +85,9 @@ impl Scene {
     pub(crate) fn wake_the_zombie(&self) -> i64 {
         self.frozen_proxy.hold_at(Moment::Step);
         self.source.database.run(
-            "INSERT INTO ledger SELECT nextval('entries'), i, 7, 'batch' FROM generate_series(1, 50) AS i",
+            "UPDATE accounts SET version = nextval('versions'), note = 'batch';
+             INSERT INTO ledger
+             SELECT nextval('entries'), i, 7, 'batch' FROM generate_series(1, 50) AS i",
         );
         self.frozen_proxy.until_held();
         self.frozen.freeze();
@@ -105,10 +107,9 @@ impl Scene {
         until(SOON, "the zombie's transaction ends", || {
             self.frozen_proxy.commits() > commits || !self.frozen_is_in_transaction()
         });
-        let batch = format!("SELECT count(*) FROM {}.ledger WHERE said = 'batch'", self.world.name);
-        let survived = self.world.target.number(&batch);
+        let survived = self.rows_of_the_batch();
         heir_proxy.release();
-        until(LATER, "the heir goes on", || self.world.target.number(&batch) > 0);
+        until(LATER, "the heir goes on", || self.rows_of_the_batch() > 0);
         drop((heir, heir_proxy));
         survived
     }
@@ -123,8 +124,9 @@ impl Scene {
     /// Changes all rows, and appends some.
     fn change(&self) {
         self.source.database.run(
-            "UPDATE accounts SET version = nextval('versions'), amount = amount + 1;
-             INSERT INTO ledger SELECT nextval('entries'), i, 1, NULL FROM generate_series(1, 20) AS i",
+            "UPDATE accounts SET version = nextval('versions'), amount = amount + 1, note = NULL;
+             INSERT INTO ledger
+             SELECT nextval('entries'), i, 1, NULL FROM generate_series(1, 20) AS i",
         );
     }
 
@@ -142,11 +144,19 @@ impl Scene {
         });
     }
 
+    fn rows_of_the_batch(&self) -> i64 {
+        let name = &self.world.name;
+        self.world.target.number(&format!(
+            "SELECT (SELECT count(*) FROM {name}.ledger WHERE said = 'batch')
+                 + (SELECT count(*) FROM {name}.accounts WHERE note = 'batch')"
+        ))
+    }
+
+    /// Returns whether two are in a transaction: the heir, who is held, and the zombie.
     fn frozen_is_in_transaction(&self) -> bool {
         self.world.target.number(
             "SELECT count(*) FROM pg_stat_activity
-             WHERE datname = current_database() AND usename = 'writer'
-               AND state LIKE 'idle in transaction%' OR state = 'active' AND usename = 'writer'",
+             WHERE datname = current_database() AND usename = 'writer' AND xact_start IS NOT NULL",
         ) > 1
     }
 }

@@ -43,13 +43,14 @@ pub(super) async fn reach(service: &Service, log: &Log) -> anyhow::Result<ExitCo
             let Ok(found) = log.watermarks(&fresh).await else { continue };
             ends.extend(found.into_iter().map(|(partition, ends)| (partition, ends.high)));
         }
-        let is_done = |state: &PartitionState, next: Option<NextOffset>, end: Option<&NextOffset>| {
-            matches!(state, PartitionState::Stopped(_))
-                || end.is_some_and(|end| next.is_some_and(|next| next >= *end))
-        };
-        let all_done = assigned.iter().all(|status| {
-            is_done(&status.state, status.next, ends.get(&status.partition))
-        });
+        let is_done =
+            |state: &PartitionState, next: Option<NextOffset>, end: Option<&NextOffset>| {
+                matches!(state, PartitionState::Stopped(_))
+                    || end.is_some_and(|end| next.is_some_and(|next| next >= *end))
+            };
+        let all_done = assigned
+            .iter()
+            .all(|status| is_done(&status.state, status.next, ends.get(&status.partition)));
         if all_done {
             let stopped = assigned.iter().filter_map(|status| match &status.state {
                 PartitionState::Stopped(stop) => Some((&status.partition, stop)),

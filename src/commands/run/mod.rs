@@ -98,7 +98,9 @@ impl Service {
             TargetAddress::Postgres(url) => {
                 self.run_on(move |sink| Ok(Postgres::new(url.expose(), sink)?)).await
             }
-            TargetAddress::Sqlite(path) => self.run_on(move |sink| Ok(Sqlite::new(&path, sink))).await,
+            TargetAddress::Sqlite(path) => {
+                self.run_on(move |sink| Ok(Sqlite::new(&path, sink))).await
+            }
         }
     }
 
@@ -108,7 +110,8 @@ impl Service {
     ) -> anyhow::Result<ExitCode> {
         let log = Log::new(&self.settings.kafka, ASK_WAIT)?;
         let registry = self.settings.registry.as_ref().map(Registry::new);
-        let checks = checks::Checks { settings: &self.settings, log: &log, registry: registry.as_ref() };
+        let checks =
+            checks::Checks { settings: &self.settings, log: &log, registry: registry.as_ref() };
         let Some(sink) = self.shutdown.run_until_cancelled(checks.pass(&connect)).await else {
             return Ok(ExitCode::SUCCESS);
         };
@@ -173,8 +176,12 @@ impl<F> Member<'_, F> {
         tasks.spawn_blocking("poll", || poll().map_err(anyhow::Error::msg));
         for (number, Channels { events, runs, .. }) in lanes.into_iter().enumerate() {
             let pulse = board.watch(format!("lane {number}"));
-            let window =
-                Window { board: board.clone(), lane: number, pulse, watermarks: watermarks.clone() };
+            let window = Window {
+                board: board.clone(),
+                lane: number,
+                pulse,
+                watermarks: watermarks.clone(),
+            };
             let parts = Parts {
                 limits: limits(settings),
                 link: link.clone(),
@@ -187,8 +194,14 @@ impl<F> Member<'_, F> {
             };
             let target = (self.connect)(self.sink.clone())?;
             let (lane, writer) = Lane::new(parts, target, settings.take_over);
-            tasks.spawn(format!("lane {number}"), async { lane.run().await; Ok(()) });
-            tasks.spawn(format!("writer {number}"), async { writer.run().await; Ok(()) });
+            tasks.spawn(format!("lane {number}"), async {
+                lane.run().await;
+                Ok(())
+            });
+            tasks.spawn(format!("writer {number}"), async {
+                writer.run().await;
+                Ok(())
+            });
         }
         drop(link);
         tasks.join_all(client_shutdown, GRACE).await
