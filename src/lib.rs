@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod commands;
 pub mod decode;
+pub mod demo;
 pub mod fold;
 pub mod http;
 pub mod kafka;

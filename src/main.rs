@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use afterimage::cli::{self, Command, Environment, Invocation, Refused};
 use afterimage::commands;
-use afterimage::settings::Problems;
+use afterimage::settings::{LogFormat, Problems};
+use afterimage::telemetry;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -25,11 +26,15 @@ async fn main() -> ExitCode {
 
 async fn dispatch(asked: Invocation) -> anyhow::Result<ExitCode> {
     let Invocation { command, secrets, file, log_filter } = asked;
+    // The service and the demo choose the log's form and level by themselves.
+    if !matches!(command, Command::Run(_) | Command::Demo(_)) {
+        telemetry::install_log(LogFormat::Text, log_filter.as_deref(), "warn");
+    }
     let context = commands::Context { secrets, file, log_filter };
     let out = &mut io::stdout().lock();
     match command {
         Command::Run(args) => Box::pin(commands::run::run(*args, context)).await,
-        Command::Demo(args) => Box::pin(commands::demo::run(args)).await,
+        Command::Demo(args) => Box::pin(commands::demo::run(args, &context, out)).await,
         Command::Debug(what) => Box::pin(commands::debug::run(what, &context, out)).await,
         Command::Status(args) => Box::pin(commands::status::run(args, &context, out)).await,
         Command::Plan(args) => Box::pin(commands::plan::run(*args, &context, out)).await,

@@ -263,6 +263,11 @@ impl<'a> RowWriter<'a> {
         shape.columns.get(index)
     }
 
+    /// Returns whether a value so far is unavailable.
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
+    }
+
     /// Encodes the next column's value.
     ///
     /// # Errors
@@ -299,6 +304,10 @@ impl<'a> RowWriter<'a> {
     /// The index of the key's column that is NULL or unavailable; nothing is left behind.
     pub fn finish(mut self, origin: Origin, record: impl Into<KeptRecord>) -> Result<(), usize> {
         let cells = self.start..self.rows.bytes.len();
+        // A key that lacks a column would stand for another row.
+        if self.op == RowOp::Delete && (self.column().is_some() || self.is_partial) {
+            return Err(self.count);
+        }
         let key = match self.op {
             RowOp::Upsert => self.append_key(cells.clone())?,
             RowOp::Delete => cells.clone(),

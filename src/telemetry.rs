@@ -98,6 +98,10 @@ pub const METRICS: [Metric; 14] = [
     gauge(BUILD_INFO, &["version"], "The program; always 1"),
 ];
 
+/// Every `reason` of [`RETRIES`], in the order of the list in README.
+pub const RETRY_REASONS: [&str; 7] =
+    ["unreachable", "busy", "exhausted", "stale", "registry", "log", "mirror"];
+
 /// From one row to the largest batch.
 const ROW_BUCKETS: [f64; 9] =
     [1.0, 10.0, 100.0, 1_000.0, 5_000.0, 10_000.0, 20_000.0, 50_000.0, 100_000.0];

@@ -166,6 +166,30 @@ pub fn spelling(key: &str) -> String {
     }
 }
 
+/// A flag as README lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// Its name, without dashes in front.
+    pub name: String,
+    /// The variable that may stand for it.
+    pub variable: Option<String>,
+}
+
+/// Returns every flag of every command, those of `run` first.
+pub fn flags() -> Vec<Flag> {
+    let mut flags = Vec::new();
+    let mut commands = vec![Cli::command()];
+    while let Some(command) = commands.pop() {
+        for arg in command.get_arguments() {
+            let variable = arg.get_env().and_then(|name| name.to_str()).map(str::to_owned);
+            let flag = arg.get_long().map(|name| Flag { name: name.to_owned(), variable });
+            flags.extend(flag.filter(|flag| !flags.contains(flag)));
+        }
+        commands.extend(command.get_subcommands().cloned());
+    }
+    flags
+}
+
 /// Returns the keys of the file's `[run]` part: the flags of `run`, dashes as underscores.
 fn file_keys() -> Vec<String> {
     let command = Cli::command();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use layers::{Environment, Invocation, Refused, Secrets, parse, spelling};
+pub use layers::{Environment, Flag, Invocation, Refused, Secrets, flags, parse, spelling};
 
 mod layers;
 
@@ -211,13 +211,13 @@ pub struct WorkArgs {
 /// The demo's flags.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// Rows that the source holds
+    /// Changes of rows that the source makes
     #[arg(long, value_name = "NUMBER", default_value_t = 100_000)]
     pub rows: u64,
-    /// SQLite file of the target [default: a new one in the directory for temporary files]
+    /// SQLite file of the target, made anew [default: one in the directory for temporary files]
     #[arg(long, value_name = "FILE")]
     pub database: Option<PathBuf>,
-    /// Go on after the proof, until it is interrupted
+    /// Go on after the proof until it is interrupted, then prove again
     #[arg(long)]
     pub keep_running: bool,
 }
@@ -246,8 +246,8 @@ pub enum Format {
 /// The flag that every listing has.
 #[derive(Clone, Debug, Args)]
 pub struct FormatArgs {
-    /// Aligned columns, or one JSON object a line
-    #[arg(long, value_enum, default_value = "table", hide_possible_values = false)]
+    /// table: aligned columns; json: one object a line
+    #[arg(long, value_enum, default_value = "table", hide_possible_values = true)]
     pub format: Format,
 }
 
@@ -337,7 +337,7 @@ pub struct TargetRowsArgs {
 /// Flags of `status`.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// Exit with 1 when a partition is stopped, late, or owned by nobody
+    /// Exit with 1 when a partition is stopped or late
     #[arg(long)]
     pub check: bool,
     /// Records behind the end that are late, for --check

@@ -6,10 +6,17 @@ use crate::rules::ConfigFile;
 pub mod checkpoint;
 pub mod debug;
 pub mod demo;
+mod look;
 pub mod plan;
 pub mod run;
 pub mod status;
 mod table;
+
+/// Says something to the person at the terminal, beside the data on standard output.
+#[expect(clippy::print_stderr, reason = "talk goes to standard error")]
+pub(crate) fn say(line: impl std::fmt::Display) {
+    eprintln!("{line}");
+}
 
 /// What no flag carries.
 #[derive(Clone, Debug, Default)]

@@ -85,6 +85,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Returns whether the literal is `bytes`, which JSON carries as base64.
+    pub fn is_binary(&self) -> bool {
+        matches!(self, Self::Bytes | Self::Decimal { .. } | Self::Bits { .. })
+    }
+
     /// Returns a value of this kind, to ask a column whether it takes the kind at all; `None` when
     /// there is no conversion for the kind.
     pub fn sample(&self) -> Option<Value<'static>> {

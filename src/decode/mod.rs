@@ -2,15 +2,30 @@
 
 use std::sync::Arc;
 
-use crate::batch::Batch;
 use crate::decode::kind::SourceTable;
 use crate::record::Record;
 use crate::refused::Refusal;
 use crate::rows::{Origin, Shape};
 use crate::stopped::Stop;
 
+pub mod avro;
+pub mod avro_schema;
+pub mod connect;
+mod decoder;
+pub mod envelope;
+pub mod json;
+pub mod json_schema;
 pub mod kind;
+pub mod layout;
+mod pass;
+pub mod registry;
+pub mod semantic;
+mod sight;
+pub mod text;
+pub mod untyped;
 pub mod value;
+
+pub use decoder::Decoder;
 
 /// What decoding a record came to.
 ///
@@ -110,32 +125,13 @@ pub struct Mapped {
     pub placeholder: Arc<str>,
 }
 
-/// Turns records into rows, by the layouts it has learned.
-#[derive(Debug, Default)]
-pub struct Decoder {}
-
-impl Decoder {
-    /// Decodes a record into the batch.
-    pub fn decode(&mut self, _arrival: Arrival<'_>, _batch: &mut Batch) -> Decoded {
-        Decoded::Ignored(Ignored::Message)
-    }
-
-    /// Takes a schema as the registry has it: its text and those it refers to; `None` when the
-    /// registry says that there is no such id.
-    pub fn learn_schema(&mut self, _id: u32, _schema: Option<RegisteredSchema>) {}
-
-    /// Takes the target's side of a table.
-    pub fn learn_layout(&mut self, _id: LayoutId, _mapped: Mapped) {}
-
-    /// Forgets what was learned of targets: the catalogue is read anew for the next records.
-    pub fn forget_layouts(&mut self) {}
-}
-
 /// A record as it reaches the decoder.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
     /// Its topic.
     pub topic: &'a Arc<str>,
+    /// Its partition.
+    pub partition: i32,
     /// The record.
     pub record: Record<'a>,
     /// What its row is indexed under.

@@ -19,7 +19,11 @@ use crate::record::TopicPartition;
 
 pub mod config;
 mod consumer;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod log;
+pub mod mock;
+pub mod reader;
 mod rebalance;
 
 pub use consumer::{LaneEnds, RUNS_WAITING, Start, start};

@@ -62,6 +62,7 @@ impl Lane {
             }
             let arrival = Arrival {
                 topic: &run.partition.topic,
+                partition: run.partition.partition,
                 record,
                 origin: Origin { step, offset: record.offset },
                 is_tainted: held.taints.contains(record.key),

@@ -1,6 +1,7 @@
 //! Rules: what becomes of each source table, from flags and the config file.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::decode::kind::SourceName;
 use crate::rows::Deletes;
@@ -13,6 +14,9 @@ pub use source::SourceSettings;
 mod file;
 mod pattern;
 mod source;
+
+/// Debezium's own default of `unavailable.value.placeholder`.
+const PLACEHOLDER: &str = "__debezium_unavailable_value";
 
 /// All rules: what flags and file say, and what holds where they say nothing.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +75,13 @@ impl Rules {
     /// Returns the settings of the connector with this `topic.prefix`.
     pub fn source(&self, prefix: &str) -> Option<&SourceSettings> {
         self.sources.get(prefix)
+    }
+
+    /// Returns the text that stands for an unavailable value from that connector.
+    pub fn placeholder(&self, prefix: &str) -> Arc<str> {
+        let written =
+            self.source(prefix).and_then(|it| it.unavailable_value_placeholder.as_deref());
+        written.unwrap_or(PLACEHOLDER).into()
     }
 }
 

@@ -73,6 +73,8 @@ fn the_most_specific_section_decides_alone() {
     let other = rules.for_table(&name("inventory", "users")).unwrap();
     assert_eq!((other.target, other.deletes), (None, Deletes::Hard));
     assert_eq!(rules.source("dbserver1").unwrap().time_precision_mode.as_deref(), Some("adaptive"));
+    assert_eq!(&*rules.placeholder("dbserver1"), "?");
+    assert_eq!(&*rules.placeholder("other"), "__debezium_unavailable_value");
 }
 
 #[test]

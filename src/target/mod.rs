@@ -10,6 +10,8 @@ use crate::refused::DeadLetter;
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Column, Table, TableName};
 
+pub mod inspect;
+pub mod looked;
 pub mod postgres;
 pub mod sqlite;
 

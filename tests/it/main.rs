@@ -1,6 +1,7 @@
 //! The integration tests: the real program on the real stack, judged from outside.
 //!
 //! Each test has a [`World`](support::World) of its own: topics, a source schema, a target database.
+//! Only the tests of `postgres*` call the library: they hold the target's promises one by one.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![expect(clippy::print_stderr, reason = "a test's report goes where cargo test keeps it")]
@@ -9,6 +10,14 @@ mod bad_input;
 mod delivery;
 mod formats;
 mod kill;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod postgres;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod postgres_fence;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod postgres_support;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod postgres_types;
 mod proof_can_fail;
 mod scale;
 mod support;

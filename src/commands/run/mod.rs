@@ -48,9 +48,10 @@ pub async fn run(args: RunArgs, context: Context) -> anyhow::Result<ExitCode> {
     if let Some(listener) = http::bind(&settings.http).await? {
         around.spawn("http", http::serve(listener, board.clone(), handle, shutdown.clone()));
     }
-    around.spawn("signals", stop_at_signal(shutdown.clone()));
+    let signals = around.spawn("signals", stop_at_signal(shutdown.clone()));
     let service = Service { settings, board, shutdown: shutdown.clone() };
     let code = service.run().await;
+    signals.abort();
     shutdown.cancel();
     around.join_all(shutdown, GRACE).await?;
     code
@@ -109,7 +110,7 @@ impl Service {
         connect: impl Fn(Sink) -> anyhow::Result<T>,
     ) -> anyhow::Result<ExitCode> {
         let log = Log::new(&self.settings.kafka, ASK_WAIT)?;
-        let registry = self.settings.registry.as_ref().map(Registry::new);
+        let registry = self.settings.registry.as_ref().map(Registry::new).transpose()?;
         let checks =
             checks::Checks { settings: &self.settings, log: &log, registry: registry.as_ref() };
         let Some(sink) = self.shutdown.run_until_cancelled(checks.pass(&connect)).await else {

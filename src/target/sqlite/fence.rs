@@ -116,10 +116,8 @@ pub(super) async fn begin(
 ) -> Result<(), TargetError> {
     let now = time_text(writing.now);
     for (partition, next) in first {
-        let query = bind_partition(sqlx::query(sql::BEGIN), sink, partition)
-            .bind(next.get())
-            .bind(&sink.group_id)
-            .bind(&now);
+        let query =
+            bind_partition(sqlx::query(sql::BEGIN), sink, partition).bind(next.get()).bind(&now);
         query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
     }
     Ok(())
@@ -162,6 +160,7 @@ pub(super) async fn mark(
 pub(super) async fn advance(
     writing: &mut Writing,
     sink: &Sink,
+    session: &str,
     steps: &[Step],
 ) -> Result<Vec<TopicPartition>, TargetError> {
     let now = time_text(writing.now);
@@ -172,6 +171,7 @@ pub(super) async fn advance(
             .bind(step.last.offset)
             .bind(step.last.timestamp)
             .bind(&step.last.source_position)
+            .bind(session)
             .bind(&now);
         let query = bind_claim(bind_partition(query, sink, &step.partition), step.claim);
         let done = query.bind(step.from.get()).execute(&mut writing.connection).await;

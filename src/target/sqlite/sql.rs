@@ -234,10 +234,10 @@ pub(super) const REFUSED_KEYS: &str = r#"SELECT key
 FROM afterimage_refused_key
 WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?"#;
 
-/// Makes a partition's row; binds its key, its first offset, group and time.
+/// Makes a partition's row; binds its key, its first offset and the time.
 pub(super) const BEGIN: &str = r#"INSERT INTO afterimage_checkpoint
-    (sink, cluster_id, topic, "partition", next_offset, epoch, group_id, state, updated_at)
-VALUES (?, ?, ?, ?, ?, 0, ?, 'running', ?)
+    (sink, cluster_id, topic, "partition", next_offset, epoch, updated_at)
+VALUES (?, ?, ?, ?, ?, 0, ?)
 ON CONFLICT (sink, cluster_id, topic, "partition") DO NOTHING"#;
 
 /// Gives a partition up; binds the time, the partition's key and the claim.
@@ -258,11 +258,12 @@ SET state = ?, state_reason = ?, updated_at = ?
 WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
     AND epoch = ? AND claim_token = ?"#;
 
-/// Moves a partition; binds the next and the last offset, the last timestamp, the source's position,
-/// the time, the partition's key, the claim, and where the row must stand.
+/// Moves a partition, which therefore runs; binds the next and the last offset, the last timestamp,
+/// the source's position, owner, time, the partition's key, the claim, and where the row must stand.
 pub(super) const ADVANCE: &str = r#"UPDATE afterimage_checkpoint
 SET next_offset = ?, last_offset = ?, last_timestamp = ?,
-    source_position = coalesce(?, source_position), updated_at = ?
+    source_position = coalesce(?, source_position), state = 'running', state_reason = NULL,
+    owner = ?, updated_at = ?
 WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
     AND epoch = ? AND claim_token = ? AND next_offset = ?"#;
 
@@ -309,6 +310,47 @@ pub(super) const UNIQUE_KEYS: &str = r#"SELECT list.seq, info.name
 FROM pragma_index_list(?) AS list, pragma_index_xinfo(list.name) AS info
 WHERE list."unique" AND NOT list.partial AND list.origin <> 'pk' AND info.key
 ORDER BY list.seq, info.seqno"#;
+
+/// Reads the sink's checkpoint rows; times in milliseconds since 1970.
+pub(super) const CHECKPOINTS: &str = r#"SELECT cluster_id, topic, "partition", next_offset, epoch,
+    owner, group_id, state, state_reason, source_position, last_offset, last_timestamp,
+    unixepoch(claimed_at) * 1000 + CAST(substr(claimed_at, 21, 3) AS INTEGER),
+    unixepoch(updated_at) * 1000 + CAST(substr(updated_at, 21, 3) AS INTEGER)
+FROM afterimage_checkpoint
+WHERE sink = ?
+ORDER BY cluster_id, topic, "partition""#;
+
+/// Counts the sink's open dead letters.
+pub(super) const DEAD_LETTER_COUNTS: &str = "SELECT topic, reason, count(*)
+FROM afterimage_dead_letter
+WHERE sink = ? AND state = 'open'
+GROUP BY topic, reason
+ORDER BY topic, reason";
+
+/// Reads the tables that have a column of that name for the time of writing.
+pub(super) const REPLICATED_TABLES: &str = "SELECT list.name
+FROM pragma_table_list AS list, pragma_table_xinfo(list.name) AS info
+WHERE list.schema = 'main' AND list.type = 'table' AND info.name = ?
+ORDER BY list.name";
+
+/// Keeps what an operator did; binds time, actor, command, topic, partition, before, after, reason.
+pub(super) const AUDIT: &str = r#"INSERT INTO afterimage_audit
+    (at, actor, command, topic, "partition", before_offset, after_offset, reason)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)"#;
+
+/// Counts the rows of a table.
+pub(super) fn count_rows(table: &str) -> String {
+    format!("SELECT count(*) FROM {}", quote(table))
+}
+
+/// Reads the rows that were written last, octets as hexadecimal digits; binds how many.
+pub(super) fn newest_rows(table: &str, columns: &[&str], synced_at: Option<&str>) -> String {
+    let columns = columns.iter().map(|name| quote(name));
+    let columns = columns.map(|name| format!("iif(typeof({name}) = 'blob', hex({name}), {name})"));
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    let order = synced_at.map(|name| format!("\nORDER BY {} DESC", quote(name)));
+    format!("SELECT {columns}\nFROM {}{}\nLIMIT ?", quote(table), order.unwrap_or_default())
+}
 
 #[cfg(test)]
 mod tests {

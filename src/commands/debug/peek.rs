@@ -1,0 +1,221 @@
+//! Which records are looked at: from where, how many, and in which order.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::checkpoint::NextOffset;
+use crate::commands::look::moment;
+use crate::kafka::log::{Log, Watermarks};
+use crate::kafka::reader::{Arrived, Reader};
+use crate::record::{Record, Run, TopicPartition};
+
+/// How long nothing may come from brokers that have more.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// At the last records.
+    Newest,
+    /// At the first record that is still there.
+    Beginning,
+    /// Behind the last record.
+    End,
+    /// At an offset, or the nearest that is there.
+    Offset(i64),
+    /// At the first record of a time or later, in milliseconds since the epoch.
+    Time(i64),
+}
+
+impl From {
+    /// Reads a position as `--from` spells it.
+    pub(super) fn parse(text: Option<&str>) -> anyhow::Result<Self> {
+        match text {
+            None => Ok(Self::Newest),
+            Some("beginning") => Ok(Self::Beginning),
+            Some("end") => Ok(Self::End),
+            Some(text) => match text.strip_prefix('@') {
+                Some(time) => Ok(Self::Time(moment(time).context("read --from")?)),
+                None => match text.parse::<i64>() {
+                    Ok(offset) if offset >= 0 => Ok(Self::Offset(offset)),
+                    _ => bail!("--from \"{text}\" must be beginning, end, an offset or @TIME"),
+                },
+            },
+        }
+    }
+}
+
+/// One record, kept.
+#[derive(Debug)]
+pub(super) struct Peeked(Run);
+
+impl Peeked {
+    /// Returns the partition's number.
+    pub(super) fn partition(&self) -> i32 {
+        self.0.partition.partition
+    }
+
+    /// Returns the record.
+    pub(super) fn record(&self) -> Record<'_> {
+        self.0.get(0).expect("a run of exactly one record")
+    }
+
+    fn order(&self) -> (Option<i64>, i32, i64) {
+        (self.record().timestamp, self.partition(), self.record().offset)
+    }
+}
+
+/// Which records are wanted of a topic.
+pub(super) struct Wanted<'a> {
+    /// The log.
+    pub(super) log: &'a Log,
+    /// The topic.
+    pub(super) topic: &'a str,
+    /// The ends of the partitions, as they are now.
+    pub(super) ends: BTreeMap<i32, Watermarks>,
+    /// How many records at most.
+    pub(super) limit: usize,
+    /// Text that the key must contain.
+    pub(super) key: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    /// Returns the newest records, ordered by time, partition and offset.
+    ///
+    /// Offsets may be sparse and keys rare: the window grows until there are enough records or the
+    /// log has no more.
+    pub(super) async fn newest(&self) -> anyhow::Result<Vec<Peeked>> {
+        let mut window = i64::try_from(self.limit).unwrap_or(i64::MAX).max(1);
+        loop {
+            let start = |ends: &Watermarks| (ends.high.get() - window).max(ends.low.get());
+            let starts = self.ends.iter().map(|(&number, ends)| (number, start(ends))).collect();
+            let mut found = self.read(&starts, Keep::Last).await?;
+            let is_whole = self.ends.iter().all(|(_, ends)| start(ends) == ends.low.get());
+            // Each partition must bring its full share, or the newest of all might be missing.
+            let mut counts = BTreeMap::<i32, usize>::new();
+            found.iter().for_each(|one| *counts.entry(one.partition()).or_default() += 1);
+            let is_enough = self.ends.iter().all(|(number, ends)| {
+                start(ends) == ends.low.get() || counts.get(number) == Some(&self.limit)
+            });
+            if is_whole || is_enough {
+                found.sort_by_key(Peeked::order);
+                found.drain(..found.len().saturating_sub(self.limit));
+                return Ok(found);
+            }
+            window = window.saturating_mul(8);
+        }
+    }
+
+    /// Returns the first records from a position on, ordered by time, partition and offset.
+    pub(super) async fn first(&self, from: From) -> anyhow::Result<Vec<Peeked>> {
+        let starts = self.starts(from).await?;
+        let mut found = self.read(&starts, Keep::First).await?;
+        found.sort_by_key(Peeked::order);
+        found.truncate(self.limit);
+        Ok(found)
+    }
+
+    /// Returns where each partition begins.
+    pub(super) async fn starts(&self, from: From) -> anyhow::Result<BTreeMap<i32, i64>> {
+        let times = match from {
+            From::Time(millis) => {
+                let partition = |&number: &i32| TopicPartition::new(self.topic, number);
+                let partitions: Vec<_> = self.ends.keys().map(partition).collect();
+                self.log.at_time(&partitions, millis).await?
+            }
+            From::Newest | From::Beginning | From::End | From::Offset(_) => BTreeMap::new(),
+        };
+        let times: BTreeMap<i32, i64> =
+            times.into_iter().map(|(partition, at)| (partition.partition, at.get())).collect();
+        let start = |(&number, ends): (&i32, &Watermarks)| {
+            let (low, high) = (ends.low.get(), ends.high.get());
+            let start = match from {
+                From::Beginning => low,
+                From::Newest | From::End => high,
+                From::Offset(offset) => offset.clamp(low, high),
+                From::Time(_) => times.get(&number).copied().unwrap_or(high),
+            };
+            (number, start)
+        };
+        Ok(self.ends.iter().map(start).collect())
+    }
+
+    /// Reads from the starts to the ends, and keeps the first or the last records of each partition.
+    async fn read(&self, starts: &BTreeMap<i32, i64>, keep: Keep) -> anyhow::Result<Vec<Peeked>> {
+        let mut kept = BTreeMap::<i32, std::collections::VecDeque<Peeked>>::new();
+        let mut open: BTreeMap<i32, i64> = BTreeMap::new();
+        for (number, ends) in &self.ends {
+            let start = starts.get(number).copied().unwrap_or(ends.high.get());
+            if start < ends.high.get() && self.limit > 0 {
+                open.insert(*number, start);
+            }
+        }
+        if open.is_empty() {
+            return Ok(Vec::new());
+        }
+        let begin: Vec<_> =
+            open.iter().map(|(number, at)| (*number, NextOffset::at(*at))).collect();
+        let mut reader = Reader::start(self.log, self.topic, &begin)?;
+        while !open.is_empty() {
+            let Arrived { runs, ended } = reader.next(SILENCE_MAX).await?;
+            if runs.is_empty() && ended.is_empty() {
+                bail!("topic \"{}\" brings no more records, and has more", self.topic);
+            }
+            for (number, run) in runs {
+                let end = self.ends.get(&number).map_or(0, |ends| ends.high.get());
+                let queue = kept.entry(number).or_default();
+                for record in run.iter().filter(|record| record.offset < end) {
+                    if !self.is_wanted(record) {
+                        continue;
+                    }
+                    queue.push_back(Peeked(only(&run, record)));
+                    match keep {
+                        Keep::First => queue.truncate(self.limit),
+                        Keep::Last if queue.len() > self.limit => _ = queue.pop_front(),
+                        Keep::Last => {}
+                    }
+                }
+                let is_read = run.iter().last().is_some_and(|last| last.offset + 1 >= end);
+                if is_read || (keep == Keep::First && queue.len() >= self.limit) {
+                    open.remove(&number);
+                }
+            }
+            ended.iter().for_each(|number| _ = open.remove(number));
+        }
+        Ok(kept.into_values().flatten().collect())
+    }
+
+    /// Keeps what is wanted of records as they come.
+    pub(super) fn sift(&self, arrived: &Arrived) -> Vec<Peeked> {
+        let mut found = Vec::new();
+        for run in arrived.runs.values() {
+            let wanted = run.iter().filter(|record| self.is_wanted(*record));
+            found.extend(wanted.map(|record| Peeked(only(run, record))));
+        }
+        found.sort_by_key(Peeked::order);
+        found
+    }
+
+    fn is_wanted(&self, record: Record<'_>) -> bool {
+        let Some(wanted) = self.key else { return true };
+        let key = record.key.unwrap_or_default();
+        wanted.is_empty() || key.windows(wanted.len()).any(|part| part == wanted.as_bytes())
+    }
+}
+
+/// Which records of a partition are kept when there are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    First,
+    Last,
+}
+
+/// Returns a run of this record alone.
+fn only(run: &Run, record: Record<'_>) -> Run {
+    let mut alone = Run::new(run.partition.clone(), run.assignment);
+    let at = (record.offset, record.timestamp);
+    alone.push(at, record.key, record.value, record.headers.iter());
+    alone
+}

@@ -1,0 +1,293 @@
+//! Avro: one walk over a record's bytes, by the readers that its schema was compiled into.
+
+use crate::decode::avro_schema::Reader;
+use crate::decode::envelope::{Origin, op};
+use crate::decode::json::{Broken, Found};
+use crate::decode::layout::{Layout, Step};
+use crate::decode::semantic::Literal;
+use crate::rows::RowWriter;
+
+/// Takes Confluent's frame off: a zero byte and the schema's id.
+pub fn frame(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (magic, rest) = bytes.split_first()?;
+    let (id, body) = rest.split_first_chunk::<4>()?;
+    (*magic == 0).then_some((u32::from_be_bytes(*id), body))
+}
+
+/// Walks an envelope; the row goes to the writer.
+///
+/// # Errors
+///
+/// The record is not of this layout, or is to be refused; the writer must be dropped.
+pub fn walk_envelope(
+    body: &[u8],
+    reader: &Reader,
+    layout: &Layout,
+    writer: &mut RowWriter<'_>,
+) -> Result<Found, Broken> {
+    let mut cursor = Cursor(body);
+    let mut found = Found::default();
+    let fields = cursor.record(reader).ok_or_else(broken_off)?.ok_or_else(broken_off)?;
+    for (name, reader) in fields {
+        match name.as_str() {
+            "after" => {
+                if let Some(row) = cursor.record(reader).ok_or_else(broken_off)? {
+                    cursor.row(row, &layout.row, writer)?;
+                    found.has_after = true;
+                }
+            }
+            "source" => {
+                if !cursor.source(reader, layout, &mut found).ok_or_else(broken_off)? {
+                    return Err(Broken::Mismatch);
+                }
+            }
+            "op" => {
+                if let Literal::Text(letter) = cursor.literal(reader).ok_or_else(broken_off)? {
+                    found.letter = op(letter);
+                }
+            }
+            _ => cursor.skip(reader).ok_or_else(broken_off)?,
+        }
+    }
+    cursor.end()?;
+    Ok(found)
+}
+
+/// Walks a record's key.
+///
+/// # Errors
+///
+/// As for [`walk_envelope`].
+pub fn walk_key(
+    body: &[u8],
+    reader: &Reader,
+    layout: &Layout,
+    writer: &mut RowWriter<'_>,
+) -> Result<(), Broken> {
+    let mut cursor = Cursor(body);
+    let fields = cursor.record(reader).ok_or_else(broken_off)?.ok_or_else(broken_off)?;
+    cursor.row(fields, &layout.key, writer)?;
+    cursor.end()
+}
+
+/// Reads where an envelope comes from; `None` when the bytes are no envelope's.
+pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
+    let mut cursor = Cursor(body);
+    for (name, reader) in cursor.record(reader)?? {
+        if name != "source" {
+            cursor.skip(reader)?;
+            continue;
+        }
+        let mut origin = Origin::default();
+        for (name, reader) in cursor.record(reader)?? {
+            if !["name", "db", "schema", "table"].contains(&name.as_str()) {
+                cursor.skip(reader)?;
+                continue;
+            }
+            let Literal::Text(text) = cursor.literal(reader)? else { continue };
+            match name.as_str() {
+                "name" => text.clone_into(&mut origin.server),
+                "db" => origin.database = Some(text.to_owned()),
+                "schema" => origin.schema = Some(text.to_owned()),
+                _ => origin.table = Some(text.to_owned()),
+            }
+        }
+        return Some(origin);
+    }
+    None
+}
+
+fn broken_off() -> Broken {
+    Broken::Malformed("the bytes do not follow their schema".to_owned())
+}
+
+/// What is left of a record's bytes. Every method that returns an option returns `None` when the
+/// bytes break off or say what no schema allows.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn end(&self) -> Result<(), Broken> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        Err(Broken::Malformed(format!("{} bytes stand behind the record", self.0.len())))
+    }
+
+    /// Reads a number in zig-zag form.
+    fn long(&mut self) -> Option<i64> {
+        let mut number = 0_u64;
+        for (index, byte) in self.0.iter().enumerate().take(10) {
+            number |= u64::from(byte & 0x7f).checked_shl(u32::try_from(index * 7).ok()?)?;
+            if byte & 0x80 == 0 {
+                self.0 = self.0.get(index + 1..)?;
+                let magnitude = (number >> 1).cast_signed();
+                return Some(if number & 1 == 0 { magnitude } else { !magnitude });
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (part, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(part)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N).and_then(|part| part.try_into().ok())
+    }
+
+    /// Reads octets behind their length.
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.long().and_then(|length| usize::try_from(length).ok())?;
+        self.take(length)
+    }
+
+    /// Reads the branch of a union.
+    fn branch<'r>(&mut self, branches: &'r [Reader]) -> Option<&'r Reader> {
+        let index = self.long().and_then(|index| usize::try_from(index).ok())?;
+        branches.get(index)
+    }
+
+    /// Enters a record that may be null: its fields, which the caller reads in turn.
+    #[expect(clippy::option_option, reason = "the outer one is broken bytes, the inner one null")]
+    fn record<'r>(&mut self, reader: &'r Reader) -> Option<Option<&'r [(String, Reader)]>> {
+        match reader {
+            Reader::Record(fields) => Some(Some(fields)),
+            Reader::Null => Some(None),
+            Reader::Union(branches) => {
+                let branch = self.branch(branches)?;
+                self.record(branch)
+            }
+            _ => None,
+        }
+    }
+
+    fn row(
+        &mut self,
+        fields: &[(String, Reader)],
+        steps: &[Step],
+        writer: &mut RowWriter<'_>,
+    ) -> Result<(), Broken> {
+        if fields.len() != steps.len() {
+            return Err(Broken::Mismatch);
+        }
+        for ((_, reader), step) in fields.iter().zip(steps) {
+            if !step.is_written {
+                self.skip(reader).ok_or_else(broken_off)?;
+                continue;
+            }
+            let literal = self.literal(reader).ok_or_else(broken_off)?;
+            step.write(writer, literal).map_err(Broken::Unfit)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a value that has no parts; those that have some are read only where a kind needs them.
+    fn literal(&mut self, reader: &Reader) -> Option<Literal<'a>> {
+        Some(match reader {
+            Reader::Null => Literal::Null,
+            Reader::Bool => match self.array()? {
+                [0] => Literal::Bool(false),
+                [1] => Literal::Bool(true),
+                _ => return None,
+            },
+            Reader::Int => Literal::Int(self.long()?),
+            Reader::Float => Literal::Float32(f32::from_le_bytes(self.array()?)),
+            Reader::Double => Literal::Float64(f64::from_le_bytes(self.array()?)),
+            Reader::Bytes => Literal::Bytes(self.bytes()?),
+            Reader::Text => Literal::Text(std::str::from_utf8(self.bytes()?).ok()?),
+            Reader::Fixed(size) => Literal::Bytes(self.take(*size)?),
+            Reader::Union(branches) => {
+                let branch = self.branch(branches)?;
+                return self.literal(branch);
+            }
+            Reader::Record(fields) => return self.scaled(fields),
+            Reader::Enum(_) | Reader::Array(_) | Reader::Map(_) => return None,
+        })
+    }
+
+    /// Reads a decimal that brings its scale.
+    fn scaled(&mut self, fields: &[(String, Reader)]) -> Option<Literal<'a>> {
+        let (mut scale, mut unscaled) = (None, None);
+        for (name, reader) in fields {
+            match (name.as_str(), self.literal(reader)?) {
+                ("scale", Literal::Int(int)) => scale = i32::try_from(int).ok(),
+                ("value", Literal::Bytes(bytes)) => unscaled = Some(bytes),
+                _ => return None,
+            }
+        }
+        Some(Literal::Scaled(scale?, unscaled?))
+    }
+
+    /// Reads the source block; `false` when it names another table than the layout's.
+    fn source(&mut self, reader: &Reader, layout: &Layout, found: &mut Found) -> Option<bool> {
+        let mut is_ours = true;
+        for (name, reader) in self.record(reader)?? {
+            match name.as_str() {
+                "ts_ms" | "lsn" | "pos" => {
+                    let Literal::Int(int) = self.literal(reader)? else { continue };
+                    match name.as_str() {
+                        "ts_ms" => found.source_time = Some(int),
+                        "lsn" => found.lsn = Some(int),
+                        _ => found.pos = Some(int),
+                    }
+                }
+                "schema" | "table" | "file" => {
+                    let Literal::Text(text) = self.literal(reader)? else { continue };
+                    match name.as_str() {
+                        "schema" => is_ours &= text == layout.source.schema,
+                        "table" => is_ours &= text == layout.source.table,
+                        _ => found.file = Some(text.to_owned()),
+                    }
+                }
+                _ => self.skip(reader)?,
+            }
+        }
+        Some(is_ours)
+    }
+
+    fn skip(&mut self, reader: &Reader) -> Option<()> {
+        match reader {
+            Reader::Null => Some(()),
+            Reader::Bool => self.take(1).map(drop),
+            Reader::Int | Reader::Enum(_) => self.long().map(drop),
+            Reader::Float => self.take(4).map(drop),
+            Reader::Double => self.take(8).map(drop),
+            Reader::Bytes | Reader::Text => self.bytes().map(drop),
+            Reader::Fixed(size) => self.take(*size).map(drop),
+            Reader::Array(items) => self.skip_blocks(|cursor| cursor.skip(items)),
+            Reader::Map(values) => self.skip_blocks(|cursor| {
+                cursor.bytes()?;
+                cursor.skip(values)
+            }),
+            Reader::Record(fields) => fields.iter().try_for_each(|(_, field)| self.skip(field)),
+            Reader::Union(branches) => {
+                let branch = self.branch(branches)?;
+                self.skip(branch)
+            }
+        }
+    }
+
+    /// Skips blocks of items up to the empty one; a negative count brings the block's length.
+    fn skip_blocks(&mut self, skip: impl Fn(&mut Self) -> Option<()>) -> Option<()> {
+        loop {
+            let count = self.long()?;
+            if count == 0 {
+                return Some(());
+            }
+            if count < 0 {
+                self.bytes()?;
+                continue;
+            }
+            for _ in 0..count {
+                let before = self.0.len();
+                skip(self)?;
+                // Items without bytes would let a count run for ever.
+                if self.0.len() == before {
+                    return None;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Connect's schemas: names, literals and parameters, and the [`Kind`] they mean.
+
+use std::collections::BTreeMap;
+
+use crate::decode::json_schema::UNTYPED;
+use crate::decode::kind::{Kind, SourceColumn, SourceType, Unit};
+
+/// A field of a Connect struct, whichever converter wrote its schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// The literal type as JSON schemas spell it: `int8` … `int64`, `float`, `double`, `boolean`,
+    /// `string`, `bytes`, `array`, `map`, `struct`.
+    pub literal: String,
+    /// The schema's name, such as `io.debezium.time.Date`.
+    pub schema_name: Option<String>,
+    /// The schema's parameters.
+    pub parameters: BTreeMap<String, String>,
+    /// Whether null is allowed.
+    pub is_optional: bool,
+    /// The fields of a struct.
+    pub fields: Vec<Field>,
+}
+
+impl Field {
+    /// Finds a field of a struct.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Returns the struct's fields as columns.
+    pub fn columns(&self) -> Vec<SourceColumn> {
+        self.fields.iter().map(Field::column).collect()
+    }
+
+    fn column(&self) -> SourceColumn {
+        SourceColumn {
+            name: self.name.clone(),
+            kind: self.kind(),
+            optional: self.is_optional,
+            source_type: self.source_type(),
+        }
+    }
+
+    fn source_type(&self) -> Option<SourceType> {
+        let parameter =
+            |name: &str| self.parameters.get(&format!("__debezium.source.column.{name}"));
+        Some(SourceType {
+            name: parameter("type")?.clone(),
+            length: parameter("length").and_then(|text| text.parse().ok()),
+            scale: parameter("scale").and_then(|text| text.parse().ok()),
+        })
+    }
+
+    /// Returns what the schema's name means, when it stands on the literal that it should; else
+    /// what the literal means.
+    fn kind(&self) -> Kind {
+        let named = self.schema_name.as_deref().and_then(|name| self.named(name));
+        named.unwrap_or_else(|| self.plain())
+    }
+
+    fn plain(&self) -> Kind {
+        match self.literal.as_str() {
+            "boolean" => Kind::Bool,
+            "int8" => Kind::Int8,
+            "int16" => Kind::Int16,
+            "int32" => Kind::Int32,
+            "int64" => Kind::Int64,
+            "float" => Kind::Float32,
+            "double" => Kind::Float64,
+            "string" => Kind::Text,
+            "bytes" => Kind::Bytes,
+            UNTYPED => Kind::Untyped,
+            other => {
+                Kind::Unsupported(self.schema_name.clone().unwrap_or_else(|| other.to_owned()))
+            }
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<Kind> {
+        let number = |key: &str| self.parameters.get(key).and_then(|text| text.parse().ok());
+        let (kind, literal) = match name {
+            "org.apache.kafka.connect.data.Decimal" => {
+                let scale = self.parameters.get("scale").and_then(|text| text.parse().ok())?;
+                (Kind::Decimal { scale, precision: number("connect.decimal.precision") }, "bytes")
+            }
+            "org.apache.kafka.connect.data.Date" => (Kind::Date, "int32"),
+            "org.apache.kafka.connect.data.Time" => (Kind::Time(Unit::Millis), "int32"),
+            "org.apache.kafka.connect.data.Timestamp" => (Kind::Timestamp(Unit::Millis), "int64"),
+            other => {
+                let (package, short) = other.strip_prefix("io.debezium.")?.split_once('.')?;
+                match package {
+                    "time" => time(short)?,
+                    "data" => data(short, number("length"))?,
+                    _ => return None,
+                }
+            }
+        };
+        (self.literal == literal).then_some(kind)
+    }
+}
+
+/// Debezium's temporal types with their literals.
+fn time(name: &str) -> Option<(Kind, &'static str)> {
+    Some(match name {
+        "Date" => (Kind::Date, "int32"),
+        "Time" => (Kind::Time(Unit::Millis), "int32"),
+        "MicroTime" => (Kind::Time(Unit::Micros), "int64"),
+        "NanoTime" => (Kind::Time(Unit::Nanos), "int64"),
+        "Timestamp" => (Kind::Timestamp(Unit::Millis), "int64"),
+        "MicroTimestamp" => (Kind::Timestamp(Unit::Micros), "int64"),
+        "NanoTimestamp" => (Kind::Timestamp(Unit::Nanos), "int64"),
+        "ZonedTime" => (Kind::ZonedTime, "string"),
+        "ZonedTimestamp" => (Kind::ZonedTimestamp, "string"),
+        "IsoDate" => (Kind::IsoDate, "string"),
+        "IsoTime" => (Kind::IsoTime, "string"),
+        "IsoTimestamp" => (Kind::IsoTimestamp, "string"),
+        "MicroDuration" => (Kind::MicroDuration, "int64"),
+        "NanoDuration" => (Kind::NanoDuration, "int64"),
+        "Interval" => (Kind::Interval, "string"),
+        "Year" => (Kind::Year, "int32"),
+        _ => return None,
+    })
+}
+
+/// Debezium's other types with their literals.
+fn data(name: &str, length: Option<u32>) -> Option<(Kind, &'static str)> {
+    // PostgreSQL's connector writes this for a bit string without a limit.
+    const UNBOUNDED: u32 = 2_147_483_647;
+    Some(match name {
+        "VariableScaleDecimal" => (Kind::VariableScaleDecimal, "struct"),
+        "Bits" => (Kind::Bits { length: length.filter(|length| *length != UNBOUNDED) }, "bytes"),
+        "Json" => (Kind::Json, "string"),
+        "Xml" => (Kind::Xml, "string"),
+        "Uuid" => (Kind::Uuid, "string"),
+        "Enum" => (Kind::Enum, "string"),
+        "EnumSet" => (Kind::EnumSet, "string"),
+        "Ltree" => (Kind::Ltree, "string"),
+        "Tsvector" => (Kind::Tsvector, "string"),
+        _ => return None,
+    })
+}

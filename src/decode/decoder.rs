@@ -1,0 +1,268 @@
+//! The decoder: finds what a record's schemas mean, and has its row walked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::decode::avro_schema::{Compiled, compile};
+use crate::decode::connect::Field;
+use crate::decode::envelope::{
+    Meaning, Origin, meaning, side_object, side_topic_name, source_table,
+};
+use crate::decode::json_schema::{Framed, fields, origin, split, untyped};
+use crate::decode::layout::Layout;
+use crate::decode::pass::Pass;
+use crate::decode::sight::{Known, Mark, RowSight, Sight, Topic};
+use crate::decode::{
+    Arrival, Change, Decoded, Ignored, LayoutId, LayoutRequest, Mapped, Op, RegisteredSchema, avro,
+};
+use crate::record::Record;
+use crate::refused::{Reason, Refusal};
+use crate::stopped::{Stop, StopReason};
+
+/// Turns records into rows, by the layouts it has learned.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    topics: HashMap<Arc<str>, Topic>,
+    schemas: Schemas,
+    layout_count: u64,
+    // The last delete: partition, offset and key. Its tombstone follows at once.
+    deleted: Option<(i32, i64, Vec<u8>)>,
+    scratch: Vec<u8>,
+}
+
+/// The schemas of the registry by id. `None`: there is no such id. An error: nobody can read it.
+pub(super) type Schemas = HashMap<u32, Option<Result<Compiled, String>>>;
+
+/// A record that ends without a row.
+pub(super) type Early = Box<Decoded>;
+
+impl Decoder {
+    /// Decodes a record into the batch.
+    pub fn decode(&mut self, arrival: Arrival<'_>, batch: &mut Batch) -> Decoded {
+        self.try_decode(arrival, batch).unwrap_or_else(|early| *early)
+    }
+
+    /// Takes a schema as the registry has it; `None` when it says that there is no such id.
+    pub fn learn_schema(&mut self, id: u32, schema: Option<RegisteredSchema>) {
+        self.schemas.insert(id, schema.map(|schema| compile(&schema)));
+    }
+
+    /// Takes the target's side of a table.
+    pub fn learn_layout(&mut self, id: LayoutId, mapped: Mapped) {
+        let mut sights = self.topics.values_mut().flat_map(Topic::rows_mut);
+        if let Some(sight) = sights.find(|sight| sight.id == id) {
+            sight.layout = Some(Arc::new(Layout::new(mapped)));
+        }
+    }
+
+    /// Forgets what was learned of targets: the catalogue is read anew for the next records.
+    pub fn forget_layouts(&mut self) {
+        self.topics.clear();
+    }
+
+    fn try_decode(&mut self, arrival: Arrival<'_>, batch: &mut Batch) -> Result<Decoded, Early> {
+        let mut arrival = arrival;
+        let record = &mut arrival.record;
+        match record.value {
+            Some(b"") => return Err(refused(Reason::Malformed, "the value is empty")),
+            Some(b"null") => record.value = None,
+            _ => {}
+        }
+        if record.value.is_none() && record.key.is_none() {
+            let detail = "the record has neither key nor value";
+            return Err(refused(Reason::NotAnEnvelope, detail));
+        }
+        if self.is_tombstone_of_last_delete(&arrival) {
+            return Ok(Decoded::Ignored(Ignored::Tombstone));
+        }
+        if !self.topic(arrival.topic).find(arrival.record) {
+            self.meet(&arrival)?;
+        }
+        let layout = self.layout(arrival.topic)?;
+        match self.write(&arrival, &layout, batch) {
+            Err(Failed::Mismatch) => {}
+            ended => return ended.map_err(|failed| failed.early(&layout)),
+        }
+        // The schema is known, but the record is of another table, or of other fields.
+        self.meet(&arrival)?;
+        let other = self.layout(arrival.topic)?;
+        let ended = self.write(&arrival, &other, batch);
+        ended.map_err(|failed| failed.early(&other))
+    }
+
+    fn is_tombstone_of_last_delete(&self, arrival: &Arrival<'_>) -> bool {
+        let Arrival { partition, record, .. } = arrival;
+        record.value.is_none()
+            && self.deleted.as_ref().is_some_and(|(deleted_in, offset, key)| {
+                deleted_in == partition
+                    && *offset + 1 == record.offset
+                    && Some(key.as_slice()) == record.key
+            })
+    }
+
+    fn topic(&mut self, topic: &Arc<str>) -> &mut Topic {
+        if !self.topics.contains_key(topic) {
+            self.topics.insert(Arc::clone(topic), Topic::default());
+        }
+        self.topics.get_mut(topic).expect("the topic is there now")
+    }
+
+    /// Returns the layout of the sight that was found or met last, or asks for it.
+    fn layout(&self, topic: &Arc<str>) -> Result<Arc<Layout>, Early> {
+        let sight = self.topics.get(topic).and_then(Topic::front).expect("a sight was met");
+        match &sight.known {
+            Known::Ignored(ignored) => Err(Box::new(Decoded::Ignored(*ignored))),
+            Known::Rows(rows) => rows.layout.clone().ok_or_else(|| {
+                let (id, source) = (rows.id, rows.source.clone());
+                Box::new(Decoded::NeedsLayout(Box::new(LayoutRequest { id, source })))
+            }),
+        }
+    }
+
+    /// Finds out what a record with unknown schemas means.
+    fn meet(&mut self, arrival: &Arrival<'_>) -> Result<(), Early> {
+        let Record { key, value, .. } = arrival.record;
+        let (key_mark, key_field, _) = self.read(key, "key")?;
+        let (value_mark, value_field, place) = self.read(value, "value")?;
+        let known = match value_field.as_ref().map(meaning) {
+            Some(Meaning::Ignored(ignored)) => Known::Ignored(ignored),
+            Some(Meaning::Unknown(detail)) => {
+                return Err(refused(Reason::NotAnEnvelope, &detail));
+            }
+            rows => {
+                let row = match &rows {
+                    Some(Meaning::Rows(row)) => Some(row),
+                    _ => None,
+                };
+                let is_struct = key_field.as_ref().is_none_or(|key| !key.fields.is_empty());
+                if !is_struct {
+                    return Err(refused(Reason::KeyMissing, "the key is no struct of columns"));
+                }
+                let name = place.source_name(arrival.topic);
+                let source = source_table(name, row, key_field.as_ref());
+                self.layout_count += 1;
+                let id = LayoutId(self.layout_count);
+                Known::Rows(Box::new(RowSight { id, source, layout: None }))
+            }
+        };
+        self.topic(arrival.topic).meet(Sight { value: value_mark, key: key_mark, known });
+        Ok(())
+    }
+
+    /// Reads the schema of a value or a key, and where its row comes from.
+    fn read(
+        &self,
+        bytes: Option<&[u8]>,
+        side: &str,
+    ) -> Result<(Mark, Option<Field>, Origin), Early> {
+        let Some(bytes) = bytes else { return Ok((Mark::Absent, None, Origin::default())) };
+        if let Some((id, body)) = avro::frame(bytes) {
+            let compiled = self.schema(id)?;
+            let place = avro::origin(body, &compiled.reader).unwrap_or_default();
+            return Ok((Mark::Id(id), Some(compiled.field.clone()), place));
+        }
+        let malformed = |detail: String| refused(Reason::Malformed, &detail);
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| malformed(format!("the {side} is neither UTF-8 nor framed Avro")))?;
+        if let Some(Framed { prefix, schema, payload }) = split(bytes).map_err(malformed)? {
+            let mark = Mark::Prefix(prefix.into());
+            return Ok((mark, schema, origin(payload)));
+        }
+        let object = fields(text).ok_or_else(|| {
+            malformed(format!("the {side} is neither a JSON object nor framed Avro"))
+        })?;
+        Ok((Mark::Plain, Some(plain(object)), origin(text)))
+    }
+
+    fn schema(&self, id: u32) -> Result<&Compiled, Early> {
+        match self.schemas.get(&id) {
+            Some(Some(Ok(compiled))) => Ok(compiled),
+            Some(Some(Err(why))) => {
+                let detail = format!("schema {id}: {why}");
+                let stop = Stop::new(StopReason::SchemaUnreadable, detail);
+                Err(Box::new(Decoded::Stopped(stop)))
+            }
+            Some(None) => {
+                let detail = format!("the registry has no schema with the id {id}");
+                Err(refused(Reason::SchemaNotFound, &detail))
+            }
+            None => Err(Box::new(Decoded::NeedsSchema(id))),
+        }
+    }
+
+    fn write(
+        &mut self,
+        arrival: &Arrival<'_>,
+        layout: &Layout,
+        batch: &mut Batch,
+    ) -> Result<Decoded, Failed> {
+        let sight = self.topics.get(arrival.topic).and_then(Topic::front);
+        let Sight { value, key, .. } = sight.expect("a sight was met");
+        let Record { key: key_bytes, value: value_bytes, offset, .. } = arrival.record;
+        let pass = Pass {
+            arrival,
+            layout,
+            value: value.body(value_bytes).ok_or(Failed::Mismatch)?,
+            key: key.body(key_bytes).ok_or(Failed::Mismatch)?,
+            schemas: &self.schemas,
+            scratch: &mut self.scratch,
+        };
+        let decoded = pass.run(batch)?;
+        if let (Decoded::Change(Change { op: Op::Delete, .. }), Some(_), Some(key)) =
+            (&decoded, value_bytes, key_bytes)
+        {
+            self.deleted = Some((arrival.partition, offset, key.to_vec()));
+        }
+        Ok(decoded)
+    }
+}
+
+/// Describes a JSON object without a schema as a schema would: an envelope around a row, or a row.
+fn plain(object: Vec<(String, &serde_json::value::RawValue)>) -> Field {
+    let names = |text: &str| {
+        let object = fields(text)?;
+        Some(object.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+    };
+    let find = |name: &str| object.iter().find(|(it, _)| it == name).map(|(_, value)| value.get());
+    let row = find("after").and_then(names).or_else(|| find("before").and_then(names));
+    let is_envelope = find("op").is_some() && (row.is_some() || find("source").is_some());
+    let all = object.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let ignored = side_object(&all);
+    let mut described = untyped(all);
+    if let Some(ignored) = ignored {
+        described.schema_name = Some(side_topic_name(ignored).to_owned());
+    } else if is_envelope {
+        described.schema_name = Some(".Envelope".to_owned());
+        if let Some(after) = described.fields.iter_mut().find(|field| field.name == "after") {
+            after.fields = untyped(row.unwrap_or_default()).fields;
+        }
+    }
+    described
+}
+
+/// A record that is not a row of its layout.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It is of another table, or has other fields.
+    Mismatch,
+    /// It is refused.
+    Refused(Reason, String),
+}
+
+impl Failed {
+    fn early(self, layout: &Layout) -> Early {
+        let refusal = match self {
+            Self::Refused(reason, detail) => layout.refusal(reason, detail),
+            Self::Mismatch => {
+                let detail = "the fields are not those of the schema".to_owned();
+                layout.refusal(Reason::Malformed, detail)
+            }
+        };
+        Box::new(Decoded::Refused(refusal))
+    }
+}
+
+fn refused(reason: Reason, detail: &str) -> Early {
+    Box::new(Decoded::Refused(Refusal::new(reason, detail)))
+}

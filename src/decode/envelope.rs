@@ -1,0 +1,130 @@
+//! Envelopes: what a record's schema says it is, and what its source block says of its origin.
+
+use crate::decode::connect::Field;
+use crate::decode::kind::{SourceName, SourceTable};
+use crate::decode::{Ignored, Op};
+
+/// What the records of a schema are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Changes of rows; the columns are those of `after`.
+    Rows(Field),
+    /// Nothing to write.
+    Ignored(Ignored),
+    /// No shape of Debezium's.
+    Unknown(String),
+}
+
+/// Finds out what a value's schema means.
+pub fn meaning(value: &Field) -> Meaning {
+    let name = value.schema_name.as_deref().unwrap_or_default();
+    if let Some(ignored) = side_topic(name) {
+        return Meaning::Ignored(ignored);
+    }
+    let is_envelope =
+        name.ends_with(".Envelope") || (name.is_empty() && value.field("op").is_some());
+    match value.field("after") {
+        Some(after) if is_envelope => Meaning::Rows(after.clone()),
+        _ => Meaning::Unknown(format!("schema \"{name}\" is no envelope")),
+    }
+}
+
+/// Recognises the records of a connector that are no rows.
+fn side_topic(name: &str) -> Option<Ignored> {
+    let short = name.strip_prefix("io.debezium.connector.")?;
+    let (_, short) = short.split_once('.')?;
+    Some(match short {
+        "Heartbeat" => Ignored::Heartbeat,
+        "TransactionMetadataValue" => Ignored::Transaction,
+        "SchemaChangeValue" => Ignored::SchemaChange,
+        "MessageValue" | "Notification" => Ignored::Message,
+        _ => return None,
+    })
+}
+
+/// Names the schema that records without one would have.
+pub fn side_topic_name(ignored: Ignored) -> &'static str {
+    match ignored {
+        Ignored::Heartbeat => "io.debezium.connector.common.Heartbeat",
+        Ignored::Transaction => "io.debezium.connector.common.TransactionMetadataValue",
+        Ignored::SchemaChange => "io.debezium.connector.mysql.SchemaChangeValue",
+        Ignored::Message | Ignored::Tombstone | Ignored::Delete => {
+            "io.debezium.connector.common.Notification"
+        }
+    }
+}
+
+/// Recognises the same by the fields of a JSON object without a schema.
+pub fn side_object(names: &[String]) -> Option<Ignored> {
+    let has = |name: &str| names.iter().any(|it| it == name);
+    if has("ddl") && has("tableChanges") {
+        return Some(Ignored::SchemaChange);
+    }
+    if has("status") && has("id") && has("event_count") {
+        return Some(Ignored::Transaction);
+    }
+    (names == ["ts_ms"]).then_some(Ignored::Heartbeat)
+}
+
+/// Reads Debezium's letter.
+pub fn op(letter: &str) -> Option<Letter> {
+    Some(match letter {
+        "c" => Letter::Row(Op::Create),
+        "u" => Letter::Row(Op::Update),
+        "d" => Letter::Row(Op::Delete),
+        "r" => Letter::Row(Op::Read),
+        "t" => Letter::Row(Op::Truncate),
+        "m" => Letter::Message,
+        _ => return None,
+    })
+}
+
+/// What an envelope's `op` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Letter {
+    /// A change of a row, or of all.
+    Row(Op),
+    /// A logical decoding message.
+    Message,
+}
+
+/// The parts of a source block that are used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// `name`, `db`, `schema` and `table`, as far as the block has them.
+    pub server: String,
+    /// The database.
+    pub database: Option<String>,
+    /// The schema.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: Option<String>,
+}
+
+impl Origin {
+    /// Names the table; what the block does not say comes from the last parts of the topic's name.
+    pub fn source_name(self, topic: &str) -> SourceName {
+        let mut parts = topic.rsplit('.');
+        let (last, before) = (parts.next().unwrap_or(topic), parts.next().unwrap_or_default());
+        let server = if self.server.is_empty() {
+            let rest = parts.collect::<Vec<_>>();
+            rest.into_iter().rev().collect::<Vec<_>>().join(".")
+        } else {
+            self.server
+        };
+        let schema = self.schema.or_else(|| self.database.clone());
+        SourceName {
+            server,
+            database: self.database,
+            schema: schema.unwrap_or_else(|| before.to_owned()),
+            table: self.table.unwrap_or_else(|| last.to_owned()),
+        }
+    }
+}
+
+/// Describes the table that a row's and a key's schema give.
+pub fn source_table(name: SourceName, row: Option<&Field>, key: Option<&Field>) -> SourceTable {
+    let columns = row.or(key).map(Field::columns).unwrap_or_default();
+    let key = key.map(|key| key.fields.iter().map(|field| field.name.clone()).collect());
+    SourceTable { name, columns, key: key.unwrap_or_default() }
+}

@@ -1,0 +1,419 @@
+//! JSON: one pass over a record's bytes, from its text straight into the row's cells.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+
+use crate::decode::envelope::{Letter, op};
+use crate::decode::kind::Kind;
+use crate::decode::layout::{Layout, Step};
+use crate::decode::semantic::Literal;
+use crate::decode::{Change, Op};
+use crate::rows::RowWriter;
+
+/// What one pass over an envelope found besides the row.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// `op`.
+    pub letter: Option<Letter>,
+    /// Whether `after` was an object.
+    pub has_after: bool,
+    /// `source.ts_ms`.
+    pub source_time: Option<i64>,
+    /// `source.lsn`.
+    pub lsn: Option<i64>,
+    /// `source.file`.
+    pub file: Option<String>,
+    /// `source.pos`.
+    pub pos: Option<i64>,
+}
+
+impl Found {
+    /// Stands for a record that says nothing but what it does.
+    pub fn of(letter: Letter) -> Self {
+        Self { letter: Some(letter), ..Self::default() }
+    }
+
+    /// Tells the lane what is known of the change besides its row.
+    pub fn change(&self, op: Op, is_whole: bool) -> Change {
+        let source_position = match (&self.lsn, &self.file, &self.pos) {
+            (Some(lsn), _, _) => Some(lsn.to_string()),
+            (None, Some(file), Some(pos)) => Some(format!("{file}:{pos}")),
+            _ => None,
+        };
+        Change { op, is_whole, source_time: self.source_time, source_position }
+    }
+}
+
+/// Why a pass broke off.
+#[derive(Debug)]
+pub enum Broken {
+    /// The fields are not those of the layout, or the table is another.
+    Mismatch,
+    /// A value does not fit its column; names and types.
+    Unfit(String),
+    /// The text is no JSON.
+    Malformed(String),
+}
+
+/// Walks an envelope; the row goes to the writer.
+///
+/// # Errors
+///
+/// The record is not of this layout, or is to be refused; the writer must be dropped.
+pub fn walk_envelope(
+    bytes: &[u8],
+    layout: &Layout,
+    writer: &mut RowWriter<'_>,
+    scratch: &mut Vec<u8>,
+) -> Result<Found, Broken> {
+    let mut found = Found::default();
+    let mut broken = None;
+    let row = RowSeed { steps: &layout.row, writer, scratch, broken: &mut broken };
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let seed = EnvelopeSeed { layout, row, found: &mut found };
+    let walked = seed.deserialize(&mut json).and_then(|()| json.end());
+    walked.map(|()| found).map_err(|error| broken.unwrap_or_else(|| malformed(&error)))
+}
+
+/// Walks a record's key, an object with the layout's key fields in their order.
+///
+/// # Errors
+///
+/// As for [`walk_envelope`].
+pub fn walk_key(
+    bytes: &[u8],
+    layout: &Layout,
+    writer: &mut RowWriter<'_>,
+    scratch: &mut Vec<u8>,
+) -> Result<(), Broken> {
+    let mut broken = None;
+    let row = RowSeed { steps: &layout.key, writer, scratch, broken: &mut broken };
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let walked = row.deserialize(&mut json).and_then(|_| json.end());
+    walked.map_err(|error| broken.unwrap_or_else(|| malformed(&error)))
+}
+
+/// The parser's own text says what it expected and where; it repeats no value.
+fn malformed(error: &serde_json::Error) -> Broken {
+    let (line, column) = (error.line(), error.column());
+    let what = match error.classify() {
+        serde_json::error::Category::Eof => "breaks off",
+        serde_json::error::Category::Data => "is not of the expected form",
+        serde_json::error::Category::Syntax | serde_json::error::Category::Io => "is no JSON",
+    };
+    Broken::Malformed(format!("the text {what} at line {line}, column {column}"))
+}
+
+/// Reads an envelope's fields by name, in any order.
+struct EnvelopeSeed<'a, 'w, 'r> {
+    layout: &'a Layout,
+    row: RowSeed<'a, 'w, 'r>,
+    found: &'a mut Found,
+}
+
+impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_, '_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EnvelopeSeed<'_, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an envelope")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { layout, row, found } = self;
+        let RowSeed { steps, writer, scratch, broken } = row;
+        while let Some(name) = map.next_key_seed(NameSeed(&["after", "source", "op"]))? {
+            match name {
+                Some(0) => {
+                    let row = RowSeed { steps, writer, scratch, broken };
+                    found.has_after = map.next_value_seed(row)?;
+                }
+                Some(1) => {
+                    let is_ours = map.next_value_seed(SourceSeed { layout, found })?;
+                    if !is_ours {
+                        *broken = Some(Broken::Mismatch);
+                        return Err(A::Error::custom("another table"));
+                    }
+                }
+                Some(_) => found.letter = map.next_value_seed(TextSeed(op))?,
+                None => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares a key of an object with names, without keeping it; yields the name's index.
+struct NameSeed<'a>(&'a [&'a str]);
+
+impl<'de> DeserializeSeed<'de> for NameSeed<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameSeed<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field's name")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|name| *name == text))
+    }
+}
+
+/// Hands a text to a function, without keeping it; null yields nothing.
+struct TextSeed<F>(F);
+
+impl<'de, T, F: FnOnce(&str) -> Option<T>> DeserializeSeed<'de> for TextSeed<F> {
+    type Value = Option<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<T, F: FnOnce(&str) -> Option<T>> Visitor<'_> for TextSeed<F> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or null")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok((self.0)(text))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+/// Reads the source block: whether it names the layout's table, the time and the position.
+struct SourceSeed<'a> {
+    layout: &'a Layout,
+    found: &'a mut Found,
+}
+
+impl<'de> DeserializeSeed<'de> for SourceSeed<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for SourceSeed<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a source block")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        const NAMES: [&str; 6] = ["ts_ms", "schema", "table", "lsn", "file", "pos"];
+        let Self { layout, found } = self;
+        let mut is_ours = true;
+        while let Some(name) = map.next_key_seed(NameSeed(&NAMES))? {
+            match name {
+                Some(0) => found.source_time = map.next_value()?,
+                Some(1) => {
+                    let is_same = |text: &str| Some(text == layout.source.schema);
+                    is_ours &= map.next_value_seed(TextSeed(is_same))?.unwrap_or(true);
+                }
+                Some(2) => {
+                    let is_same = |text: &str| Some(text == layout.source.table);
+                    is_ours &= map.next_value_seed(TextSeed(is_same))?.unwrap_or(true);
+                }
+                Some(3) => found.lsn = map.next_value()?,
+                Some(4) => found.file = map.next_value()?,
+                Some(_) => found.pos = map.next_value()?,
+                None => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(is_ours)
+    }
+}
+
+/// Reads an object whose fields are the steps', in their order; yields whether it was there.
+struct RowSeed<'a, 'w, 'r> {
+    steps: &'a [Step],
+    writer: &'a mut RowWriter<'r>,
+    scratch: &'w mut Vec<u8>,
+    broken: &'a mut Option<Broken>,
+}
+
+impl<'de> DeserializeSeed<'de> for RowSeed<'_, '_, '_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RowSeed<'_, '_, '_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a row or null")
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let Self { steps, writer, scratch, broken } = self;
+        for step in steps {
+            if map.next_key_seed(NameSeed(&[&step.name]))? != Some(Some(0)) {
+                *broken = Some(Broken::Mismatch);
+                return Err(A::Error::custom("other fields"));
+            }
+            if step.is_written {
+                map.next_value_seed(FieldSeed { step, writer, scratch, broken })?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        if map.next_key::<IgnoredAny>()?.is_some() {
+            *broken = Some(Broken::Mismatch);
+            return Err(A::Error::custom("more fields"));
+        }
+        Ok(true)
+    }
+}
+
+/// Writes one field as the row's next cell.
+struct FieldSeed<'a, 'r> {
+    step: &'a Step,
+    writer: &'a mut RowWriter<'r>,
+    scratch: &'a mut Vec<u8>,
+    broken: &'a mut Option<Broken>,
+}
+
+impl FieldSeed<'_, '_> {
+    fn write<E: serde::de::Error>(self, literal: Literal<'_>) -> Result<(), E> {
+        self.step.write(self.writer, literal).map_err(|detail| unfit(self.broken, detail))
+    }
+}
+
+fn unfit<E: serde::de::Error>(broken: &mut Option<Broken>, detail: String) -> E {
+    *broken = Some(Broken::Unfit(detail));
+    E::custom("unfit")
+}
+
+impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        match self.step.kind {
+            // A decimal as a JSON number has digits that no double holds.
+            Kind::Decimal { .. } => {
+                let text = <&serde_json::value::RawValue as serde::Deserialize>::deserialize(json)?;
+                self.write_decimal(text.get())
+            }
+            _ => json.deserialize_any(self),
+        }
+    }
+}
+
+impl FieldSeed<'_, '_> {
+    /// Takes a decimal as base64 of its unscaled integer, or as a number.
+    fn write_decimal<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        if text == "null" {
+            return self.write(Literal::Null);
+        }
+        if !text.starts_with('"') {
+            return self.write(Literal::Text(text));
+        }
+        let text = serde_json::from_str::<Cow<'_, str>>(text).map_err(E::custom)?;
+        self.visit_str(&text)
+    }
+}
+
+impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a column's value")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.write(Literal::Null)
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
+        self.write(Literal::Bool(value))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
+        self.write(Literal::Int(value))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
+        match i64::try_from(value) {
+            Ok(value) => self.write(Literal::Int(value)),
+            Err(_) => {
+                let detail = format!("column \"{}\" is beyond 64 bits", self.step.name);
+                Err(unfit(self.broken, detail))
+            }
+        }
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
+        self.write(Literal::Float64(value))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        if !self.step.kind.is_binary() {
+            return self.write(Literal::Text(text));
+        }
+        let Self { step, writer, scratch, broken } = self;
+        scratch.clear();
+        if STANDARD.decode_vec(text, scratch).is_err() {
+            let detail = format!("column \"{}\" is no base64 ({:?})", step.name, step.kind);
+            return Err(unfit(broken, detail));
+        }
+        step.write(writer, Literal::Bytes(scratch)).map_err(|detail| unfit(broken, detail))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { step, writer, scratch, broken } = self;
+        let mut scale = None;
+        let mut is_decoded = false;
+        while let Some(name) = map.next_key_seed(NameSeed(&["scale", "value"]))? {
+            match name {
+                Some(0) => scale = map.next_value::<Option<i32>>()?,
+                Some(_) => {
+                    let decode = |text: &str| {
+                        scratch.clear();
+                        STANDARD.decode_vec(text, scratch).ok()
+                    };
+                    is_decoded = map.next_value_seed(TextSeed(decode))?.is_some();
+                }
+                None => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        let Some(scale) = scale.filter(|_| is_decoded) else {
+            let detail = format!("column \"{}\" is no {:?}", step.name, step.kind);
+            return Err(unfit(broken, detail));
+        };
+        let written = step.write(writer, Literal::Scaled(scale, scratch));
+        written.map_err(|detail| unfit(broken, detail))
+    }
+}

@@ -1,0 +1,114 @@
+//! A layout: a schema and a target table, compiled into the steps that walk a record.
+
+use std::sync::Arc;
+
+use crate::decode::Mapped;
+use crate::decode::kind::{Kind, SourceName};
+use crate::decode::semantic::{Literal, Unfit, value};
+use crate::decode::value::Value;
+use crate::refused::{Reason, Refusal};
+use crate::rows::{RowWriter, Shape};
+
+/// How the records of a schema become rows.
+#[derive(Debug)]
+pub struct Layout {
+    /// The source's table, which the records' source block must name.
+    pub source: SourceName,
+    /// The target's side.
+    pub shape: Arc<Shape>,
+    /// One step for each field of the row.
+    pub row: Vec<Step>,
+    /// One step for each field of the record's key.
+    pub key: Vec<Step>,
+}
+
+/// What happens to one field.
+#[derive(Debug)]
+pub struct Step {
+    /// The field's name.
+    pub name: String,
+    /// Its type.
+    pub kind: Kind,
+    /// Whether the row's next cell takes it.
+    pub is_written: bool,
+    /// What stands for an unavailable value; `None` for a field of the key, which is always there.
+    placeholder: Option<Arc<str>>,
+}
+
+impl Layout {
+    /// Compiles a mapping.
+    pub fn new(mapped: Mapped) -> Self {
+        let Mapped { source, is_written, shape, placeholder } = mapped;
+        let is_key = |name: &String| source.key.contains(name);
+        let row = source
+            .columns
+            .iter()
+            .zip(is_written)
+            .map(|(column, is_written)| Step {
+                name: column.name.clone(),
+                kind: column.kind.clone(),
+                is_written,
+                placeholder: (!is_key(&column.name)).then(|| Arc::clone(&placeholder)),
+            })
+            .collect::<Vec<_>>();
+        // The shape's key has its columns in the order of the record's key.
+        let written = row.iter().filter(|step: &&Step| step.is_written).collect::<Vec<_>>();
+        let identifies = |name: &String| {
+            let mut columns = shape.key.iter().filter_map(|column| written.get(*column));
+            columns.any(|step| step.name == *name)
+        };
+        let key = source.key.iter().map(|name| {
+            let column = source.columns.iter().find(|column| column.name == *name);
+            let kind = column.map_or(Kind::Untyped, |column| column.kind.clone());
+            Step { name: name.clone(), kind, is_written: identifies(name), placeholder: None }
+        });
+        let key = key.collect::<Vec<_>>();
+        Self { source: source.name, shape, row, key }
+    }
+
+    /// Finishes a refusal with the table's name.
+    pub fn refusal(&self, reason: Reason, detail: String) -> Refusal {
+        let table = Some(self.shape.table.name.to_string());
+        Refusal { reason, table, detail }
+    }
+}
+
+impl Step {
+    /// Writes a field's literal as the row's next cell.
+    ///
+    /// # Errors
+    ///
+    /// The value does not fit: the detail names column and type.
+    pub fn write(&self, writer: &mut RowWriter<'_>, literal: Literal<'_>) -> Result<(), String> {
+        let value = self.value(literal).map_err(|Unfit(why)| self.detail(why))?;
+        let type_name = |writer: &RowWriter<'_>| {
+            writer.column().map(|column| column.type_name.clone()).unwrap_or_default()
+        };
+        // Looked up before the push, which moves on to the next column.
+        let is_null = value == Value::Null;
+        writer.push(value).map_err(|misfit| {
+            let why = if is_null { "is null".to_owned() } else { misfit.to_string() };
+            format!("column \"{}\" {why} ({})", self.name, type_name(writer))
+        })
+    }
+
+    fn value<'a>(&self, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {
+        if let Some(placeholder) = &self.placeholder {
+            let is_unavailable = match literal {
+                Literal::Text(text) => text == &**placeholder,
+                Literal::Bytes(bytes) => {
+                    self.kind == Kind::Bytes && bytes == placeholder.as_bytes()
+                }
+                _ => false,
+            };
+            if is_unavailable {
+                return Ok(Value::Unavailable);
+            }
+        }
+        value(&self.kind, literal)
+    }
+
+    fn detail(&self, why: &str) -> String {
+        format!("column \"{}\" {why} ({:?})", self.name, self.kind)
+    }
+}

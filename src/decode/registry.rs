@@ -1,0 +1,111 @@
+//! The registry: schemas by their ids.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schema_registry_converter::async_impl::schema_registry::{
+    SrSettings, get_all_subjects, get_referenced_schema, get_schema_by_id,
+};
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{
+    RegisteredReference, RegisteredSchema as Found,
+};
+
+use crate::decode::RegisteredSchema;
+use crate::settings;
+
+/// How long one question may take.
+const ASK_WAIT: Duration = Duration::from_secs(10);
+
+/// A schema registry; a handle, cheap to clone. It remembers nothing: the decoder does.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    url: Arc<str>,
+    client: Arc<SrSettings>,
+}
+
+/// The registry does not answer, or refuses to.
+#[derive(Debug, thiserror::Error)]
+#[error("schema registry \"{url}\": {what}")]
+pub struct RegistryError {
+    url: String,
+    what: String,
+}
+
+impl Registry {
+    /// Makes a client; nothing is asked yet.
+    ///
+    /// # Errors
+    ///
+    /// The settings make no HTTP client.
+    pub fn new(settings: &settings::Registry) -> Result<Self, RegistryError> {
+        let mut builder = SrSettings::new_builder(settings.url.clone());
+        builder.no_proxy().set_timeout(ASK_WAIT);
+        if let Some(user) = &settings.user {
+            let password = settings.password.as_ref().map(settings::Secret::expose);
+            builder.set_basic_authorization(user.expose(), password);
+        }
+        let url: Arc<str> = settings.url.as_str().into();
+        let client = builder.build().map_err(|error| error_of(&url, error))?;
+        Ok(Self { url, client: Arc::new(client) })
+    }
+
+    /// Asks whether the registry answers and lets us in.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    pub async fn check(&self) -> Result<(), RegistryError> {
+        let subjects = get_all_subjects(&self.client).await;
+        subjects.map(drop).map_err(|error| error_of(&self.url, error))
+    }
+
+    /// Returns a schema with those it refers to; `None` when the registry says that there is none
+    /// of that id.
+    ///
+    /// # Errors
+    ///
+    /// The registry does not answer, or refuses to: a later try may succeed.
+    pub async fn schema(&self, id: u32) -> Result<Option<RegisteredSchema>, RegistryError> {
+        let found = match get_schema_by_id(id, &self.client).await {
+            Ok(found) => found,
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(error_of(&self.url, error)),
+        };
+        let references = self.references(&found).await?;
+        Ok(Some(RegisteredSchema { text: found.schema, references }))
+    }
+
+    /// Fetches what a schema refers to, however deep; what is referred to comes first.
+    async fn references(&self, schema: &Found) -> Result<Vec<String>, RegistryError> {
+        let name = |reference: &RegisteredReference| (reference.subject.clone(), reference.version);
+        let mut seen = HashSet::new();
+        let mut open = schema.references.clone();
+        let mut texts = Vec::new();
+        while let Some(reference) = open.pop() {
+            if !seen.insert(name(&reference)) {
+                continue;
+            }
+            let found = get_referenced_schema(&self.client, &reference).await;
+            let found = found.map_err(|error| error_of(&self.url, error))?;
+            open.extend(found.references);
+            texts.push(found.schema);
+        }
+        texts.reverse();
+        Ok(texts)
+    }
+}
+
+/// The library tells an HTTP status only in its text.
+fn is_missing(error: &SRCError) -> bool {
+    error.error.contains("status 404")
+}
+
+fn error_of(url: &str, error: SRCError) -> RegistryError {
+    let what = match error.cause {
+        Some(cause) => format!("{}: {cause}", error.error),
+        None => error.error,
+    };
+    RegistryError { url: url.to_owned(), what }
+}

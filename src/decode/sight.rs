@@ -1,0 +1,131 @@
+//! Sights: the schemas of a topic as they were met, and what records that carry them mean.
+
+use std::sync::Arc;
+
+use crate::decode::kind::SourceTable;
+use crate::decode::layout::Layout;
+use crate::decode::{Ignored, LayoutId, avro, json_schema};
+use crate::record::Record;
+
+/// How many schemas of a topic are remembered: those of a snapshot, of the stream, of a change of
+/// the table under way, of each table that is routed to the topic.
+const SIGHTS_MAX: usize = 64;
+
+/// What was met in one topic, the newest first.
+#[derive(Debug, Default)]
+pub(super) struct Topic(Vec<Sight>);
+
+/// A pair of schemas, and what records that carry it mean.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) value: Mark,
+    pub(super) key: Mark,
+    pub(super) known: Known,
+}
+
+/// What tells a schema without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// There is no value, or no key.
+    Absent,
+    /// The bytes before the payload of a framed JSON text.
+    Prefix(Box<[u8]>),
+    /// JSON without a schema; its fields are compared while it is walked.
+    Plain,
+    /// The registry's id.
+    Id(u32),
+}
+
+/// What is known of a sight's records.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// Rows, whose layout may still be asked for.
+    Rows(Box<RowSight>),
+    /// Nothing to write.
+    Ignored(Ignored),
+}
+
+/// Rows of one table by one schema.
+#[derive(Debug)]
+pub(super) struct RowSight {
+    pub(super) id: LayoutId,
+    pub(super) source: SourceTable,
+    pub(super) layout: Option<Arc<Layout>>,
+}
+
+/// The part of a value or a key that holds the fields.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body<'a> {
+    /// There is none.
+    Absent,
+    /// A JSON object, or null.
+    Json(&'a [u8]),
+    /// Avro, with its schema's id.
+    Avro(u32, &'a [u8]),
+}
+
+impl Mark {
+    /// Takes off what marks the schema; `None` when the bytes carry another mark.
+    pub(super) fn body<'a>(&self, bytes: Option<&'a [u8]>) -> Option<Body<'a>> {
+        let Some(bytes) = bytes else {
+            return (*self == Self::Absent).then_some(Body::Absent);
+        };
+        match self {
+            Self::Absent => None,
+            Self::Prefix(prefix) => json_schema::payload_behind(bytes, prefix).map(Body::Json),
+            Self::Plain => {
+                let is_plain = bytes.starts_with(b"{") && !bytes.starts_with(b"{\"schema\":");
+                is_plain.then_some(Body::Json(bytes))
+            }
+            Self::Id(id) => {
+                let (found, body) = avro::frame(bytes)?;
+                (found == *id).then_some(Body::Avro(found, body))
+            }
+        }
+    }
+}
+
+impl Topic {
+    /// Brings the sight that fits a record to the front; `false` when none does.
+    pub(super) fn find(&mut self, record: Record<'_>) -> bool {
+        let fits = |sight: &Sight| {
+            sight.value.body(record.value).is_some() && sight.key.body(record.key).is_some()
+        };
+        self.bring(fits)
+    }
+
+    /// Brings a sight to the front that means the same, or puts this one there.
+    pub(super) fn meet(&mut self, sight: Sight) {
+        let is_same = |known: &Sight| {
+            let is_meant = match (&known.known, &sight.known) {
+                (Known::Rows(known), Known::Rows(sight)) => known.source == sight.source,
+                (Known::Ignored(known), Known::Ignored(sight)) => known == sight,
+                _ => false,
+            };
+            is_meant && known.value == sight.value && known.key == sight.key
+        };
+        if !self.bring(is_same) {
+            self.0.truncate(SIGHTS_MAX - 1);
+            self.0.insert(0, sight);
+        }
+    }
+
+    fn bring(&mut self, fits: impl Fn(&Sight) -> bool) -> bool {
+        let Some(index) = self.0.iter().position(fits) else { return false };
+        self.0.get_mut(..=index).expect("the index is that of a sight").rotate_right(1);
+        true
+    }
+
+    /// Returns the sight that was found or met last.
+    pub(super) fn front(&self) -> Option<&Sight> {
+        self.0.first()
+    }
+
+    /// Iterates over the rows' sights.
+    pub(super) fn rows_mut(&mut self) -> impl Iterator<Item = &mut RowSight> {
+        self.0.iter_mut().filter_map(|sight| match &mut sight.known {
+            Known::Rows(rows) => Some(rows.as_mut()),
+            Known::Ignored(_) => None,
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! Characters: every type whose binary form is its text.
+
+use std::io::Write;
+
+use serde::de::IgnoredAny;
+
+use crate::decode::value::Value;
+use crate::table::Misfit;
+
+/// The longest identifier in bytes (`NAMEDATALEN - 1`).
+const NAME_BYTES_MAX: usize = 63;
+
+/// What a modifier of a character type is above its length (`VARHDRSZ`).
+pub(in crate::target::postgres) const HEADER: i32 = 4;
+
+/// Writes a `text`, also from an integer, a UUID or JSON.
+pub(in crate::target::postgres) fn text(
+    value: Value<'_>,
+    _: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    match value {
+        Value::Text(value) | Value::Json(value) => write(value, out),
+        Value::Int(value) => write!(out, "{value}").map_err(|_| Misfit::Form),
+        Value::Uuid(value) => write!(out, "{value}").map_err(|_| Misfit::Form),
+        _ => Err(Misfit::Type),
+    }
+}
+
+/// Writes a `character varying(n)`; the server would cut spaces beyond `n`, so they are refused.
+pub(in crate::target::postgres) fn varchar(
+    value: Value<'_>,
+    modifier: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    let start = out.len();
+    text(value, modifier, out)?;
+    let written = out.get(start..).unwrap_or_default();
+    if is_longer(written, modifier) { Err(Misfit::Length) } else { Ok(()) }
+}
+
+/// Writes a `character(n)` without the spaces behind it, which mean nothing and which the server
+/// adds: so one value has one form, whatever the source pads.
+pub(in crate::target::postgres) fn bpchar(
+    value: Value<'_>,
+    modifier: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    let start = out.len();
+    text(value, modifier, out)?;
+    while modifier >= HEADER && out.len() > start && out.last() == Some(&b' ') {
+        out.pop();
+    }
+    let written = out.get(start..).unwrap_or_default();
+    if is_longer(written, modifier) { Err(Misfit::Length) } else { Ok(()) }
+}
+
+fn is_longer(text: &[u8], modifier: i32) -> bool {
+    let Ok(limit) = usize::try_from(modifier.saturating_sub(HEADER)) else { return false };
+    // A byte that continues a character is 0b10xxxxxx.
+    text.len() > limit && text.iter().filter(|byte| **byte & 0xc0 != 0x80).count() > limit
+}
+
+/// Writes a `name`.
+pub(in crate::target::postgres) fn name(
+    value: Value<'_>,
+    modifier: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    let start = out.len();
+    text(value, modifier, out)?;
+    if out.len() - start > NAME_BYTES_MAX { Err(Misfit::Length) } else { Ok(()) }
+}
+
+/// Writes a label of an enum; whether the type has it, only the server knows.
+pub(in crate::target::postgres) fn label(
+    value: Value<'_>,
+    modifier: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    name(only_text(value)?, modifier, out)
+}
+
+/// Writes the text form of a type that the server reads itself, such as `inet`.
+pub(in crate::target::postgres) fn textual(
+    value: Value<'_>,
+    _: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    text(only_text(value)?, -1, out)
+}
+
+/// Writes an `xml`.
+pub(in crate::target::postgres) fn xml(
+    value: Value<'_>,
+    _: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    text(only_text(value)?, -1, out)
+}
+
+fn only_text(value: Value<'_>) -> Result<Value<'_>, Misfit> {
+    if matches!(value, Value::Text(_)) { Ok(value) } else { Err(Misfit::Type) }
+}
+
+/// Writes a `json`.
+pub(in crate::target::postgres) fn json(
+    value: Value<'_>,
+    _: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    let (Value::Json(value) | Value::Text(value)) = value else { return Err(Misfit::Type) };
+    serde_json::from_str::<IgnoredAny>(value).map_err(|_| Misfit::Form)?;
+    write(value, out)
+}
+
+/// Writes a `jsonb`, which unlike `json` refuses U+0000 and lone surrogates.
+pub(in crate::target::postgres) fn jsonb(
+    value: Value<'_>,
+    modifier: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    const VERSION: u8 = 1;
+    out.push(VERSION);
+    let start = out.len();
+    json(value, modifier, out)?;
+    if has_unstorable_escape(out.get(start..).unwrap_or_default()) {
+        return Err(Misfit::Form);
+    }
+    Ok(())
+}
+
+/// Finds `\u0000` and a surrogate without its other half, in valid JSON.
+fn has_unstorable_escape(json: &[u8]) -> bool {
+    let mut rest = json;
+    let mut is_high_before = false;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        if is_high_before && at > 0 {
+            return true;
+        }
+        let (escape, after) = rest.split_at(at).1.split_at_checked(2).unwrap_or_default();
+        let unit = after
+            .get(..4)
+            .filter(|_| escape.ends_with(b"u"))
+            .and_then(|hex| u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let is_low = unit.is_some_and(|unit| (0xdc00..0xe000).contains(&unit));
+        if unit == Some(0) || is_high_before != is_low {
+            return true;
+        }
+        is_high_before = unit.is_some_and(|unit| (0xd800..0xdc00).contains(&unit));
+        rest = if unit.is_some() { after.split_at(4).1 } else { after };
+    }
+    is_high_before
+}
+
+fn write(text: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    if text.contains('\0') {
+        return Err(Misfit::Form);
+    }
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Encode;
+
+    fn cell(encode: Encode, value: Value<'_>, modifier: i32) -> Result<String, Misfit> {
+        let mut out = Vec::new();
+        encode(value, modifier, &mut out).map(|()| String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_length_counts_characters() {
+        assert_eq!(cell(varchar, Value::Text("äöü"), 3 + HEADER), Ok("äöü".to_owned()));
+        assert_eq!(cell(varchar, Value::Text("äöüa"), 3 + HEADER), Err(Misfit::Length));
+        assert_eq!(cell(varchar, Value::Text("abc "), 3 + HEADER), Err(Misfit::Length));
+        assert_eq!(cell(varchar, Value::Text("any"), -1), Ok("any".to_owned()));
+        assert_eq!(cell(bpchar, Value::Text("ab   "), 3 + HEADER), Ok("ab".to_owned()));
+        assert_eq!(cell(bpchar, Value::Text("abcd"), 3 + HEADER), Err(Misfit::Length));
+        assert_eq!(cell(bpchar, Value::Text("ab  "), -1), Ok("ab  ".to_owned()));
+        assert_eq!(cell(name, Value::Text(&"a".repeat(64)), -1), Err(Misfit::Length));
+    }
+
+    #[test]
+    fn text_takes_what_has_one_text_form() {
+        assert_eq!(cell(text, Value::Int(-5), -1), Ok("-5".to_owned()));
+        assert_eq!(cell(text, Value::Json("{ }"), -1), Ok("{ }".to_owned()));
+        assert_eq!(cell(text, Value::Uuid(uuid::Uuid::nil()), -1).unwrap().len(), 36);
+        assert_eq!(cell(text, Value::Bytes(b"a"), -1), Err(Misfit::Type));
+        assert_eq!(cell(text, Value::Text("a\0b"), -1), Err(Misfit::Form));
+        assert_eq!(cell(textual, Value::Int(1), -1), Err(Misfit::Type));
+    }
+
+    #[test]
+    fn json_keeps_its_text_and_must_be_json() {
+        assert_eq!(cell(json, Value::Json("{\"a\": 1 }"), -1), Ok("{\"a\": 1 }".to_owned()));
+        assert_eq!(cell(jsonb, Value::Text("[1]"), -1), Ok("\u{1}[1]".to_owned()));
+        assert_eq!(cell(jsonb, Value::Text("[1"), -1), Err(Misfit::Form));
+        assert_eq!(cell(json, Value::Text(r#""\u0000""#), -1).unwrap().len(), 8);
+    }
+
+    #[test]
+    fn jsonb_refuses_what_the_server_cannot_store() {
+        let good = [r#""\\u0000""#, r#""\ud83d\ude00 \n\u00e4""#, r#"{"a\"":"\\"}"#, "\"ä\""];
+        let bad =
+            [r#""\u0000""#, r#""\ud83d""#, r#""\ude00""#, r#""\ud83dx\ude00""#, r#""\ud83d\n""#];
+        for text in good {
+            assert!(cell(jsonb, Value::Json(text), -1).is_ok(), "{text}");
+        }
+        for text in bad {
+            assert_eq!(cell(jsonb, Value::Json(text), -1), Err(Misfit::Form), "{text}");
+        }
+    }
+}

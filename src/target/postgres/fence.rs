@@ -1,0 +1,341 @@
+//! The fence: claims of checkpoint rows, and the end of former owners that stand in the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::time::Duration;
+
+use sqlx::Row;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use crate::checkpoint::{Claim, NextOffset, Step};
+use crate::record::TopicPartition;
+use crate::stopped::Stop;
+use crate::target::postgres::session::{Session, Token, bind};
+use crate::target::postgres::sql;
+use crate::target::{Claimed, Claims, Sink};
+
+/// How long a former owner may hold us up, and how often we look who does.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whose rows, and under which name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lane<'a> {
+    pub(super) sink: &'a Sink,
+    pub(super) token: &'a Token,
+}
+
+/// A claim to make.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) partitions: &'a [TopicPartition],
+    pub(super) token: Uuid,
+    pub(super) take_over: bool,
+}
+
+/// Who owned a partition before us; `None` after a clean hand-over.
+pub(super) type FormerOwners = BTreeMap<TopicPartition, Option<String>>;
+
+/// Claims what is free to be claimed, and says what is not.
+pub(super) async fn claim(
+    session: &mut Session,
+    lane: Lane<'_>,
+    wanted: Wanted<'_>,
+) -> Result<(Claims, FormerOwners), sqlx::Error> {
+    let mut arguments = partition_arguments(lane.sink, wanted.partitions.iter())?;
+    bind(&mut arguments, wanted.token)?;
+    bind(&mut arguments, lane.token.as_str())?;
+    bind(&mut arguments, lane.sink.group_id.as_str())?;
+    bind(&mut arguments, wanted.take_over)?;
+    let (mut claims, mut former) = (Claims::default(), FormerOwners::new());
+    for row in session.fetch(sql::CLAIM.to_owned(), arguments).await? {
+        let partition = partition(&row)?;
+        former.insert(partition.clone(), row.try_get(4)?);
+        claims.claimed.push(Claimed {
+            partition,
+            claim: Claim { epoch: row.try_get(3)?, token: wanted.token },
+            next: NextOffset::at(row.try_get(2)?),
+            refused_keys: Vec::new(),
+        });
+    }
+    claims.claimed.sort_by(|a, b| a.partition.cmp(&b.partition));
+    explain_unclaimed(session, lane.sink, wanted.partitions, &mut claims).await?;
+    read_refused_keys(session, lane.sink, &mut claims.claimed).await?;
+    Ok((claims, former))
+}
+
+/// Sorts what the claim did not get into held and unknown.
+async fn explain_unclaimed(
+    session: &mut Session,
+    sink: &Sink,
+    wanted: &[TopicPartition],
+    claims: &mut Claims,
+) -> Result<(), sqlx::Error> {
+    let claimed = claims.claimed.iter().map(|claimed| &claimed.partition).collect::<BTreeSet<_>>();
+    let missing = wanted.iter().filter(|partition| !claimed.contains(partition));
+    let missing = missing.collect::<BTreeSet<_>>();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let topics = missing.iter().map(|partition| &*partition.topic).collect::<BTreeSet<_>>();
+    let mut arguments = sink_arguments(sink)?;
+    bind(&mut arguments, topics.into_iter().collect::<Vec<_>>())?;
+    let mut groups = BTreeMap::new();
+    for row in session.fetch(sql::UNCLAIMED.to_owned(), arguments).await? {
+        groups.insert(partition(&row)?, row.try_get::<String, _>(2)?);
+    }
+    for partition in missing {
+        match groups.get(partition) {
+            Some(group) => claims.held.push((partition.clone(), group.clone())),
+            None => {
+                let is_known = groups.keys().any(|known| known.topic == partition.topic);
+                claims.unknown.push((partition.clone(), is_known));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn read_refused_keys(
+    session: &mut Session,
+    sink: &Sink,
+    claimed: &mut [Claimed],
+) -> Result<(), sqlx::Error> {
+    if claimed.is_empty() {
+        return Ok(());
+    }
+    let arguments = partition_arguments(sink, claimed.iter().map(|claimed| &claimed.partition))?;
+    for row in session.fetch(sql::REFUSED_KEYS.to_owned(), arguments).await? {
+        let partition = partition(&row)?;
+        if let Some(claimed) = claimed.iter_mut().find(|claimed| claimed.partition == partition) {
+            claimed.refused_keys.push(row.try_get(2)?);
+        }
+    }
+    Ok(())
+}
+
+/// Makes first rows.
+pub(super) async fn begin(
+    session: &mut Session,
+    sink: &Sink,
+    first: &[(TopicPartition, NextOffset)],
+) -> Result<(), sqlx::Error> {
+    let mut arguments = partition_arguments(sink, first.iter().map(|(partition, _)| partition))?;
+    bind(&mut arguments, first.iter().map(|(_, next)| next.get()).collect::<Vec<_>>())?;
+    session.run(sql::BEGIN.to_owned(), arguments).await.map(drop)
+}
+
+/// Runs [`sql::RELEASE`] or [`sql::TOUCH`].
+pub(super) async fn update_claims(
+    session: &mut Session,
+    sink: &Sink,
+    claims: &[(TopicPartition, Claim)],
+    text: &str,
+) -> Result<(), sqlx::Error> {
+    let mut arguments = partition_arguments(sink, claims.iter().map(|(partition, _)| partition))?;
+    bind(&mut arguments, claims.iter().map(|(_, claim)| claim.epoch).collect::<Vec<_>>())?;
+    bind(&mut arguments, claims.iter().map(|(_, claim)| claim.token).collect::<Vec<_>>())?;
+    session.run(text.to_owned(), arguments).await.map(drop)
+}
+
+/// Writes why a partition is stopped, or that it runs.
+pub(super) async fn mark(
+    session: &mut Session,
+    sink: &Sink,
+    (partition, claim): (&TopicPartition, Claim),
+    stop: Option<&Stop>,
+) -> Result<(), sqlx::Error> {
+    let mut arguments = sink_arguments(sink)?;
+    bind(&mut arguments, &*partition.topic)?;
+    bind(&mut arguments, partition.partition)?;
+    bind(&mut arguments, claim.epoch)?;
+    bind(&mut arguments, claim.token)?;
+    bind(&mut arguments, if stop.is_some() { "stopped" } else { "running" })?;
+    bind(&mut arguments, stop.map(|stop| stop.to_string().replace('\0', "\\0")))?;
+    session.run(sql::MARK.to_owned(), arguments).await.map(drop)
+}
+
+/// Moves the partitions that have a step to make; returns whether all of them did.
+pub(super) async fn advance(
+    session: &mut Session,
+    lane: Lane<'_>,
+    steps: &[&Step],
+) -> Result<bool, sqlx::Error> {
+    if steps.is_empty() {
+        return Ok(true);
+    }
+    let each = |take: fn(&Step) -> i64| steps.iter().map(|step| take(step)).collect::<Vec<_>>();
+    let mut arguments = partition_arguments(lane.sink, steps.iter().map(|step| &step.partition))?;
+    bind(&mut arguments, each(|step| step.claim.epoch))?;
+    bind(&mut arguments, steps.iter().map(|step| step.claim.token).collect::<Vec<_>>())?;
+    bind(&mut arguments, each(|step| step.from.get()))?;
+    bind(&mut arguments, each(|step| step.to.get()))?;
+    bind(&mut arguments, each(|step| step.last.offset))?;
+    bind(&mut arguments, steps.iter().map(|step| step.last.timestamp).collect::<Vec<_>>())?;
+    let positions = steps.iter().map(|step| step.last.source_position.as_deref());
+    bind(&mut arguments, positions.collect::<Vec<_>>())?;
+    bind(&mut arguments, lane.token.as_str())?;
+    bind(&mut arguments, lane.sink.group_id.as_str())?;
+    let moved = session.run(sql::STEP.to_owned(), arguments).await?;
+    Ok(u64::try_from(steps.len()) == Ok(moved))
+}
+
+/// Where the partitions of a batch stand, seen from the batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// All are ours and stand where the batch begins.
+    Before,
+    /// All are ours and stand where the batch ends: it has been applied.
+    After,
+    /// These are neither.
+    Elsewhere(Vec<TopicPartition>),
+}
+
+/// Reads where the partitions stand.
+pub(super) async fn standing(
+    session: &mut Session,
+    sink: &Sink,
+    steps: &[&Step],
+) -> Result<Standing, sqlx::Error> {
+    let arguments = partition_arguments(sink, steps.iter().map(|step| &step.partition))?;
+    let mut found = BTreeMap::new();
+    for row in session.fetch(sql::POSITIONS.to_owned(), arguments).await? {
+        let mark = (row.try_get::<i64, _>(2)?, row.try_get::<Option<Uuid>, _>(3)?);
+        found.insert(partition(&row)?, (mark, row.try_get::<i64, _>(4)?));
+    }
+    let is_at = |step: &Step, next: NextOffset| {
+        let mark = (step.claim.epoch, Some(step.claim.token));
+        found.get(&step.partition) == Some(&(mark, next.get()))
+    };
+    let elsewhere = steps.iter().filter(|step| !is_at(step, step.from));
+    let elsewhere = elsewhere.map(|step| step.partition.clone()).collect::<Vec<_>>();
+    if elsewhere.is_empty() {
+        return Ok(Standing::Before);
+    }
+    let is_after = steps.iter().all(|step| is_at(step, step.to));
+    Ok(if is_after { Standing::After } else { Standing::Elsewhere(elsewhere) })
+}
+
+/// Who may be ended when they stand in the way.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Suspects<'a> {
+    /// The owners that stand in the rows of a claim.
+    Owners(Wanted<'a>),
+    /// The owners before us of what we hold.
+    Known(&'a BTreeMap<TopicPartition, String>),
+}
+
+/// What watches over an operation that another session may hold up.
+#[derive(Clone)]
+pub(super) struct Guard<'a> {
+    pub(super) options: &'a PgConnectOptions,
+    pub(super) lane: Lane<'a>,
+    /// The [`Session::name`] of the operation's session.
+    pub(super) name: String,
+    pub(super) suspects: Suspects<'a>,
+}
+
+impl Guard<'_> {
+    /// Runs the operation; once it has taken a second, looks every second over a connection of its
+    /// own who blocks it, and ends those among the suspects. Nobody else is ever ended.
+    pub(super) async fn watch<T>(&self, operation: impl Future<Output = T>) -> T {
+        tokio::select! {
+            // The operation first: when it is done, there is nothing to watch.
+            biased;
+            done = operation => done,
+            never = self.look_out() => match never {},
+        }
+    }
+
+    async fn look_out(&self) -> Infallible {
+        let mut session = None;
+        loop {
+            tokio::time::sleep(PATIENCE).await;
+            let looked = match session.take() {
+                Some(session) => self.look(session).await,
+                None => match Session::open(self.options, self.lane.token, 0).await {
+                    Ok(session) => self.look(session).await,
+                    Err(error) => Err(error),
+                },
+            };
+            match looked {
+                Ok(open) => session = Some(open),
+                Err(error) => debug!(%error, "could not look who is in the way"),
+            }
+        }
+    }
+
+    /// Looks once, and hands the session back.
+    async fn look(&self, mut session: Session) -> Result<Session, sqlx::Error> {
+        let mut suspects = self.suspects(&mut session).await?;
+        // A connection of ours that was lost may still hold locks.
+        suspects.insert(self.lane.token.as_str().to_owned(), None);
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, self.name.as_str())?;
+        bind(&mut arguments, i32::try_from(self.name.len()).unwrap_or(i32::MAX))?;
+        bind(&mut arguments, suspects.keys().cloned().collect::<Vec<_>>())?;
+        bind(&mut arguments, Token::LENGTH)?;
+        for row in session.fetch(sql::BLOCKERS.to_owned(), arguments).await? {
+            let owner = row.try_get::<String, _>(0)?;
+            let (pid, ended) = (row.try_get::<i32, _>(1)?, row.try_get::<bool, _>(2)?);
+            match suspects.get(&owner).cloned().flatten() {
+                Some(TopicPartition { topic, partition }) => {
+                    warn!(%topic, partition, owner, pid, ended, "ended a former owner in the way");
+                }
+                None => warn!(pid, ended, "ended a lost connection of ours in the way"),
+            }
+        }
+        Ok(session)
+    }
+
+    /// Returns the tokens of former owners, each with a partition that it owned.
+    async fn suspects(
+        &self,
+        session: &mut Session,
+    ) -> Result<BTreeMap<String, Option<TopicPartition>>, sqlx::Error> {
+        let wanted = match self.suspects {
+            Suspects::Known(known) => {
+                let pairs = known.iter();
+                return Ok(pairs.map(|(at, owner)| (owner.clone(), Some(at.clone()))).collect());
+            }
+            Suspects::Owners(wanted) => wanted,
+        };
+        let sink = self.lane.sink;
+        let mut arguments = partition_arguments(sink, wanted.partitions.iter())?;
+        bind(&mut arguments, sink.group_id.as_str())?;
+        bind(&mut arguments, wanted.take_over)?;
+        let mut owners = BTreeMap::new();
+        for row in session.fetch(sql::FORMER_OWNERS.to_owned(), arguments).await? {
+            owners.insert(row.try_get(2)?, Some(partition(&row)?));
+        }
+        Ok(owners)
+    }
+}
+
+/// Reads a row's first two columns.
+fn partition(row: &PgRow) -> Result<TopicPartition, sqlx::Error> {
+    Ok(TopicPartition::new(row.try_get::<String, _>(0)?, row.try_get(1)?))
+}
+
+/// Begins arguments with the sink and the cluster.
+pub(super) fn sink_arguments(sink: &Sink) -> Result<PgArguments, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    bind(&mut arguments, sink.name.as_str())?;
+    bind(&mut arguments, sink.cluster_id.as_str())?;
+    Ok(arguments)
+}
+
+/// Begins arguments with the sink, the cluster, topics and partitions.
+pub(super) fn partition_arguments<'p>(
+    sink: &Sink,
+    partitions: impl Iterator<Item = &'p TopicPartition>,
+) -> Result<PgArguments, sqlx::Error> {
+    let (topics, numbers) = partitions
+        .map(|partition| (&*partition.topic, partition.partition))
+        .unzip::<_, _, Vec<_>, Vec<_>>();
+    let mut arguments = sink_arguments(sink)?;
+    bind(&mut arguments, topics)?;
+    bind(&mut arguments, numbers)?;
+    Ok(arguments)
+}

@@ -1,0 +1,250 @@
+//! PostgreSQL: sqlx for the wire, binary arrays for rows, a conditional update for the fence.
+
+mod apply;
+mod catalog;
+mod columns;
+mod ddl;
+mod encode;
+mod error;
+mod fence;
+mod inspect;
+mod letters;
+mod session;
+mod sql;
+
+pub use inspect::{CheckpointRow, DeadLetterCount, Deed, ReplicatedTable, TextRows};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use sqlx::postgres::PgConnectOptions;
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::batch::Folded;
+use crate::checkpoint::{Claim, NextOffset};
+use crate::record::TopicPartition;
+use crate::stopped::Stop;
+use crate::table::{Table, TableName};
+use crate::target::postgres::error::{Doing, target_error};
+use crate::target::postgres::fence::{Guard, Lane, Suspects, Wanted};
+use crate::target::postgres::session::{Session, Token};
+use crate::target::{Applied, Claims, Dialect, Sink, Target, TargetError};
+
+/// How often in a row a table may be found stale: its layout was then read anew each time, and the
+/// reason lies elsewhere.
+const STALE_MAX: u32 = 3;
+
+/// A connection to PostgreSQL, opened when it is needed and anew after every error.
+pub struct Postgres {
+    options: PgConnectOptions,
+    sink: Sink,
+    token: Token,
+    session: Option<Session>,
+    /// How many connections there were; the guard's is number 0.
+    connections: u32,
+    is_bootstrapped: bool,
+    /// Who owned what we hold before us, if they did not hand it over.
+    former: BTreeMap<TopicPartition, String>,
+    /// The table that was found stale last, and how often since a batch was applied.
+    stale: Option<(TableName, u32)>,
+}
+
+impl Postgres {
+    /// Takes the target's address; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// The URL cannot be read.
+    pub fn new(url: &str, sink: Sink) -> Result<Self, TargetError> {
+        let options = PgConnectOptions::from_str(url);
+        Ok(Self {
+            options: options.map_err(|error| target_error(error, Doing::Other))?,
+            sink,
+            token: Token::draw(),
+            session: None,
+            connections: 0,
+            is_bootstrapped: false,
+            former: BTreeMap::new(),
+            stale: None,
+        })
+    }
+
+    /// Takes the session out, or opens one. What is done with it may be dropped half-way: the
+    /// connection then goes with it, and the next call opens another.
+    async fn session(&mut self) -> Result<Session, TargetError> {
+        if let Some(session) = self.session.take() {
+            return Ok(session);
+        }
+        self.connections += 1;
+        let opened = Session::open(&self.options, &self.token, self.connections).await;
+        opened.map_err(|error| target_error(error, Doing::Other))
+    }
+
+    /// Keeps the session for the next call, unless an error makes it doubtful.
+    async fn keep<T>(
+        &mut self,
+        session: Session,
+        result: Result<T, TargetError>,
+    ) -> Result<T, TargetError> {
+        match result {
+            Ok(_) => self.session = Some(session),
+            Err(_) => session.close().await,
+        }
+        result
+    }
+
+    /// Opens a session to a database in which our own tables are.
+    async fn ready(&mut self) -> Result<Session, TargetError> {
+        let mut session = self.session().await?;
+        if self.is_bootstrapped {
+            return Ok(session);
+        }
+        match ddl::bootstrap(&mut session).await {
+            Ok(()) => {
+                self.is_bootstrapped = true;
+                Ok(session)
+            }
+            Err(error) => {
+                session.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn lane(&self) -> Lane<'_> {
+        Lane { sink: &self.sink, token: &self.token }
+    }
+
+    fn guard<'a>(&'a self, session: &Session, suspects: Suspects<'a>) -> Guard<'a> {
+        let (options, name) = (&self.options, session.name().to_owned());
+        Guard { options, lane: self.lane(), name, suspects }
+    }
+
+    /// Gives up on a table that stays stale however often it is read.
+    fn doubt(&mut self, result: Result<Applied, TargetError>) -> Result<Applied, TargetError> {
+        let table = match result {
+            Err(TargetError::StaleLayout { table }) => table,
+            other => {
+                if other.is_ok() {
+                    self.stale = None;
+                }
+                return other;
+            }
+        };
+        let before = self.stale.take().filter(|(stale, _)| *stale == table);
+        let count = before.map_or(0, |(_, count)| count) + 1;
+        if count >= STALE_MAX {
+            return Err(TargetError::Statement(
+                format!("table \"{table}\" was read anew, and is still not as it was read").into(),
+            ));
+        }
+        warn!(%table, "the table is no longer as it was read");
+        self.stale = Some((table.clone(), count));
+        Err(TargetError::StaleLayout { table })
+    }
+}
+
+impl fmt::Debug for Postgres {
+    /// Leaves out the options, which print the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres")
+            .field("sink", &self.sink)
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Target for Postgres {
+    const DIALECT: Dialect = ddl::DIALECT;
+
+    async fn claim(
+        &mut self,
+        partitions: &[TopicPartition],
+        token: Uuid,
+        take_over: bool,
+    ) -> Result<Claims, TargetError> {
+        let mut session = self.ready().await?;
+        let wanted = Wanted { partitions, token, take_over };
+        let guard = self.guard(&session, Suspects::Owners(wanted));
+        let claimed = guard.watch(fence::claim(&mut session, self.lane(), wanted)).await;
+        let claimed = claimed.map_err(|error| target_error(error, Doing::Other));
+        let (claims, former) = self.keep(session, claimed).await?;
+        for (partition, owner) in former {
+            match owner.filter(|owner| owner != self.token.as_str()) {
+                Some(owner) => self.former.insert(partition, owner),
+                None => self.former.remove(&partition),
+            };
+        }
+        Ok(claims)
+    }
+
+    async fn begin(&mut self, first: &[(TopicPartition, NextOffset)]) -> Result<(), TargetError> {
+        let mut session = self.ready().await?;
+        let begun = fence::begin(&mut session, &self.sink, first).await;
+        self.keep(session, begun.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn release(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
+        let mut session = self.session().await?;
+        let released = fence::update_claims(&mut session, &self.sink, claims, sql::RELEASE).await;
+        let released = released.map_err(|error| target_error(error, Doing::Other));
+        self.keep(session, released).await?;
+        for (partition, _) in claims {
+            self.former.remove(partition);
+        }
+        Ok(())
+    }
+
+    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
+        let mut session = self.session().await?;
+        let touched = fence::update_claims(&mut session, &self.sink, claims, sql::TOUCH).await;
+        self.keep(session, touched.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn mark(
+        &mut self,
+        partition: &TopicPartition,
+        claim: Claim,
+        stop: Option<&Stop>,
+    ) -> Result<(), TargetError> {
+        let mut session = self.session().await?;
+        let marked = fence::mark(&mut session, &self.sink, (partition, claim), stop).await;
+        self.keep(session, marked.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
+        let mut session = self.session().await?;
+        let tables = catalog::tables(&mut session, &[name]).await;
+        let table = tables.map(|mut tables| tables.pop().flatten());
+        self.keep(session, table.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn apply(&mut self, batch: &Folded) -> Result<Applied, TargetError> {
+        let mut session = self.session().await?;
+        let guard = self.guard(&session, Suspects::Known(&self.former));
+        let applied = guard.watch(apply::apply(&mut session, self.lane(), batch)).await;
+        let applied = self.keep(session, applied).await;
+        self.doubt(applied)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let sink = Sink {
+            name: "sink".to_owned(),
+            cluster_id: "cluster".to_owned(),
+            group_id: "group".to_owned(),
+        };
+        let target = Postgres::new("postgres://me:hidden@localhost/db", sink.clone()).unwrap();
+        assert!(!format!("{target:?}").contains("hidden"));
+        let error = Postgres::new("postgres://me:hidden@localhost:port/db", sink).unwrap_err();
+        let text = format!("{error:?} {error}");
+        assert!(!text.contains("hidden"), "{text}");
+    }
+}

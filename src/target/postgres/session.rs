@@ -1,0 +1,143 @@
+//! A session: one connection, its name in the server's lists, and a bound on every round trip.
+
+use std::io;
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::{
+    Arguments, AssertSqlSafe, ConnectOptions, Connection, Encode, Executor, PgConnection, Postgres,
+    Type,
+};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// How long a server may take to let us in.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// How long one round trip may take: beyond the server's own `statement_timeout`, so only a dead
+/// network reaches it.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(150);
+
+/// How long a farewell may take.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// What every session of ours asks of the server.
+const SETTINGS: [(&str, &str); 8] = [
+    ("default_transaction_isolation", "read committed"),
+    ("lock_timeout", "10s"),
+    ("statement_timeout", "120s"),
+    // A member that stops inside a transaction must not keep its locks.
+    ("idle_in_transaction_session_timeout", "60s"),
+    // A member whose host is gone must not keep them either.
+    ("tcp_keepalives_idle", "15"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30s"),
+];
+
+/// The name of a lane at the target: the same for all its connections, so that it is known also
+/// after a connection was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Token(String);
+
+impl Token {
+    /// How many characters a token has.
+    pub(super) const LENGTH: i32 = 19;
+
+    /// Draws a token.
+    pub(super) fn draw() -> Self {
+        let random = Uuid::new_v4().simple().to_string();
+        Self(format!("ai-{}", random.get(..16).unwrap_or_default()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A connection that is ready for a statement.
+#[derive(Debug)]
+pub(super) struct Session {
+    connection: PgConnection,
+    name: String,
+}
+
+impl Session {
+    /// Connects; `number` tells the connections of one lane apart.
+    pub(super) async fn open(
+        options: &PgConnectOptions,
+        token: &Token,
+        number: u32,
+    ) -> Result<Self, sqlx::Error> {
+        let name = format!("{} {number} ", token.as_str());
+        let options = options
+            .clone()
+            .application_name(&format!("{name}afterimage {}", env!("CARGO_PKG_VERSION")))
+            .options(SETTINGS)
+            .disable_statement_logging();
+        let connection = bounded(CONNECT_MAX, options.connect()).await?;
+        Ok(Self { connection, name })
+    }
+
+    /// Returns what the connection's `application_name` begins with, and no other's.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs a prepared statement and returns its rows.
+    pub(super) async fn fetch(
+        &mut self,
+        sql: String,
+        arguments: PgArguments,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let query = sqlx::query_with(safe(sql), arguments);
+        bounded(ROUND_TRIP_MAX, self.connection.fetch_all(query)).await
+    }
+
+    /// Runs a prepared statement and returns how many rows it touched.
+    pub(super) async fn run(
+        &mut self,
+        sql: String,
+        arguments: PgArguments,
+    ) -> Result<u64, sqlx::Error> {
+        let query = sqlx::query_with(safe(sql), arguments);
+        let done = bounded(ROUND_TRIP_MAX, self.connection.execute(query)).await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Runs statements without arguments in one round trip.
+    pub(super) async fn run_all(&mut self, sql: String) -> Result<(), sqlx::Error> {
+        let query = sqlx::raw_sql(safe(sql));
+        bounded(ROUND_TRIP_MAX, self.connection.execute(query)).await.map(drop)
+    }
+
+    /// Says farewell, so that the server lets go of locks at once.
+    pub(super) async fn close(self) {
+        _ = timeout(CLOSE_MAX, self.connection.close()).await;
+    }
+}
+
+/// Adds a parameter.
+pub(super) fn bind<'q, T: Encode<'q, Postgres> + Type<Postgres>>(
+    arguments: &mut PgArguments,
+    value: T,
+) -> Result<(), sqlx::Error> {
+    arguments.add(value).map_err(sqlx::Error::Encode)
+}
+
+/// Gives SQL text to sqlx: all of it comes from `sql.rs`, where values are only binds and names are
+/// only quoted, or is DDL that the batch carries, made by the same hands.
+fn safe(sql: String) -> AssertSqlSafe<String> {
+    AssertSqlSafe(sql)
+}
+
+/// Ends what hangs on the network as an error of the network.
+async fn bounded<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    match timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(sqlx::Error::Io(io::Error::from(io::ErrorKind::TimedOut))),
+    }
+}

@@ -1,0 +1,69 @@
+//! The catalogue's tables, as columns with types and keys.
+
+use crate::target::postgres::sql::quote;
+
+/// Reads the columns of tables, in order; a domain is followed down to its base type.
+///
+/// Parameters: schemas, tables.
+pub(in crate::target::postgres) const COLUMNS: &str = "\
+SELECT w.ordinal, a.attname::text,
+  CASE tn.nspname
+    WHEN 'pg_catalog' THEN pg_catalog.format_type(a.atttypid, a.atttypmod)
+    ELSE pg_catalog.format('%I.%I', tn.nspname, t.typname)
+  END,
+  a.atttypid, base.pair[2]::pg_catalog.int4, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
+  tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text
+FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
+  WITH ORDINALITY AS w (schema_name, table_name, ordinal)
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.table_name
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
+JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+JOIN pg_catalog.pg_namespace AS tn ON tn.oid = t.typnamespace
+CROSS JOIN LATERAL (
+  SELECT CASE WHEN t.typtype <> 'd' THEN ARRAY[a.atttypid::pg_catalog.int8, a.atttypmod] ELSE (
+    WITH RECURSIVE chain (oid, modifier, depth) AS (
+      SELECT a.atttypid, a.atttypmod, 0
+      UNION ALL
+      SELECT d.typbasetype, d.typtypmod, chain.depth + 1
+      FROM chain
+      JOIN pg_catalog.pg_type AS d ON d.oid = chain.oid
+      WHERE d.typtype = 'd'
+    )
+    SELECT ARRAY[chain.oid::pg_catalog.int8, chain.modifier]
+    FROM chain
+    ORDER BY chain.depth DESC
+    LIMIT 1
+  ) END AS pair
+) AS base
+JOIN pg_catalog.pg_type AS b ON b.oid = base.pair[1]::pg_catalog.oid
+WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY w.ordinal, a.attnum";
+
+/// Reads the column sets that ON CONFLICT can name, the primary key first.
+///
+/// Parameters: schemas, tables.
+pub(in crate::target::postgres) const UNIQUE_KEYS: &str = "\
+SELECT w.ordinal, pg_catalog.array_agg(a.attname::text ORDER BY k.ordinal)
+FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
+  WITH ORDINALITY AS w (schema_name, table_name, ordinal)
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.table_name
+JOIN pg_catalog.pg_index AS x ON x.indrelid = c.oid
+CROSS JOIN LATERAL unnest(x.indkey::pg_catalog.int2[])
+  WITH ORDINALITY AS k (attnum, ordinal)
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.attnum
+WHERE x.indisunique AND x.indisvalid AND x.indimmediate
+  AND x.indpred IS NULL AND x.indexprs IS NULL AND k.ordinal <= x.indnkeyatts
+GROUP BY w.ordinal, x.indexrelid, x.indisprimary
+ORDER BY w.ordinal, x.indisprimary DESC, x.indexrelid";
+
+/// Names a type with its schema, without modifiers.
+pub(in crate::target::postgres) fn qualified_type(schema: &str, name: &str) -> String {
+    format!("{}.{}", quote(schema), quote(name))
+}
+
+/// Names the type of arrays of a type. No modifier may stand in a cast: an explicit one cuts.
+pub(in crate::target::postgres) fn array_type(schema: &str, name: &str) -> String {
+    format!("{}[]", qualified_type(schema, name))
+}

@@ -1,0 +1,172 @@
+//! The checkpoint rows: claims, steps, and who stands in the way.
+
+/// Claims partitions: the rows are locked in order, and what another group holds is left out under
+/// the same lock.
+///
+/// `next_offset` is taken from RETURNING, which reads behind the lock; the snapshot's is stale.
+/// Parameters: sink, cluster, topics, partitions, token, owner, group, take over.
+pub(in crate::target::postgres) const CLAIM: &str = "\
+WITH o AS (
+  SELECT c.topic, c.\"partition\", c.owner
+  FROM afterimage.checkpoint AS c
+  JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
+    AS w (topic, \"partition\") ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
+  WHERE c.sink = $1 AND c.cluster_id = $2
+    AND ($8 OR c.group_id IS NULL OR c.group_id = $7
+      OR c.updated_at <= pg_catalog.clock_timestamp() - interval '90 s')
+  ORDER BY c.topic, c.\"partition\"
+  FOR UPDATE OF c
+)
+UPDATE afterimage.checkpoint AS c
+SET epoch = c.epoch + 1, claim_token = $5, owner = $6, group_id = $7,
+  claimed_at = pg_catalog.clock_timestamp(), updated_at = pg_catalog.clock_timestamp()
+FROM o
+WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"
+RETURNING c.topic, c.\"partition\", c.next_offset, c.epoch, o.owner";
+
+/// Reads the rows of topics whose partitions a claim did not get.
+///
+/// Parameters: sink, cluster, topics.
+pub(in crate::target::postgres) const UNCLAIMED: &str = "\
+SELECT topic, \"partition\", coalesce(group_id, '')
+FROM afterimage.checkpoint
+WHERE sink = $1 AND cluster_id = $2 AND topic = ANY ($3::pg_catalog.text[])";
+
+/// Reads the keys whose newest image was refused.
+///
+/// Parameters: sink, cluster, topics, partitions.
+pub(in crate::target::postgres) const REFUSED_KEYS: &str = "\
+SELECT k.topic, k.\"partition\", k.key
+FROM afterimage.refused_key AS k
+JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
+  AS w (topic, \"partition\") ON w.topic = k.topic AND w.\"partition\" = k.\"partition\"
+WHERE k.sink = $1 AND k.cluster_id = $2";
+
+/// Makes first rows.
+///
+/// Parameters: sink, cluster, topics, partitions, offsets.
+pub(in crate::target::postgres) const BEGIN: &str = "\
+INSERT INTO afterimage.checkpoint (sink, cluster_id, topic, \"partition\", next_offset)
+SELECT $1, $2, w.topic, w.\"partition\", w.next_offset
+FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[])
+  AS w (topic, \"partition\", next_offset)
+ORDER BY w.topic, w.\"partition\"
+ON CONFLICT (sink, cluster_id, topic, \"partition\") DO NOTHING";
+
+/// Gives claims up; a row that carries another claim is left alone.
+///
+/// Parameters: sink, cluster, topics, partitions, epochs, tokens.
+pub(in crate::target::postgres) const RELEASE: &str = "\
+WITH o AS (
+  SELECT c.topic, c.\"partition\"
+  FROM afterimage.checkpoint AS c
+  JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
+    $6::pg_catalog.uuid[]) AS w (topic, \"partition\", epoch, token)
+    ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
+  WHERE c.sink = $1 AND c.cluster_id = $2 AND c.epoch = w.epoch AND c.claim_token = w.token
+  ORDER BY c.topic, c.\"partition\"
+  FOR UPDATE OF c
+)
+UPDATE afterimage.checkpoint AS c
+SET owner = NULL, updated_at = pg_catalog.clock_timestamp()
+FROM o
+WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"";
+
+/// Shows that the owner lives; a row that carries another claim is left alone.
+///
+/// Parameters: sink, cluster, topics, partitions, epochs, tokens.
+pub(in crate::target::postgres) const TOUCH: &str = "\
+WITH o AS (
+  SELECT c.topic, c.\"partition\"
+  FROM afterimage.checkpoint AS c
+  JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
+    $6::pg_catalog.uuid[]) AS w (topic, \"partition\", epoch, token)
+    ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
+  WHERE c.sink = $1 AND c.cluster_id = $2 AND c.epoch = w.epoch AND c.claim_token = w.token
+  ORDER BY c.topic, c.\"partition\"
+  FOR UPDATE OF c
+)
+UPDATE afterimage.checkpoint AS c
+SET updated_at = pg_catalog.clock_timestamp()
+FROM o
+WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"";
+
+/// Writes the state of a partition.
+///
+/// Parameters: sink, cluster, topic, partition, epoch, token, state, reason.
+pub(in crate::target::postgres) const MARK: &str = "\
+UPDATE afterimage.checkpoint
+SET state = $7, state_reason = $8, updated_at = pg_catalog.clock_timestamp()
+WHERE sink = $1 AND cluster_id = $2 AND topic = $3 AND \"partition\" = $4
+  AND epoch = $5 AND claim_token = $6";
+
+/// Moves the partitions of a batch, if each still stands where the batch begins and is still ours.
+///
+/// Parameters: sink, cluster, topics, partitions, epochs, tokens, from, to, last offsets, last
+/// timestamps, source positions, owner, group.
+pub(in crate::target::postgres) const STEP: &str = "\
+WITH w AS (
+  SELECT *
+  FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
+    $6::pg_catalog.uuid[], $7::pg_catalog.int8[], $8::pg_catalog.int8[], $9::pg_catalog.int8[],
+    $10::pg_catalog.int8[], $11::pg_catalog.text[])
+    AS w (topic, \"partition\", epoch, token, start, stop, last_offset, last_timestamp, position)
+), o AS (
+  SELECT c.topic, c.\"partition\"
+  FROM afterimage.checkpoint AS c
+  JOIN w ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
+  WHERE c.sink = $1 AND c.cluster_id = $2
+    AND c.epoch = w.epoch AND c.claim_token = w.token AND c.next_offset = w.start
+  ORDER BY c.topic, c.\"partition\"
+  FOR UPDATE OF c
+)
+UPDATE afterimage.checkpoint AS c
+SET next_offset = w.stop, last_offset = w.last_offset, last_timestamp = w.last_timestamp,
+  source_position = coalesce(w.position, c.source_position), state = 'running',
+  state_reason = NULL, owner = $12, group_id = $13, updated_at = pg_catalog.clock_timestamp()
+FROM o
+JOIN w ON w.topic = o.topic AND w.\"partition\" = o.\"partition\"
+WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"
+  AND c.epoch = w.epoch AND c.claim_token = w.token AND c.next_offset = w.start";
+
+/// Reads where partitions stand.
+///
+/// Parameters: sink, cluster, topics, partitions.
+pub(in crate::target::postgres) const POSITIONS: &str = "\
+SELECT c.topic, c.\"partition\", c.epoch, c.claim_token, c.next_offset
+FROM afterimage.checkpoint AS c
+JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
+  AS w (topic, \"partition\") ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
+WHERE c.sink = $1 AND c.cluster_id = $2";
+
+/// Reads who owns the partitions that a claim may take.
+///
+/// Parameters: sink, cluster, topics, partitions, group, take over.
+pub(in crate::target::postgres) const FORMER_OWNERS: &str = "\
+SELECT c.topic, c.\"partition\", c.owner
+FROM afterimage.checkpoint AS c
+JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
+  AS w (topic, \"partition\") ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
+WHERE c.sink = $1 AND c.cluster_id = $2 AND c.owner IS NOT NULL
+  AND ($6 OR c.group_id IS NULL OR c.group_id = $5
+    OR c.updated_at <= pg_catalog.clock_timestamp() - interval '90 s')";
+
+/// Ends the sessions of these owners that stand, directly or behind others, in the way of ours.
+///
+/// Ours is the session whose name begins with `$1`; the other sessions of our own token are former
+/// connections of this very lane. Parameters: name, its length, tokens, a token's length.
+pub(in crate::target::postgres) const BLOCKERS: &str = "\
+WITH RECURSIVE chain (pid) AS (
+  SELECT a.pid
+  FROM pg_catalog.pg_stat_activity AS a
+  WHERE pg_catalog.left(a.application_name, $2) = $1
+  UNION
+  SELECT b.pid
+  FROM chain
+  CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(chain.pid)) AS b (pid)
+)
+SELECT pg_catalog.left(a.application_name, $4), a.pid, pg_catalog.pg_terminate_backend(a.pid)
+FROM chain
+JOIN pg_catalog.pg_stat_activity AS a ON a.pid = chain.pid
+WHERE pg_catalog.left(a.application_name, $2) <> $1
+  AND pg_catalog.left(a.application_name, $4) = ANY ($3::pg_catalog.text[])";

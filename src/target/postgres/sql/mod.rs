@@ -1,0 +1,59 @@
+//! SQL: every statement's text, as constants and pure functions.
+//!
+//! Text depends on tables and column sets only, so that prepared statements are found again. Every
+//! name is qualified, because nothing is known of the session's `search_path`; but `unnest` of many
+//! arrays is syntax, and known only by its bare name.
+
+mod catalog;
+mod fence;
+mod inspect;
+mod rows;
+mod schema;
+
+pub(super) use catalog::{COLUMNS, UNIQUE_KEYS, array_type, qualified_type};
+pub(super) use fence::{
+    BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, MARK, POSITIONS, REFUSED_KEYS, RELEASE, STEP, TOUCH,
+    UNCLAIMED,
+};
+pub(super) use inspect::{
+    AUDIT, CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
+};
+pub(super) use rows::{
+    CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, IS_TRUNCATABLE, MARK_KEYS, ROLLBACK,
+    delete, insert, lock, mark_all_deleted, remove_all, start, truncate, update,
+};
+pub(super) use schema::{
+    IS_BOOTSTRAPPED, LOCK_DDL, SCHEMA_EXISTS, add_column, bootstrap, create_schema, create_table,
+    lock_exclusive,
+};
+
+use crate::table::TableName;
+
+/// The schema of a table whose name has none.
+pub(super) const DEFAULT_SCHEMA: &str = "public";
+
+/// Quotes an identifier.
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Returns the schema that the table stands in.
+pub(super) fn schema(name: &TableName) -> &str {
+    name.schema.as_deref().unwrap_or(DEFAULT_SCHEMA)
+}
+
+/// Quotes a table with its schema.
+pub(super) fn relation(name: &TableName) -> String {
+    format!("{}.{}", quote(schema(name)), quote(&name.table))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_in_a_name_is_doubled() {
+        let name = TableName { schema: None, table: "a\"b".to_owned() };
+        assert_eq!(relation(&name), "\"public\".\"a\"\"b\"");
+    }
+}

@@ -1,0 +1,349 @@
+//! Rows of the replicated tables, dead letters, and the transaction around them.
+
+use crate::rows::{Deletes, Shape};
+use crate::table::TableName;
+use crate::target::postgres::catalog::Wire;
+use crate::target::postgres::sql::{quote, relation};
+
+/// Checks what is deferred while the transaction can still be repeated, not at COMMIT.
+pub(in crate::target::postgres) const CHECK_CONSTRAINTS: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+
+/// Ends the transaction with everything.
+pub(in crate::target::postgres) const COMMIT: &str = "COMMIT";
+
+/// Ends the transaction with nothing.
+pub(in crate::target::postgres) const ROLLBACK: &str = "ROLLBACK";
+
+/// Whether TRUNCATE would do: the right is there, and no foreign key forbids it.
+///
+/// Parameters: schema, table.
+pub(in crate::target::postgres) const IS_TRUNCATABLE: &str = "\
+SELECT pg_catalog.has_table_privilege(c.oid, 'TRUNCATE')
+  AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_constraint AS k
+    WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.conrelid <> c.oid
+  )
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2";
+
+/// Keeps refused records; one that was kept before is only seen again.
+///
+/// Parameters: sink, cluster, then arrays: topics, partitions, offsets, tables, keys, values,
+/// headers, reasons, errors, timestamps.
+pub(in crate::target::postgres) const DEAD_LETTERS: &str = "\
+INSERT INTO afterimage.dead_letter (sink, cluster_id, topic, \"partition\", record_offset,
+  table_name, key, value, headers, reason, error, record_timestamp)
+SELECT $1, $2, w.topic, w.\"partition\", w.record_offset, w.table_name, w.key, w.value,
+  w.headers::pg_catalog.jsonb, w.reason, w.error,
+  pg_catalog.to_timestamp(w.record_timestamp / 1000.0)
+FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
+  $6::pg_catalog.text[], $7::pg_catalog.bytea[], $8::pg_catalog.bytea[], $9::pg_catalog.text[],
+  $10::pg_catalog.text[], $11::pg_catalog.text[], $12::pg_catalog.int8[])
+  AS w (topic, \"partition\", record_offset, table_name, key, value, headers, reason, error,
+    record_timestamp)
+ON CONFLICT (sink, cluster_id, topic, \"partition\", record_offset)
+DO UPDATE SET last_seen = excluded.last_seen";
+
+/// Marks keys whose newest image was refused.
+///
+/// Parameters: sink, cluster, topics, partitions, keys.
+pub(in crate::target::postgres) const MARK_KEYS: &str = "\
+INSERT INTO afterimage.refused_key (sink, cluster_id, topic, \"partition\", key_hash, key)
+SELECT $1, $2, w.topic, w.\"partition\", pg_catalog.sha256(w.key), w.key
+FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.bytea[])
+  AS w (topic, \"partition\", key)
+ON CONFLICT (sink, cluster_id, topic, \"partition\", key_hash) DO NOTHING";
+
+/// Clears such marks.
+///
+/// Parameters: sink, cluster, topics, partitions, keys.
+pub(in crate::target::postgres) const CLEAR_KEYS: &str = "\
+DELETE FROM afterimage.refused_key AS k
+USING unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.bytea[])
+  AS w (topic, \"partition\", key)
+WHERE k.sink = $1 AND k.cluster_id = $2 AND k.topic = w.topic AND k.\"partition\" = w.\"partition\"
+  AND k.key_hash = pg_catalog.sha256(w.key)";
+
+/// Begins a transaction, and holds the tables against changes.
+pub(in crate::target::postgres) fn start(tables: &[&TableName]) -> String {
+    const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+    if tables.is_empty() { BEGIN.to_owned() } else { format!("{BEGIN};\n{}", lock(tables)) }
+}
+
+/// Holds the tables against changes.
+pub(in crate::target::postgres) fn lock(tables: &[&TableName]) -> String {
+    // Partitions of a table and children need no lock: their parent is what is written.
+    let list = tables.iter().map(|name| format!("ONLY {}", relation(name)));
+    format!("LOCK TABLE {} IN ROW EXCLUSIVE MODE", list.collect::<Vec<_>>().join(", "))
+}
+
+/// Inserts rows; with a key, over the rows that are there. Parameters: an array for each column.
+///
+/// `unnest` stands in the select list because in FROM it would materialise first.
+pub(in crate::target::postgres) fn insert(shape: &Shape, wires: &[&Wire]) -> String {
+    let mut names = shape.columns.iter().map(|column| quote(&column.name)).collect::<Vec<_>>();
+    let mut values = wires.iter().zip(1..).map(|(wire, n)| cells(wire, n)).collect::<Vec<_>>();
+    if let Some(synced_at) = &shape.synced_at {
+        names.push(quote(synced_at));
+        values.push(NOW.to_owned());
+    }
+    let insert = format!(
+        "INSERT INTO {} ({})\nOVERRIDING SYSTEM VALUE\nSELECT {}",
+        relation(&shape.table.name),
+        names.join(", "),
+        values.join(", ")
+    );
+    if shape.key.is_empty() {
+        return insert;
+    }
+    let key = shape.key.iter().filter_map(|&column| shape.columns.get(column));
+    let key = key.map(|column| quote(&column.name)).collect::<Vec<_>>().join(", ");
+    let others = (0..shape.columns.len()).filter(|column| !shape.key.contains(column));
+    let sets = others.filter_map(|column| shape.columns.get(column)).map(|column| {
+        let name = quote(&column.name);
+        format!("{name} = excluded.{name}")
+    });
+    let sets = sets.chain(marks(shape)).collect::<Vec<_>>().join(", ");
+    if sets.is_empty() {
+        return format!("{insert}\nON CONFLICT ({key}) DO NOTHING");
+    }
+    format!("{insert}\nON CONFLICT ({key}) DO UPDATE SET {sets}")
+}
+
+/// Deletes rows by key, or marks them deleted. Parameters: an array for each column of the key.
+pub(in crate::target::postgres) fn delete(shape: &Shape, wires: &[&Wire]) -> String {
+    let table = relation(&shape.table.name);
+    let columns = shape.key.iter().zip(wires.iter().copied()).zip(1..);
+    let list = columns.map(|((column, wire), n)| format!("{} AS c{column}", cells(wire, n)));
+    let keys = format!("(SELECT {}) AS s", list.collect::<Vec<_>>().join(", "));
+    let matches = matches(shape);
+    match &shape.deletes {
+        Deletes::Hard | Deletes::Ignore => {
+            format!("DELETE FROM {table} AS t\nUSING {keys}\nWHERE {matches}")
+        }
+        Deletes::Soft(deleted_at) => {
+            let sets = set_deleted(shape, deleted_at);
+            format!("UPDATE {table} AS t\nSET {sets}\nFROM {keys}\nWHERE {matches}")
+        }
+    }
+}
+
+/// Updates those columns of rows whose values are available, and returns the ordinals of the rows
+/// that are there. Parameters: an array for each available column, the ordinals.
+pub(in crate::target::postgres) fn update(
+    shape: &Shape,
+    available: &[usize],
+    wires: &[&Wire],
+) -> String {
+    let columns = available.iter().zip(wires.iter().copied()).zip(1..);
+    let list = columns.map(|((column, wire), n)| format!("{} AS c{column}", cells(wire, n)));
+    let ordinals = format!("unnest(${}::pg_catalog.int8[]) AS ordinal", available.len() + 1);
+    let list = list.chain([ordinals]).collect::<Vec<_>>().join(", ");
+    let written = available.iter().filter(|column| !shape.key.contains(column));
+    let sets = written.filter_map(|&index| {
+        let column = shape.columns.get(index)?;
+        Some(format!("{} = s.c{index}", quote(&column.name)))
+    });
+    let mut sets = sets.chain(marks(shape).map(|set| set.replace("excluded.", "s.")));
+    let mut matches = matches(shape);
+    if let Deletes::Soft(deleted_at) = &shape.deletes {
+        // A row that is marked deleted has no values to keep.
+        matches.push_str(&format!(" AND t.{} IS NULL", quote(deleted_at)));
+    }
+    let key = shape.key.first().and_then(|&key| shape.columns.get(key));
+    let sets = match (sets.next(), key) {
+        (Some(first), _) => [first].into_iter().chain(sets).collect::<Vec<_>>().join(", "),
+        // With nothing to set, the update only finds out which rows are there.
+        (None, key) => key.map(|key| format!("{0} = t.{0}", quote(&key.name))).unwrap_or_default(),
+    };
+    format!(
+        "UPDATE {} AS t\nSET {sets}\nFROM (SELECT {list}) AS s\nWHERE {matches}\n\
+         RETURNING s.ordinal",
+        relation(&shape.table.name)
+    )
+}
+
+/// Empties a table at once.
+pub(in crate::target::postgres) fn truncate(table: &TableName) -> String {
+    format!("TRUNCATE TABLE {}", relation(table))
+}
+
+/// Empties a table row by row.
+pub(in crate::target::postgres) fn remove_all(table: &TableName) -> String {
+    format!("DELETE FROM {}", relation(table))
+}
+
+/// Marks all rows of a table deleted that are not yet.
+pub(in crate::target::postgres) fn mark_all_deleted(shape: &Shape, deleted_at: &str) -> String {
+    format!(
+        "UPDATE {}\nSET {}\nWHERE {} IS NULL",
+        relation(&shape.table.name),
+        set_deleted(shape, deleted_at),
+        quote(deleted_at)
+    )
+}
+
+/// The time of the transaction.
+const NOW: &str = "pg_catalog.now()";
+
+/// Turns the array of parameter `n` into rows.
+fn cells(wire: &Wire, n: usize) -> String {
+    let cast = wire.cast.as_ref().map(|cast| format!("::{cast}")).unwrap_or_default();
+    format!("unnest(${n}::{}){cast}", wire.array)
+}
+
+/// The assignments that every written row gets.
+fn marks(shape: &Shape) -> impl Iterator<Item = String> {
+    let synced_at = shape.synced_at.iter().map(|name| format!("{} = {NOW}", quote(name)));
+    let deleted_at = match &shape.deletes {
+        Deletes::Soft(name) => Some(format!("{} = NULL", quote(name))),
+        Deletes::Hard | Deletes::Ignore => None,
+    };
+    synced_at.chain(deleted_at)
+}
+
+fn set_deleted(shape: &Shape, deleted_at: &str) -> String {
+    let names = [Some(deleted_at), shape.synced_at.as_deref()];
+    let sets = names.into_iter().flatten().map(|name| format!("{} = {NOW}", quote(name)));
+    sets.collect::<Vec<_>>().join(", ")
+}
+
+/// Compares the key of table `t` with the columns of `s`.
+fn matches(shape: &Shape) -> String {
+    let key = shape.key.iter().filter_map(|&index| Some((index, shape.columns.get(index)?)));
+    let pairs = key.map(|(index, column)| format!("t.{} = s.c{index}", quote(&column.name)));
+    pairs.collect::<Vec<_>>().join(" AND ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::decode::kind::{Kind, SourceColumn};
+    use crate::table::Table;
+    use crate::target::postgres::ddl::DIALECT;
+    use expect_test::{Expect, expect};
+
+    const HARD: Deletes = Deletes::Hard;
+
+    fn soft() -> Deletes {
+        Deletes::Soft("deleted_at".to_owned())
+    }
+
+    fn shape(key: &[usize], deletes: Deletes, synced_at: bool) -> Shape {
+        let column = |name: &str, kind: Kind| {
+            let name = name.to_owned();
+            let source = SourceColumn { name, kind, optional: true, source_type: None };
+            (DIALECT.column)(&source, false).unwrap()
+        };
+        let columns = vec![column("id", Kind::Int64), column("region", Kind::Text)];
+        let name = TableName { schema: Some("s".to_owned()), table: "t".to_owned() };
+        let table = Arc::new(Table { name, columns: columns.clone(), unique_keys: Vec::new() });
+        let synced_at = synced_at.then(|| "synced_at".to_owned());
+        Shape { table, columns, key: key.to_vec(), deletes, synced_at }
+    }
+
+    fn wires() -> [Wire; 2] {
+        let id = Wire { array: "\"pg_catalog\".\"int8\"[]".to_owned(), element: 20, cast: None };
+        let cast = Some("\"public\".\"citext\"".to_owned());
+        [id, Wire { array: "\"pg_catalog\".\"text\"[]".to_owned(), element: 25, cast }]
+    }
+
+    fn check(text: &str, expected: &Expect) {
+        expected.assert_eq(text);
+    }
+
+    #[test]
+    fn rows_are_written_over_the_rows_of_their_key() {
+        let [id, region] = wires();
+        check(
+            &insert(&shape(&[0], HARD, true), &[&id, &region]),
+            &expect![[r#"
+                INSERT INTO "s"."t" ("id", "region", "synced_at")
+                OVERRIDING SYSTEM VALUE
+                SELECT unnest($1::"pg_catalog"."int8"[]), unnest($2::"pg_catalog"."text"[])::"public"."citext", pg_catalog.now()
+                ON CONFLICT ("id") DO UPDATE SET "region" = excluded."region", "synced_at" = pg_catalog.now()"#]],
+        );
+        check(
+            &insert(&shape(&[0, 1], soft(), false), &[&id, &region]),
+            &expect![[r#"
+                INSERT INTO "s"."t" ("id", "region")
+                OVERRIDING SYSTEM VALUE
+                SELECT unnest($1::"pg_catalog"."int8"[]), unnest($2::"pg_catalog"."text"[])::"public"."citext"
+                ON CONFLICT ("id", "region") DO UPDATE SET "deleted_at" = NULL"#]],
+        );
+        assert!(insert(&shape(&[0, 1], HARD, false), &[&id, &region]).ends_with("DO NOTHING"));
+        assert!(!insert(&shape(&[], HARD, true), &[&id, &region]).contains("CONFLICT"));
+    }
+
+    #[test]
+    fn rows_are_deleted_or_marked_by_their_key() {
+        let [id, region] = wires();
+        check(
+            &delete(&shape(&[1, 0], HARD, true), &[&region, &id]),
+            &expect![[r#"
+                DELETE FROM "s"."t" AS t
+                USING (SELECT unnest($1::"pg_catalog"."text"[])::"public"."citext" AS c1, unnest($2::"pg_catalog"."int8"[]) AS c0) AS s
+                WHERE t."region" = s.c1 AND t."id" = s.c0"#]],
+        );
+        check(
+            &delete(&shape(&[0], soft(), true), &[&id]),
+            &expect![[r#"
+                UPDATE "s"."t" AS t
+                SET "deleted_at" = pg_catalog.now(), "synced_at" = pg_catalog.now()
+                FROM (SELECT unnest($1::"pg_catalog"."int8"[]) AS c0) AS s
+                WHERE t."id" = s.c0"#]],
+        );
+    }
+
+    #[test]
+    fn a_partial_row_sets_what_it_has_and_says_whether_it_was_there() {
+        let [id, region] = wires();
+        check(
+            &update(&shape(&[0], soft(), true), &[0, 1], &[&id, &region]),
+            &expect![[r#"
+                UPDATE "s"."t" AS t
+                SET "region" = s.c1, "synced_at" = pg_catalog.now(), "deleted_at" = NULL
+                FROM (SELECT unnest($1::"pg_catalog"."int8"[]) AS c0, unnest($2::"pg_catalog"."text"[])::"public"."citext" AS c1, unnest($3::pg_catalog.int8[]) AS ordinal) AS s
+                WHERE t."id" = s.c0 AND t."deleted_at" IS NULL
+                RETURNING s.ordinal"#]],
+        );
+        check(
+            &update(&shape(&[0], HARD, false), &[0], &[&id]),
+            &expect![[r#"
+                UPDATE "s"."t" AS t
+                SET "id" = t."id"
+                FROM (SELECT unnest($1::"pg_catalog"."int8"[]) AS c0, unnest($2::pg_catalog.int8[]) AS ordinal) AS s
+                WHERE t."id" = s.c0
+                RETURNING s.ordinal"#]],
+        );
+    }
+
+    #[test]
+    fn a_table_is_emptied_or_marked() {
+        check(
+            &mark_all_deleted(&shape(&[0], soft(), true), "deleted_at"),
+            &expect![[r#"
+                UPDATE "s"."t"
+                SET "deleted_at" = pg_catalog.now(), "synced_at" = pg_catalog.now()
+                WHERE "deleted_at" IS NULL"#]],
+        );
+        let table = shape(&[], HARD, true).table.name.clone();
+        assert_eq!(truncate(&table), "TRUNCATE TABLE \"s\".\"t\"");
+        assert_eq!(remove_all(&table), "DELETE FROM \"s\".\"t\"");
+    }
+
+    #[test]
+    fn a_transaction_begins_with_its_locks() {
+        let table = shape(&[], HARD, true).table.name.clone();
+        assert_eq!(start(&[]), "BEGIN ISOLATION LEVEL READ COMMITTED");
+        check(
+            &start(&[&table, &table]),
+            &expect![[r#"
+                BEGIN ISOLATION LEVEL READ COMMITTED;
+                LOCK TABLE ONLY "s"."t", ONLY "s"."t" IN ROW EXCLUSIVE MODE"#]],
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! Tables: ours, and the replicated ones.
+
+use crate::table::{Column, Table, TableName};
+use crate::target::postgres::sql::{quote, relation, schema};
+
+/// Whether all of our own tables are there.
+pub(in crate::target::postgres) const IS_BOOTSTRAPPED: &str = "\
+SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
+  AND pg_catalog.to_regclass('afterimage.dead_letter') IS NOT NULL
+  AND pg_catalog.to_regclass('afterimage.refused_key') IS NOT NULL
+  AND pg_catalog.to_regclass('afterimage.audit') IS NOT NULL
+  AND pg_catalog.to_regclass('afterimage.schema_version') IS NOT NULL";
+
+/// Lets one member at a time change tables, until its transaction ends.
+pub(in crate::target::postgres) const LOCK_DDL: &str =
+    "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('afterimage'), 1)";
+
+/// Whether a schema is there: CREATE SCHEMA IF NOT EXISTS needs the right to create also when it
+/// is. Parameters: schema.
+pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
+
+/// Our own tables.
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 7] = [
+    "CREATE SCHEMA IF NOT EXISTS afterimage",
+    "\
+CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
+  sink text NOT NULL,
+  cluster_id text NOT NULL,
+  topic text NOT NULL,
+  \"partition\" integer NOT NULL,
+  topic_id uuid,
+  next_offset bigint NOT NULL,
+  leader_epoch integer,
+  last_offset bigint,
+  last_timestamp bigint,
+  source_incarnation text,
+  source_position text,
+  epoch bigint NOT NULL DEFAULT 0,
+  claim_token uuid,
+  owner text,
+  group_id text,
+  claimed_at timestamptz,
+  partitions_seen integer,
+  state text,
+  state_reason text,
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (sink, cluster_id, topic, \"partition\")
+) WITH (fillfactor = 50)",
+    "\
+CREATE TABLE IF NOT EXISTS afterimage.dead_letter (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  sink text NOT NULL,
+  cluster_id text NOT NULL,
+  topic text NOT NULL,
+  \"partition\" integer NOT NULL,
+  record_offset bigint NOT NULL,
+  table_name text,
+  key bytea,
+  value bytea,
+  headers jsonb,
+  reason text NOT NULL,
+  error text,
+  sqlstate text,
+  record_timestamp timestamptz,
+  first_seen timestamptz NOT NULL DEFAULT now(),
+  last_seen timestamptz NOT NULL DEFAULT now(),
+  state text NOT NULL DEFAULT 'open',
+  UNIQUE (sink, cluster_id, topic, \"partition\", record_offset)
+)",
+    "\
+CREATE TABLE IF NOT EXISTS afterimage.refused_key (
+  sink text NOT NULL,
+  cluster_id text NOT NULL,
+  topic text NOT NULL,
+  \"partition\" integer NOT NULL,
+  key_hash bytea NOT NULL,
+  key bytea NOT NULL,
+  PRIMARY KEY (sink, cluster_id, topic, \"partition\", key_hash)
+)",
+    "\
+CREATE TABLE IF NOT EXISTS afterimage.audit (
+  at timestamptz NOT NULL DEFAULT now(),
+  actor text NOT NULL,
+  command text NOT NULL,
+  topic text,
+  \"partition\" integer,
+  before_offset bigint,
+  after_offset bigint,
+  reason text
+)",
+    "\
+CREATE TABLE IF NOT EXISTS afterimage.schema_version (
+  version integer PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT now()
+)",
+    "INSERT INTO afterimage.schema_version (version) VALUES (1) ON CONFLICT (version) DO NOTHING",
+];
+
+/// Says, as a comment, what the writer needs when somebody else runs the statements before it.
+const GRANTS: &str = "\
+-- When the consumer's role does not own these, it needs (here for the role \"writer\"):
+--   GRANT USAGE ON SCHEMA afterimage TO writer;
+--   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA afterimage TO writer;
+-- and the same on each replicated table and its schema.
+";
+
+/// Returns all that must exist before the first claim.
+pub(in crate::target::postgres) fn bootstrap() -> Vec<String> {
+    let first = BOOTSTRAP.first().map(|first| format!("{GRANTS}{first}"));
+    first.into_iter().chain(BOOTSTRAP.iter().skip(1).map(|&text| text.to_owned())).collect()
+}
+
+/// Locks a table against everybody.
+pub(in crate::target::postgres) fn lock_exclusive(table: &TableName) -> String {
+    format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", relation(table))
+}
+
+/// Creates a schema.
+pub(in crate::target::postgres) fn create_schema(schema: &str) -> String {
+    format!("CREATE SCHEMA IF NOT EXISTS {}", quote(schema))
+}
+
+/// Creates a table and the schema that it stands in.
+pub(in crate::target::postgres) fn create_table(table: &Table) -> Vec<String> {
+    let column = |column: &Column| {
+        let not_null = if column.not_null { " NOT NULL" } else { "" };
+        format!("{} {}{not_null}", quote(&column.name), column.type_name)
+    };
+    let mut lines = table.columns.iter().map(column).collect::<Vec<_>>();
+    let key_list =
+        |names: &[String]| names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ");
+    let mut keys = table.unique_keys.iter();
+    lines.extend(keys.next().map(|key| format!("PRIMARY KEY ({})", key_list(key))));
+    lines.extend(keys.map(|key| format!("UNIQUE ({})", key_list(key))));
+    let (name, lines) = (relation(&table.name), lines.join(",\n  "));
+    let create = format!("CREATE TABLE IF NOT EXISTS {name} (\n  {lines}\n)");
+    vec![create_schema(schema(&table.name)), create]
+}
+
+/// Adds a column. One that refuses NULL is for the time of writing: rows that are there get now.
+pub(in crate::target::postgres) fn add_column(table: &TableName, column: &Column) -> String {
+    let filled = if column.not_null { " NOT NULL DEFAULT now()" } else { "" };
+    format!(
+        "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}{filled}",
+        relation(table),
+        quote(&column.name),
+        column.type_name
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::kind::{Kind, SourceColumn};
+    use crate::target::postgres::ddl::DIALECT;
+    use expect_test::expect;
+
+    fn column(name: &str, kind: Kind, optional: bool) -> Column {
+        let source = SourceColumn { name: name.to_owned(), kind, optional, source_type: None };
+        (DIALECT.column)(&source, false).unwrap()
+    }
+
+    fn name() -> TableName {
+        TableName { schema: Some("sales".to_owned()), table: "or\"ders".to_owned() }
+    }
+
+    #[test]
+    fn a_table_is_created_with_its_schema_and_key() {
+        let table = Table {
+            name: name(),
+            columns: vec![
+                column("id", Kind::Int64, false),
+                column("order", Kind::Text, true),
+                (DIALECT.time_column)("synced_at", true),
+            ],
+            unique_keys: vec![vec!["id".to_owned(), "order".to_owned()]],
+        };
+        expect![[r#"
+            CREATE SCHEMA IF NOT EXISTS "sales";
+            CREATE TABLE IF NOT EXISTS "sales"."or""ders" (
+              "id" bigint NOT NULL,
+              "order" text,
+              "synced_at" timestamp with time zone NOT NULL,
+              PRIMARY KEY ("id", "order")
+            )"#]]
+        .assert_eq(&create_table(&table).join(";\n"));
+    }
+
+    #[test]
+    fn a_column_is_added_once() {
+        let note = column("note", Kind::Decimal { scale: 2, precision: Some(12) }, true);
+        expect![[
+            r#"ALTER TABLE "sales"."or""ders" ADD COLUMN IF NOT EXISTS "note" numeric(12,2)"#
+        ]]
+        .assert_eq(&add_column(&name(), &note));
+        let synced_at = (DIALECT.time_column)("synced_at", true);
+        assert!(add_column(&name(), &synced_at).ends_with("NOT NULL DEFAULT now()"));
+    }
+
+    #[test]
+    fn the_bootstrap_says_what_to_grant() {
+        let text = bootstrap();
+        assert_eq!(text.len(), BOOTSTRAP.len());
+        assert!(text.iter().all(|statement| !statement.ends_with(';')));
+        assert!(text.concat().contains("GRANT SELECT, INSERT, UPDATE, DELETE"));
+    }
+}

@@ -1,0 +1,244 @@
+//! PostgreSQL as a target: claims, fences, and former owners in the way.
+
+use std::time::Duration;
+
+use afterimage::checkpoint::NextOffset;
+use afterimage::decode::kind::Kind;
+use afterimage::decode::value::Value;
+use afterimage::record::TopicPartition;
+use afterimage::rows::Deletes;
+use afterimage::stopped::{Stop, StopReason};
+use afterimage::target::postgres::Postgres;
+use afterimage::target::{Applied, Claims, Target, TargetError};
+use sqlx::{Connection, PgConnection};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::postgres_support::{Does, World, batch, claim, creation, shape, sql};
+
+/// A former owner is ended within this; it holds us up for a second before we look.
+const BOUND: Duration = Duration::from_secs(4);
+
+fn partition(number: i32) -> TopicPartition {
+    TopicPartition::new("topic", number)
+}
+
+async fn take(target: &mut Postgres, numbers: &[i32]) -> Claims {
+    let partitions = numbers.iter().map(|&number| partition(number)).collect::<Vec<_>>();
+    target.claim(&partitions, Uuid::new_v4(), false).await.unwrap()
+}
+
+/// Reads a column of the world's checkpoint row of partition 0.
+async fn checkpoint(world: &World, column: &str) -> Option<String> {
+    let name = &world.sink.name;
+    let text = format!(
+        "SELECT {column} FROM afterimage.checkpoint WHERE sink = '{name}' AND \"partition\" = 0"
+    );
+    world.sql(&text).await[0][0].clone()
+}
+
+/// Plays a session of the owner that is frozen inside a transaction.
+async fn frozen(world: &World, application_name: &str, locks: &str) -> PgConnection {
+    let options = world.url.parse::<sqlx::postgres::PgConnectOptions>().unwrap();
+    let options = options.application_name(application_name);
+    let mut session = PgConnection::connect_with(&options).await.unwrap();
+    sql(&mut session, &format!("BEGIN; {locks}")).await;
+    session
+}
+
+fn lock_checkpoint(world: &World) -> String {
+    format!("SELECT 1 FROM afterimage.checkpoint WHERE sink = '{}' FOR UPDATE", world.sink.name)
+}
+
+#[tokio::test]
+async fn a_claim_tells_what_it_got_and_what_not() {
+    let world = World::new().await;
+    let mut target = world.target();
+    let claims = take(&mut target, &[0, 1]).await;
+    assert_eq!(claims.unknown, [(partition(0), false), (partition(1), false)]);
+    target.begin(&[(partition(1), NextOffset::at(5))]).await.unwrap();
+    target.begin(&[(partition(1), NextOffset::at(9))]).await.unwrap();
+    let claims = take(&mut target, &[1, 0]).await;
+    assert_eq!(claims.unknown, [(partition(0), true)]);
+    let claimed = &claims.claimed[0];
+    assert_eq!((claimed.next.get(), claimed.claim.epoch), (5, 1));
+
+    let mut sink = world.sink.clone();
+    sink.group_id = "other".to_owned();
+    let mut other = Postgres::new(&world.url, sink).unwrap();
+    assert_eq!(take(&mut other, &[1]).await.held, [(partition(1), "group".to_owned())]);
+    target.touch(&[(partition(1), claimed.claim)]).await.unwrap();
+    world
+        .sql(&format!(
+            "UPDATE afterimage.checkpoint SET updated_at = now() - interval '91 s' \
+             WHERE sink = '{}'",
+            world.sink.name
+        ))
+        .await;
+    assert_eq!(take(&mut other, &[1]).await.claimed[0].claim.epoch, 2);
+    let taken_over = target.claim(&[partition(1)], Uuid::new_v4(), true).await.unwrap();
+    assert_eq!(taken_over.claimed[0].claim.epoch, 3);
+}
+
+#[tokio::test]
+async fn only_the_holder_of_the_claim_gives_it_up_or_marks_it() {
+    let world = World::new().await;
+    let (mut old, mut new) = (world.target(), world.target());
+    let first = claim(&mut old, &[partition(0)]).await.remove(0);
+    let second = claim(&mut new, &[partition(0)]).await.remove(0);
+    let owner = checkpoint(&world, "owner").await;
+    let stop = Stop::new(StopReason::TableMissing, "no table \"t\"");
+
+    old.mark(&partition(0), first.claim, Some(&stop)).await.unwrap();
+    old.release(&[(partition(0), first.claim)]).await.unwrap();
+    assert_eq!(checkpoint(&world, "owner").await, owner);
+    assert_eq!(checkpoint(&world, "state").await, None);
+
+    new.mark(&partition(0), second.claim, Some(&stop)).await.unwrap();
+    let reason = checkpoint(&world, "state || ' ' || state_reason").await;
+    assert_eq!(reason.as_deref(), Some("stopped table_missing: no table \"t\""));
+    new.mark(&partition(0), second.claim, None).await.unwrap();
+    assert_eq!(checkpoint(&world, "state_reason").await, None);
+    new.release(&[(partition(0), second.claim)]).await.unwrap();
+    assert_eq!(checkpoint(&world, "owner").await, None);
+}
+
+#[tokio::test]
+async fn nothing_of_a_stale_owner_survives() {
+    let world = World::new().await;
+    let (mut old, mut new) = (world.target(), world.target());
+    let table = world.table("t", &[("id", Kind::Int64)], &["id"]);
+    let shape = shape(&table, &["id"], Deletes::Hard);
+    let both = [partition(0), partition(1)];
+    let mut claimed = claim(&mut old, &both).await;
+    let mut first = batch(&claimed[0], &shape, &[Does::Upsert(&[Value::Int(1)])]);
+    first.schema_changes.push(creation(&table));
+    old.apply(&first).await.unwrap();
+    claimed[0].next = first.steps[0].to;
+
+    let newer = take(&mut new, &[0]).await.claimed.remove(0);
+    assert_eq!(newer.next, first.steps[0].to);
+    let mut stale = batch(&claimed[0], &shape, &[Does::Upsert(&[Value::Int(2)])]);
+    let other = batch(&claimed[1], &shape, &[Does::Upsert(&[Value::Int(3)])]);
+    stale.steps.extend(other.steps);
+    stale.schema_changes.push(creation(&world.table("u", &[("id", Kind::Int64)], &["id"])));
+
+    let fenced = Applied::Fenced { partitions: vec![partition(0)] };
+    assert_eq!(old.apply(&stale).await.unwrap(), fenced);
+    let rows = world.sql(&format!("SELECT id FROM {}.t", world.schema)).await;
+    assert_eq!(rows, [[Some("1".to_owned())]]);
+    assert_eq!(old.table(&world.name("u")).await.unwrap(), None);
+    assert_eq!(checkpoint(&world, "next_offset").await.as_deref(), Some("1"));
+
+    // Also when the stale owner's batch meets an error before it reaches the fence.
+    world.sql(&format!("DROP TABLE {}.t", world.schema)).await;
+    stale.schema_changes.clear();
+    assert_eq!(old.apply(&stale).await.unwrap(), fenced);
+}
+
+#[tokio::test]
+async fn a_frozen_owner_does_not_hold_up_a_claim() {
+    let world = World::new().await;
+    let (mut old, mut new) = (world.target(), world.target());
+    claim(&mut old, &[partition(0)]).await;
+    let owner = checkpoint(&world, "owner").await.unwrap();
+    let name = format!("{owner} 9 afterimage");
+    let mut frozen = frozen(&world, &name, &lock_checkpoint(&world)).await;
+
+    let claims = timeout(BOUND, take(&mut new, &[0])).await.unwrap();
+    assert_eq!(claims.claimed[0].claim.epoch, 2);
+    assert!(frozen.ping().await.is_err());
+}
+
+#[tokio::test]
+async fn a_frozen_owner_does_not_hold_up_rows() {
+    let world = World::new().await;
+    let (mut old, mut new) = (world.target(), world.target());
+    let table = world.table("t", &[("id", Kind::Int64)], &["id"]);
+    let shape = shape(&table, &["id"], Deletes::Hard);
+    let claimed = claim(&mut old, &[partition(0)]).await.remove(0);
+    let mut first = batch(&claimed, &shape, &[Does::Upsert(&[Value::Int(1)])]);
+    first.schema_changes.push(creation(&table));
+    old.apply(&first).await.unwrap();
+    let owner = checkpoint(&world, "owner").await.unwrap();
+
+    let claimed = take(&mut new, &[0]).await.claimed.remove(0);
+    let locks = format!("INSERT INTO {}.t VALUES (2, now())", world.schema);
+    let mut frozen = frozen(&world, &format!("{owner} 9 afterimage"), &locks).await;
+    let rows = batch(&claimed, &shape, &[Does::Upsert(&[Value::Int(2)])]);
+    let applied = timeout(BOUND, new.apply(&rows)).await.unwrap().unwrap();
+    assert_eq!(applied, Applied::Committed { refused: Vec::new() });
+    assert!(frozen.ping().await.is_err());
+}
+
+#[tokio::test]
+async fn a_strangers_lock_is_waited_for() {
+    let world = World::new().await;
+    let (mut old, mut new) = (world.target(), world.target());
+    claim(&mut old, &[partition(0)]).await;
+    let mut stranger = frozen(&world, "psql", &lock_checkpoint(&world)).await;
+
+    assert!(timeout(BOUND, take(&mut new, &[0])).await.is_err());
+    stranger.ping().await.unwrap();
+    let claims = new.claim(&[partition(0)], Uuid::new_v4(), false).await;
+    assert!(matches!(claims, Err(TargetError::Busy(_))), "{claims:?}");
+    sql(&mut stranger, "ROLLBACK").await;
+    // A claim that was given up may have been made, too.
+    let epoch = take(&mut new, &[0]).await.claimed[0].claim.epoch;
+    assert!((2..=3).contains(&epoch), "{epoch}");
+}
+
+#[tokio::test]
+async fn an_owner_of_another_group_is_not_ended() {
+    let world = World::new().await;
+    let mut owner = world.target();
+    claim(&mut owner, &[partition(0)]).await;
+    let token = checkpoint(&world, "owner").await.unwrap();
+    let locks = lock_checkpoint(&world);
+    let mut session = frozen(&world, &format!("{token} 1 afterimage"), &locks).await;
+
+    let mut sink = world.sink.clone();
+    sink.group_id = "other".to_owned();
+    let mut other = Postgres::new(&world.url, sink).unwrap();
+    let claims = timeout(BOUND, take(&mut other, &[0])).await.unwrap();
+    assert_eq!(claims.held, [(partition(0), "group".to_owned())]);
+    session.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_connection_of_ours_does_not_hold_us_up() {
+    let world = World::new().await;
+    let mut target = world.target();
+    claim(&mut target, &[partition(0)]).await;
+    let token = checkpoint(&world, "owner").await.unwrap();
+    let name = format!("{token} 99 afterimage");
+    let mut lost = frozen(&world, &name, &lock_checkpoint(&world)).await;
+
+    timeout(BOUND, take(&mut target, &[0])).await.unwrap();
+    assert!(lost.ping().await.is_err());
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_ended_is_opened_anew() {
+    let world = World::new().await;
+    let mut target = world.target();
+    claim(&mut target, &[partition(0)]).await;
+    let token = checkpoint(&world, "owner").await.unwrap();
+    let end = format!(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+         WHERE application_name LIKE '{token} %'"
+    );
+    assert_eq!(world.sql(&end).await, [[Some("t".to_owned())]]);
+    let error = target.table(&world.name("t")).await.unwrap_err();
+    assert!(matches!(error, TargetError::Unreachable(_)), "{error}");
+    assert_eq!(target.table(&world.name("t")).await.unwrap(), None);
+
+    let nobody = "postgres://writer:wrong@127.0.0.1:1/none";
+    let mut nobody = Postgres::new(nobody, world.sink.clone()).unwrap();
+    let error = nobody.table(&world.name("t")).await.unwrap_err();
+    assert!(matches!(error, TargetError::Unreachable(_)), "{error}");
+    let denied = world.url.replace("writer:writer", "writer:wrong");
+    let mut denied = Postgres::new(&denied, world.sink.clone()).unwrap();
+    let error = denied.table(&world.name("t")).await.unwrap_err();
+    assert!(matches!(error, TargetError::Denied(_)), "{error}");
+}
