@@ -70,6 +70,14 @@ class PostgresTest(unittest.TestCase):
         self.check("UPDATE compare_target.t SET amount = amount + 0.01 WHERE id = 500", 1,
                    "(id='500')", "amount is '5.01', at the source '5.00'")
 
+    def test_zeros_that_only_the_display_has(self):
+        self.check("ALTER TABLE compare_source.t ADD COLUMN free numeric DEFAULT 64000.00;"
+                   "ALTER TABLE compare_target.t ADD COLUMN free numeric DEFAULT 64000", 0)
+
+    def test_zeros_that_count(self):
+        self.check("ALTER TABLE compare_source.t ADD COLUMN free numeric DEFAULT 64000.00;"
+                   "ALTER TABLE compare_target.t ADD COLUMN free numeric DEFAULT 6400", 1, "6400")
+
     def test_one_changed_microsecond(self):
         self.check("UPDATE compare_target.t SET at = at + '1 us' WHERE id = 500", 1, "(id='500')")
 

@@ -57,8 +57,12 @@ impl Registry {
     ///
     /// It does not.
     pub async fn check(&self) -> Result<(), RegistryError> {
-        let subjects = get_all_subjects(&self.client).await;
-        subjects.map(drop).map_err(|error| error_of(&self.url, error))
+        match get_all_subjects(&self.client).await {
+            Ok(_) => Ok(()),
+            // A registry may serve schemas without listing subjects.
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) => Err(error_of(&self.url, error)),
+        }
     }
 
     /// Returns a schema with those it refers to; `None` when the registry says that there is none

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError as ClientError, KafkaResult};
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use tokio::sync::{mpsc as channel, oneshot};
 use tracing::{error, info, warn};
@@ -293,8 +293,12 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: ClientError, reason: &str) {
-        // The client reconnects for ever by itself; the line says what it meets.
-        warn!(%error, reason, "kafka client");
+        match error.rdkafka_error_code() {
+            // The poll loop meets these as well.
+            Some(Code::PartitionEOF | Code::AutoOffsetReset) => {}
+            // The client reconnects for ever by itself; the line says what it meets.
+            _ => warn!(%error, reason, "kafka client"),
+        }
     }
 }
 

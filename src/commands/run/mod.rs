@@ -48,17 +48,21 @@ pub async fn run(args: RunArgs, context: Context) -> anyhow::Result<ExitCode> {
     if let Some(listener) = http::bind(&settings.http).await? {
         around.spawn("http", http::serve(listener, board.clone(), handle, shutdown.clone()));
     }
-    let signals = around.spawn("signals", stop_at_signal(shutdown.clone()));
+    let ended = CancellationToken::new();
+    around.spawn("signals", stop_at_signal(shutdown.clone(), ended.clone()));
     let service = Service { settings, board, shutdown: shutdown.clone() };
     let code = service.run().await;
-    signals.abort();
+    ended.cancel();
     shutdown.cancel();
     around.join_all(shutdown, GRACE).await?;
     code
 }
 
 /// Cancels at the first signal; the second one ends the process at once, and nothing is lost.
-async fn stop_at_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn stop_at_signal(
+    shutdown: CancellationToken,
+    ended: CancellationToken,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut is_stopping = false;
@@ -67,7 +71,7 @@ async fn stop_at_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
             biased;
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            () = shutdown.cancelled(), if !is_stopping => return Ok(()),
+            () = ended.cancelled() => return Ok(()),
         }
         if is_stopping {
             std::process::exit(130);
