@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use crate::support::{SOON, Stack, World, http, until, until_some, within};
+use crate::support::{SOON, Stack, World, http, until_some, within};
 
 /// How many lines of its log a member shows when its test fails.
 const SHOWN: usize = 25;
@@ -17,16 +17,18 @@ const SHOWN: usize = 25;
 pub(crate) struct MemberSetup {
     args: Vec<String>,
     variables: Vec<(String, String)>,
+    properties: Vec<String>,
     log: PathBuf,
 }
 
 impl MemberSetup {
-    /// Begins with the places of the stack and the world's names.
+    /// Begins with the places of the stack and the world's names; topics that appear are seen soon.
     pub(crate) fn new(world: &World, label: &str) -> Self {
         let stack = Stack::get();
         let setup = Self {
             args: Vec::new(),
             variables: Vec::new(),
+            properties: Vec::new(),
             log: world.folder().join(format!("{label}.log")),
         };
         setup
@@ -37,6 +39,13 @@ impl MemberSetup {
             .variable("TARGET_DATABASE_URL", &world.target_url())
             .variable("KAFKA_TOPICS", &format!(r"^{}\..*", world.name))
             .variable("RUST_LOG", "info,afterimage=debug")
+            .property("topic.metadata.refresh.interval.ms=1000")
+    }
+
+    /// Leaves librdkafka as the program sets it: new topics are then seen when it says so.
+    pub(crate) fn without_properties(mut self) -> Self {
+        self.properties.clear();
+        self
     }
 
     /// A member that is gone is given up after 6 s.
@@ -58,8 +67,9 @@ impl MemberSetup {
     }
 
     /// Adds a property of librdkafka.
-    pub(crate) fn property(self, property: &str) -> Self {
-        self.args(["--kafka-property", property])
+    pub(crate) fn property(mut self, property: &str) -> Self {
+        self.properties.push(property.to_owned());
+        self
     }
 
     /// Subscribes to other topics than all of the world's.
@@ -116,6 +126,7 @@ impl MemberSetup {
         command.args(subcommand).args(&self.args);
         // Only what the test says: nothing of .stack.env leaks in.
         command.env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.env("KAFKA_PROPERTIES", self.properties.join(";"));
         command.stdin(Stdio::null()).current_dir(self.log.parent().unwrap());
         command
     }
@@ -200,7 +211,13 @@ impl Member {
 
     /// Waits until it says that it is ready.
     pub(crate) fn until_ready(&self) {
-        until(SOON, "the member is ready", || self.get("/readyz").status == 200);
+        let mut body = String::new();
+        let ready = within(SOON, || {
+            let answer = self.get("/readyz");
+            body = answer.body;
+            answer.status == 200
+        });
+        assert!(ready, "{} is not ready: {body}", self.log.display());
     }
 
     fn signal(&self, name: &str) {
