@@ -18,10 +18,10 @@ const LINES_MAX: usize = 500;
 
 /// A crate, and where alone it may be named.
 const HOMES: [(&str, &[&str]); 4] = [
-    ("rdkafka::", &["src/kafka/", "src/commands/demo"]),
-    ("sqlx::", &["src/target/", "src/commands/demo"]),
-    ("apache_avro", &["src/decode/", "src/commands/demo"]),
-    ("schema_registry_converter", &["src/decode/", "src/commands/demo"]),
+    ("rdkafka::", &["src/kafka/"]),
+    ("sqlx::", &["src/target/", "src/demo"]),
+    ("apache_avro", &["src/decode/", "src/demo"]),
+    ("schema_registry_converter", &["src/decode/", "src/demo"]),
 ];
 
 /// Returns the Rust files below a folder of the package, with their texts.
