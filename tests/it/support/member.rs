@@ -143,9 +143,10 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Returns the last line of standard error: what an operator reads first.
+    /// Returns the last line that it said: on standard output, or where that is empty, the other.
     pub(crate) fn last_line(&self) -> &str {
-        self.error.trim_end().lines().last().unwrap_or_default()
+        let said = if self.out.trim().is_empty() { &self.error } else { &self.out };
+        said.trim_end().lines().last().unwrap_or_default()
     }
 
     /// Returns the lines of standard error that contain all of `words`.
