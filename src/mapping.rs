@@ -77,7 +77,9 @@ impl Mapping {
     /// Keeps two source tables from meeting in one target table unnoticed.
     fn claim_target(&mut self, target: &TableName, source: &SourceName) -> Result<(), Stop> {
         let first = self.source_by_target.entry(target.clone()).or_insert_with(|| source.clone());
-        if first == source {
+        // A tombstone alone does not name the database.
+        let name = |it: &SourceName| (it.server.clone(), it.schema.clone(), it.table.clone());
+        if name(first) == name(source) {
             return Ok(());
         }
         let detail = format!(

@@ -169,6 +169,8 @@ impl<F> Member<'_, F> {
         let (watermarks_tx, watermarks) = watch::channel(Watermarks::new());
         let lanes = (0..settings.lanes.get()).map(|_| Channels::new()).collect::<Vec<_>>();
         let client_shutdown = shutdown.child_token();
+        // The poll thread outlives a future that is dropped, and must not.
+        let _guard = client_shutdown.clone().drop_guard();
         let (link, poll) = kafka::start(Start {
             config: kafka::config::consumer(&settings.kafka),
             topics: settings.kafka.topics.iter().map(|topic| topic.as_str().to_owned()).collect(),
