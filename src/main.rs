@@ -25,12 +25,12 @@ async fn main() -> ExitCode {
 }
 
 async fn dispatch(asked: Invocation) -> anyhow::Result<ExitCode> {
-    let Invocation { command, secrets, file, log_filter } = asked;
+    let Invocation { command, secrets, file, log_filter, actor } = asked;
     // The service and the demo choose the log's form and level by themselves.
     if !matches!(command, Command::Run(_) | Command::Demo(_)) {
         telemetry::install_log(LogFormat::Text, log_filter.as_deref(), "warn");
     }
-    let context = commands::Context { secrets, file, log_filter };
+    let context = commands::Context { secrets, file, log_filter, actor };
     let out = &mut io::stdout().lock();
     match command {
         Command::Run(args) => Box::pin(commands::run::run(*args, context)).await,

@@ -77,9 +77,7 @@ impl Mapping {
     /// Keeps two source tables from meeting in one target table unnoticed.
     fn claim_target(&mut self, target: &TableName, source: &SourceName) -> Result<(), Stop> {
         let first = self.source_by_target.entry(target.clone()).or_insert_with(|| source.clone());
-        // A tombstone alone does not name the database.
-        let name = |it: &SourceName| (it.server.clone(), it.schema.clone(), it.table.clone());
-        if name(first) == name(source) {
+        if first.is_same_table(source) {
             return Ok(());
         }
         let detail = format!(

@@ -25,6 +25,8 @@ pub struct Invocation {
     pub file: ConfigFile,
     /// `RUST_LOG`.
     pub log_filter: Option<String>,
+    /// Who has called, as the login shell says it: `USER` or `LOGNAME`.
+    pub actor: Option<String>,
 }
 
 /// Secrets that have no flag.
@@ -150,7 +152,9 @@ pub fn parse(args: &[OsString], environment: &Environment) -> Result<Invocation,
     let cli = Cli::from_arg_matches(&matches)?;
     let command = cli.command.unwrap_or_else(|| Command::Run(Box::new(cli.run)));
     let log_filter = environment.find("RUST_LOG").map(str::to_owned);
-    Ok(Invocation { command, secrets, file, log_filter })
+    let actor = environment.find("USER").or_else(|| environment.find("LOGNAME"));
+    let actor = actor.map(str::to_owned);
+    Ok(Invocation { command, secrets, file, log_filter, actor })
 }
 
 /// Returns a setting as an operator may have written it: `--batch-rows (BATCH_ROWS)`.

@@ -13,7 +13,7 @@ use crate::commands::look::{Places, time};
 use crate::commands::table::Listing;
 use crate::commands::{Context, say};
 use crate::record::TopicPartition;
-use crate::target::inspect::Inspect;
+use crate::target::inspect::{Deed, Inspect};
 
 /// Does what is asked for.
 pub async fn run(
@@ -76,7 +76,8 @@ async fn adopt(args: &AdoptArgs, context: &Context, out: &mut impl Write) -> any
     if first.is_empty() {
         bail!("no topic fits, so there is nothing to adopt");
     }
-    let known = target.adopt(&first, &args.reason).await.context("set the first positions")?;
+    let deed = Deed { actor: context.actor(), reason: &args.reason };
+    let known = target.adopt(&first, deed).await.context("set the first positions")?;
     for partition in &known {
         say(format_args!("{partition} has a checkpoint already, which is left as it is"));
     }

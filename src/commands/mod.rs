@@ -7,10 +7,12 @@ pub mod checkpoint;
 pub mod debug;
 pub mod demo;
 mod look;
+mod peek;
 pub mod plan;
 pub mod run;
 pub mod status;
 mod table;
+mod trial;
 
 /// Says something to the person at the terminal, beside the data on standard output.
 #[expect(clippy::print_stderr, reason = "talk goes to standard error")]
@@ -27,4 +29,13 @@ pub struct Context {
     pub file: ConfigFile,
     /// `RUST_LOG`.
     pub log_filter: Option<String>,
+    /// The operator, for the audit.
+    pub actor: Option<String>,
+}
+
+impl Context {
+    /// Names who acts, in the audit.
+    fn actor(&self) -> &str {
+        self.actor.as_deref().unwrap_or("consumer")
+    }
 }

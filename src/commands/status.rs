@@ -99,7 +99,7 @@ impl Seen {
     }
 
     fn is_stopped(&self) -> bool {
-        self.row.as_ref().is_some_and(|row| row.state == "stopped")
+        self.row.as_ref().is_some_and(|row| row.state.as_deref() == Some("stopped"))
     }
 }
 
@@ -172,7 +172,7 @@ fn partitions(seen: &[Seen]) -> Listing {
             json!(row.map(|row| row.epoch)),
             json!(one.dead_letters),
             json!(one.age.map(|age| age.as_secs())),
-            json!(row.map_or("no checkpoint", |row| row.state.as_str())),
+            json!(row.map_or(Some("no checkpoint"), |row| row.state.as_deref())),
             row.and_then(|row| row.state_reason.as_deref()).map_or(Value::Null, Value::from),
         ]);
     }
@@ -200,7 +200,7 @@ mod tests {
             epoch: 3,
             owner: Some("a1b2".to_owned()),
             group_id: Some("afterimage".to_owned()),
-            state: state.to_owned(),
+            state: Some(state.to_owned()),
             state_reason: reason.map(str::to_owned),
             source_position: None,
             updated_at: None,

@@ -151,7 +151,7 @@ impl Decoder {
     }
 
     /// Reads the schema of a value or a key, and where its row comes from.
-    fn read(
+    pub(super) fn read(
         &self,
         bytes: Option<&[u8]>,
         side: &str,
@@ -175,7 +175,7 @@ impl Decoder {
         Ok((Mark::Plain, Some(plain(object)), origin(text)))
     }
 
-    fn schema(&self, id: u32) -> Result<&Compiled, Early> {
+    pub(super) fn schema(&self, id: u32) -> Result<&Compiled, Early> {
         match self.schemas.get(&id) {
             Some(Some(Ok(compiled))) => Ok(compiled),
             Some(Some(Err(why))) => {

@@ -163,6 +163,19 @@ pub struct SourceName {
     pub table: String,
 }
 
+impl SourceName {
+    /// Returns whether both name one table; a record without a value does not say its database.
+    pub fn is_same_table(&self, other: &Self) -> bool {
+        let is_same_database = match (&self.database, &other.database) {
+            (Some(database), Some(other)) => database == other,
+            _ => true,
+        };
+        is_same_database
+            && (&self.server, &self.schema, &self.table)
+                == (&other.server, &other.schema, &other.table)
+    }
+}
+
 /// A column of a source table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceColumn {
@@ -185,4 +198,22 @@ pub struct SourceType {
     pub length: Option<u32>,
     /// Digits after the point.
     pub scale: Option<i32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_a_database_may_be_of_any() {
+        let name = |database: Option<&str>, table: &str| SourceName {
+            server: "s".to_owned(),
+            database: database.map(str::to_owned),
+            schema: "public".to_owned(),
+            table: table.to_owned(),
+        };
+        assert!(name(Some("a"), "t").is_same_table(&name(None, "t")));
+        assert!(!name(Some("a"), "t").is_same_table(&name(Some("b"), "t")));
+        assert!(!name(Some("a"), "t").is_same_table(&name(None, "u")));
+    }
 }

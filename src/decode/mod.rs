@@ -13,6 +13,7 @@ pub mod avro_schema;
 pub mod connect;
 mod decoder;
 pub mod envelope;
+pub mod inspect;
 pub mod json;
 pub mod json_schema;
 pub mod kind;

@@ -1,10 +1,13 @@
-//! What the looking commands read of a target, as plain rows.
+//! What the looking commands see of a target, as plain rows.
 
+use crate::batch::SchemaChange;
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::settings::TargetAddress;
-use crate::table::TableName;
-use crate::target::{Sink, TargetError};
+use crate::table::{Table, TableName};
+use crate::target::postgres::Postgres;
+use crate::target::sqlite::Sqlite;
+use crate::target::{Dialect, Sink, Target, TargetError};
 
 /// A row of the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,24 +20,27 @@ pub struct CheckpointRow {
     pub owner: Option<String>,
     /// The group of the last claim.
     pub group_id: Option<String>,
-    /// `running` or `stopped`.
-    pub state: String,
+    /// `running` or `stopped`; `None` before the first batch.
+    pub state: Option<String>,
     /// Why it is stopped.
     pub state_reason: Option<String>,
-    /// How far the source is applied.
+    /// How far the source is applied, as the connector prints it.
     pub source_position: Option<String>,
     /// When the row was last written, in milliseconds since the epoch.
     pub updated_at: Option<i64>,
 }
 
-/// A table that is written from a source.
+/// A table that has the column for the time of writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicatedTable {
     /// Its name.
     pub name: TableName,
-    /// Its rows.
+    /// How many rows it has.
     pub row_count: u64,
-    /// The newest time of writing, as the target prints it; `None` for an empty table.
+    /// Whether the rows were counted, or are what the server estimates for a large table.
+    pub is_exact: bool,
+    /// The newest time of writing, as the target prints it; `None` for a table that is empty, or
+    /// whose rows were not counted.
     pub newest: Option<String>,
 }
 
@@ -49,7 +55,8 @@ pub struct Sample {
 
 /// A target that can be looked at; each method is one attempt.
 ///
-/// Where our own tables do not exist yet, there are no rows, which is no error.
+/// Where our own tables do not exist yet there are no rows, which is no error; only
+/// [`Inspect::adopt`] makes them, and nothing else writes.
 pub trait Inspect: Send {
     /// Returns the checkpoints of this sink and cluster.
     fn checkpoints(
@@ -67,7 +74,8 @@ pub trait Inspect: Send {
         synced_at_column: &str,
     ) -> impl Future<Output = Result<Vec<ReplicatedTable>, TargetError>> + Send;
 
-    /// Returns rows of a table, newest time of writing first; `None` when there is no such table.
+    /// Returns rows of a table, the newest time of writing first, or any when it has no such
+    /// column; `None` when there is no such table.
     fn newest(
         &mut self,
         table: &TableName,
@@ -75,60 +83,167 @@ pub trait Inspect: Send {
         limit: u32,
     ) -> impl Future<Output = Result<Option<Sample>, TargetError>> + Send;
 
+    /// Returns a table as the catalogue has it; `None` when it does not exist.
+    fn describe(
+        &mut self,
+        name: &TableName,
+    ) -> impl Future<Output = Result<Option<Table>, TargetError>> + Send;
+
+    /// Returns whether our own tables are there.
+    fn is_bootstrapped(&mut self) -> impl Future<Output = Result<bool, TargetError>> + Send;
+
+    /// Returns those statements of a change that do more than to make what is there.
+    fn needed(
+        &mut self,
+        change: &SchemaChange,
+    ) -> impl Future<Output = Result<Vec<String>, TargetError>> + Send;
+
+    /// Returns the statements that let our role write these tables and our own, when they belong to
+    /// another; none where a target knows no rights.
+    fn grants(
+        &mut self,
+        tables: &[TableName],
+    ) -> impl Future<Output = Result<Vec<String>, TargetError>> + Send;
+
     /// Makes the rows of partitions that have none, and their audit rows, in one transaction.
     ///
     /// Returns the partitions that had a row already, which is left as it is.
     fn adopt(
         &mut self,
         first: &[(TopicPartition, NextOffset)],
-        reason: &str,
+        deed: Deed<'_>,
     ) -> impl Future<Output = Result<Vec<TopicPartition>, TargetError>> + Send;
 }
 
-/// A target of any kind, opened to be looked at.
-///
-/// SEAM: becomes `enum Opened { Postgres(Postgres), Sqlite(Sqlite) }`, which hands each method on,
-/// once the two are there.
-#[derive(Debug)]
-pub struct Opened(());
+/// Who does something to checkpoints, and why: what the audit keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Deed<'a> {
+    /// Who.
+    pub actor: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
 
-/// Opens the target to be looked at.
+/// How the audit names [`Inspect::adopt`].
+pub(super) const ADOPT: &str = "checkpoint adopt";
+
+/// Returns the partitions that a deed has left alone.
+pub(super) fn untouched(
+    wanted: &[(TopicPartition, NextOffset)],
+    touched: &[TopicPartition],
+) -> Vec<TopicPartition> {
+    let wanted = wanted.iter().map(|(partition, _)| partition);
+    wanted.filter(|partition| !touched.contains(partition)).cloned().collect()
+}
+
+/// A target of any kind, opened to be looked at.
+#[derive(Debug)]
+pub enum Opened {
+    /// PostgreSQL.
+    Postgres(Box<Postgres>),
+    /// SQLite.
+    Sqlite(Sqlite),
+}
+
+/// Opens the target to be looked at; a SQLite file that does not exist counts as an empty one.
 ///
-/// SEAM: as [`Opened`].
-pub async fn open(address: &TargetAddress, _sink: Sink) -> Result<Opened, TargetError> {
-    Err(TargetError::Statement(format!("looking at {address} waits for the target").into()))
+/// # Errors
+///
+/// The target cannot be reached, or does not let us in.
+pub async fn open(address: &TargetAddress, sink: Sink) -> Result<Opened, TargetError> {
+    Ok(match address {
+        TargetAddress::Postgres(url) => {
+            let mut target = Postgres::new(url.expose(), sink)?;
+            target.connect().await?;
+            Opened::Postgres(Box::new(target))
+        }
+        TargetAddress::Sqlite(path) => Opened::Sqlite(Sqlite::new(path, sink)),
+    })
+}
+
+impl Opened {
+    /// Returns how the target spells types and DDL.
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Postgres(_) => Postgres::DIALECT,
+            Self::Sqlite(_) => Sqlite::DIALECT,
+        }
+    }
 }
 
 impl Inspect for Opened {
     async fn checkpoints(&mut self) -> Result<Vec<(TopicPartition, CheckpointRow)>, TargetError> {
-        Ok(Vec::new())
+        match self {
+            Self::Postgres(target) => target.checkpoints().await,
+            Self::Sqlite(target) => target.checkpoints().await,
+        }
     }
 
     async fn dead_letter_counts(&mut self) -> Result<Vec<(TopicPartition, u64)>, TargetError> {
-        Ok(Vec::new())
+        match self {
+            Self::Postgres(target) => target.dead_letter_counts().await,
+            Self::Sqlite(target) => target.dead_letter_counts().await,
+        }
     }
 
     async fn replicated_tables(
         &mut self,
-        _synced_at_column: &str,
+        synced_at_column: &str,
     ) -> Result<Vec<ReplicatedTable>, TargetError> {
-        Ok(Vec::new())
+        match self {
+            Self::Postgres(target) => target.replicated_tables(synced_at_column).await,
+            Self::Sqlite(target) => target.replicated_tables(synced_at_column).await,
+        }
     }
 
     async fn newest(
         &mut self,
-        _table: &TableName,
-        _synced_at_column: &str,
-        _limit: u32,
+        table: &TableName,
+        synced_at_column: &str,
+        limit: u32,
     ) -> Result<Option<Sample>, TargetError> {
-        Ok(None)
+        match self {
+            Self::Postgres(target) => target.newest(table, synced_at_column, limit).await,
+            Self::Sqlite(target) => target.newest(table, synced_at_column, limit).await,
+        }
+    }
+
+    async fn describe(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
+        match self {
+            Self::Postgres(target) => target.describe(name).await,
+            Self::Sqlite(target) => target.describe(name).await,
+        }
+    }
+
+    async fn is_bootstrapped(&mut self) -> Result<bool, TargetError> {
+        match self {
+            Self::Postgres(target) => target.is_bootstrapped().await,
+            Self::Sqlite(target) => target.is_bootstrapped().await,
+        }
+    }
+
+    async fn needed(&mut self, change: &SchemaChange) -> Result<Vec<String>, TargetError> {
+        match self {
+            Self::Postgres(target) => target.needed(change).await,
+            Self::Sqlite(target) => target.needed(change).await,
+        }
+    }
+
+    async fn grants(&mut self, tables: &[TableName]) -> Result<Vec<String>, TargetError> {
+        match self {
+            Self::Postgres(target) => target.grants(tables).await,
+            Self::Sqlite(target) => target.grants(tables).await,
+        }
     }
 
     async fn adopt(
         &mut self,
-        _first: &[(TopicPartition, NextOffset)],
-        _reason: &str,
+        first: &[(TopicPartition, NextOffset)],
+        deed: Deed<'_>,
     ) -> Result<Vec<TopicPartition>, TargetError> {
-        Ok(Vec::new())
+        match self {
+            Self::Postgres(target) => target.adopt(first, deed).await,
+            Self::Sqlite(target) => target.adopt(first, deed).await,
+        }
     }
 }

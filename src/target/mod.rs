@@ -11,7 +11,6 @@ use crate::stopped::{Stop, StopReason};
 use crate::table::{Column, Table, TableName};
 
 pub mod inspect;
-pub mod looked;
 pub mod postgres;
 pub mod sqlite;
 

@@ -242,7 +242,7 @@ fn until_caught_up_ends_well_and_counts_rows_and_dead_letters() {
     let ended = world.member("member").args(["--until-caught-up"]).run(&["run"], LATER);
 
     assert_eq!(ended.code, 0, "{}", ended.error);
-    assert_eq!(world.target.number("SELECT count(*) FROM public.users"), 1);
+    assert_eq!(world.target.number("SELECT count(*) FROM public.users"), 2);
     let last = ended.last_line();
     assert!(last.contains("row") && last.contains("dead letter"), "the last line: {last}");
 }

@@ -11,6 +11,8 @@ mod delivery;
 mod formats;
 mod kill;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod looking;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_fence;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use afterimage::batch::{KeyMark, SchemaChange};
+use afterimage::checkpoint::NextOffset;
 use afterimage::decode::kind::Kind;
 use afterimage::decode::value::Value;
 use afterimage::record::TopicPartition;
 use afterimage::refused::Reason;
 use afterimage::rows::Deletes;
-use afterimage::target::postgres::{Deed, Postgres};
+use afterimage::target::inspect::{Deed, Inspect};
+use afterimage::target::postgres::Postgres;
 use afterimage::target::{Applied, Target, TargetError};
 use uuid::Uuid;
 
@@ -77,9 +79,9 @@ async fn rows_and_checkpoint_move_together() {
         )
     );
     let counts = target.dead_letter_counts().await.unwrap();
-    assert_eq!((counts[0].reason.as_str(), counts[0].count), ("unavailable_without_row", 1));
-    let found = target.checkpoints().await.unwrap().remove(0);
-    assert_eq!((found.next_offset, found.last_offset, found.epoch), (8, Some(7), 1));
+    assert_eq!(counts, [(partition(0), 1)]);
+    let (_, found) = target.checkpoints().await.unwrap().remove(0);
+    assert_eq!((found.next.get(), found.epoch), (8, 1));
     assert_eq!(found.state.as_deref(), Some("running"));
     assert_eq!(found.source_position.as_deref(), Some("0/1"));
 }
@@ -364,23 +366,21 @@ async fn an_operator_sees_tables_rows_and_deeds() {
 
     let tables = target.replicated_tables("synced_at").await.unwrap();
     assert_eq!((&tables[0].name, tables[0].row_count, tables[0].is_exact), (&table.name, 2, true));
+    assert!(tables[0].newest.is_some());
     let newest = target.newest(&table.name, "synced_at", 10).await.unwrap().unwrap();
     assert_eq!(newest.columns, ["id", "note", "n", "synced_at"]);
     let null = newest.rows.iter().find(|row| row[0].as_deref() == Some("2")).unwrap();
     assert_eq!((null[1].clone(), null[2].clone(), null[3].is_some()), (None, None, true));
     assert_eq!(target.newest(&world.name("none"), "synced_at", 10).await.unwrap(), None);
 
-    let partition = partition(0);
-    let deed = Deed {
-        actor: "me",
-        command: "adopt",
-        partition: &partition,
-        before: None,
-        after: Some(5),
-        reason: "a move",
-    };
-    target.audit(deed).await.unwrap();
+    let deed = Deed { actor: "me", reason: "a move" };
+    let first = [0, 1].map(|number| (partition(number), NextOffset::at(5)));
+    assert_eq!(target.adopt(&first, deed).await.unwrap(), [partition(0)]);
     let audit = "SELECT actor, command, topic, \"partition\", before_offset, after_offset, reason \
                  FROM afterimage.audit";
-    assert_eq!(text(&world.sql(audit).await), "me|adopt|topic|0|null|5|a move");
+    let kept = "me|checkpoint adopt|topic|1|null|5|a move";
+    assert_eq!(text(&world.sql(audit).await), kept);
+    let found = target.checkpoints().await.unwrap();
+    let found = found.iter().map(|(partition, row)| (partition.partition, row.next.get()));
+    assert_eq!(found.collect::<Vec<_>>(), [(0, 2), (1, 5)]);
 }

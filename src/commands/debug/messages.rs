@@ -1,23 +1,29 @@
 //! Records of a topic, as bytes or as what the consumer makes of them.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::checkpoint::NextOffset;
 use crate::cli::{Format, MessagesArgs};
 use crate::commands::Context;
-use crate::commands::debug::peek::{From, Peeked, Wanted};
+use crate::commands::debug::decoded;
 use crate::commands::look::{Places, time};
+use crate::commands::peek::{From, KeyText, Peeked, Wanted};
 use crate::commands::table::Listing;
+use crate::commands::trial::Trial;
+use crate::decode::inspect::hexadecimal;
+use crate::decode::registry::Registry;
 use crate::kafka::log::LogError;
 use crate::kafka::reader::Reader;
-use crate::record::{Headers, TopicPartition};
-use crate::settings::TopicPattern;
+use crate::record::{Headers, Record, TopicPartition};
+use crate::settings::{self, Problems, Tables, TopicPattern};
 
 /// How long a turn of `--follow` waits before it looks whether it should end.
 const TURN: Duration = Duration::from_millis(500);
@@ -28,19 +34,21 @@ pub(super) async fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let from = From::parse(args.from.as_deref())?;
+    let trial = trial(args, context)?;
     let places = Places::new(&args.kafka, &args.target, context)?;
     let partitions = partitions(&places, args).await?;
     let ends = places.log.watermarks(&partitions).await?;
     let ends = ends.into_iter().map(|(partition, ends)| (partition.partition, ends)).collect();
-    let wanted = Wanted {
-        log: &places.log,
-        topic: &args.topic,
-        ends,
-        limit: args.limit,
-        key: args.key.as_deref(),
+    let trial = match trial {
+        Some((registry, tables)) => {
+            Some(Mutex::new(Trial::new(registry, tables, places.target().await?)))
+        }
+        None => None,
     };
-
-    let view = View { format: args.format.format, is_raw: args.raw, topic: &args.topic };
+    let key = args.key.as_deref().map(|text| KeyText { text, trial: trial.as_ref() });
+    let (log, topic, limit) = (&places.log, &*args.topic, args.limit);
+    let wanted = Wanted { log, topic, ends, limit, key };
+    let view = View { format: args.format.format, trial: trial.as_ref(), topic: topic.into() };
     if !args.follow {
         let found = match from {
             From::Newest => wanted.newest().await?,
@@ -48,12 +56,27 @@ pub(super) async fn run(
                 wanted.first(from).await?
             }
         };
-        return view.write(&found, true, out);
+        return view.write(&found, true, out).await;
     }
     if from == From::Newest {
-        view.write(&wanted.newest().await?, true, out)?;
+        view.write(&wanted.newest().await?, true, out).await?;
     }
     follow(&wanted, from, &view, out).await
+}
+
+/// Returns what a trial needs; `None` when the bytes are shown as they are.
+fn trial(
+    args: &MessagesArgs,
+    context: &Context,
+) -> anyhow::Result<Option<(Option<Registry>, Tables)>> {
+    if args.raw {
+        return Ok(None);
+    }
+    let mut problems = Problems::default();
+    let registry = problems.collect(settings::Registry::new(&args.registry, &context.secrets));
+    let tables = problems.collect(Tables::new(&args.tables, &context.file));
+    let (Some(registry), Some(tables)) = (registry, tables) else { return Err(problems.into()) };
+    Ok(Some((registry.as_ref().map(Registry::new).transpose()?, tables)))
 }
 
 /// Shows records as they come, until the process is told to end.
@@ -76,9 +99,9 @@ async fn follow(
             _ = &mut ending => return Ok(()),
             arrived = reader.next(TURN) => arrived?,
         };
-        let found = wanted.sift(&arrived);
+        let found = wanted.sift(&arrived).await?;
         if !found.is_empty() {
-            view.write(&found, has_header, out)?;
+            view.write(&found, has_header, out).await?;
             out.flush()?;
             has_header = false;
         }
@@ -104,33 +127,33 @@ async fn partitions(places: &Places, args: &MessagesArgs) -> anyhow::Result<Vec<
 /// How records are shown.
 struct View<'a> {
     format: Format,
-    is_raw: bool,
-    topic: &'a str,
+    /// What makes something of them; `None` to show the bytes as they are.
+    trial: Option<&'a Mutex<Trial>>,
+    topic: Arc<str>,
 }
 
 impl View<'_> {
-    fn write(
+    async fn write(
         &self,
         records: &[Peeked],
         has_header: bool,
         out: &mut impl Write,
     ) -> anyhow::Result<()> {
-        let listing = match (self.is_raw, self.format) {
-            (true, Format::Table) => raw_table(records),
-            (true, Format::Json) => raw_json(self.topic, records),
-            (false, _) => decoded(records)?,
+        let listing = match (self.trial, self.format) {
+            (None, Format::Table) => raw_table(records),
+            (None, Format::Json) => raw_json(&self.topic, records),
+            (Some(trial), format) => {
+                let mut trial = trial.lock().await;
+                let shown = decoded::show(&self.topic, records, &mut trial).await?;
+                match format {
+                    Format::Table => decoded::table(&shown),
+                    Format::Json => decoded::json(&self.topic, &shown),
+                }
+            }
         };
         let listing = if has_header { listing } else { listing.continued() };
         listing.write(self.format, out).context("write the records")
     }
-}
-
-/// SEAM: shows what the decoder makes of a record, once it is there.
-///
-/// Columns: topic, partition, offset, timestamp, headers, format, schema_id, op, table, key, before,
-/// after, refused.
-fn decoded(_records: &[Peeked]) -> anyhow::Result<Listing> {
-    bail!("the decoded form waits for the decoder; --raw shows the bytes")
 }
 
 fn raw_table(records: &[Peeked]) -> Listing {
@@ -141,7 +164,7 @@ fn raw_table(records: &[Peeked]) -> Listing {
         listing.push([
             json!(peeked.partition()),
             json!(record.offset),
-            record.timestamp.map_or(Value::Null, |millis| json!(time(millis))),
+            timestamp(record),
             headers_text(record.headers),
             record.key.map_or(Value::Null, |key| json!(readable(key))),
             record.value.map_or(Value::Null, |value| json!(readable(value))),
@@ -153,21 +176,31 @@ fn raw_table(records: &[Peeked]) -> Listing {
 fn raw_json(topic: &str, records: &[Peeked]) -> Listing {
     let columns = ["topic", "partition", "offset", "timestamp", "headers", "key", "value"];
     let mut listing = Listing::new(columns);
-    let base64 = |bytes: Option<&[u8]>| bytes.map_or(Value::Null, |b| json!(BASE64.encode(b)));
     for peeked in records {
         let record = peeked.record();
-        let headers = record.headers.iter().map(|(name, value)| json!([name, base64(value)]));
         listing.push([
             json!(topic),
             json!(peeked.partition()),
             json!(record.offset),
-            record.timestamp.map_or(Value::Null, |millis| json!(time(millis))),
-            Value::Array(headers.collect()),
+            timestamp(record),
+            headers_base64(record.headers),
             base64(record.key),
             base64(record.value),
         ]);
     }
     listing
+}
+
+pub(super) fn timestamp(record: Record<'_>) -> Value {
+    record.timestamp.map_or(Value::Null, |millis| json!(time(millis)))
+}
+
+pub(super) fn headers_base64(headers: Headers<'_>) -> Value {
+    headers.iter().map(|(name, value)| json!([name, base64(value)])).collect()
+}
+
+fn base64(bytes: Option<&[u8]>) -> Value {
+    bytes.map_or(Value::Null, |bytes| json!(BASE64.encode(bytes)))
 }
 
 fn headers_text(headers: Headers<'_>) -> Value {
@@ -184,11 +217,7 @@ fn readable(bytes: &[u8]) -> String {
     let is_shown = |c: char| !c.is_control() || c.is_whitespace();
     match std::str::from_utf8(bytes) {
         Ok(text) if text.chars().all(is_shown) => text.to_owned(),
-        _ => bytes.iter().fold("0x".to_owned(), |mut hex, byte| {
-            // Writing to a string cannot fail.
-            _ = std::fmt::Write::write_fmt(&mut hex, format_args!("{byte:02x}"));
-            hex
-        }),
+        _ => hexadecimal(bytes),
     }
 }
 

@@ -32,10 +32,15 @@ pub(super) async fn run(
 }
 
 async fn tables(target: &mut impl Inspect, synced_at_column: &str) -> anyhow::Result<Listing> {
-    let mut listing = Listing::new(["table", "rows", "newest"]);
-    for table in target.replicated_tables(synced_at_column).await? {
-        let newest = table.newest.map_or(Value::Null, Value::from);
-        listing.push([json!(table.name.to_string()), json!(table.row_count), newest]);
+    let mut listing = Listing::new(["table", "rows", "is_exact", "newest"]);
+    let tables = target.replicated_tables(synced_at_column).await;
+    for table in tables.context("read the replicated tables")? {
+        listing.push([
+            json!(table.name.to_string()),
+            json!(table.row_count),
+            json!(table.is_exact),
+            table.newest.map_or(Value::Null, Value::from),
+        ]);
     }
     Ok(listing)
 }
@@ -51,8 +56,9 @@ async fn rows(
         }
         None => TableName { schema: None, table: name.to_owned() },
     };
-    let Some(sample) = target.newest(&table, &args.synced_at_column, args.limit).await? else {
-        bail!("table \"{table}\" does not exist, or has no column \"{}\"", args.synced_at_column);
+    let sample = target.newest(&table, &args.synced_at_column, args.limit).await;
+    let Some(sample) = sample.with_context(|| format!("read table \"{table}\""))? else {
+        bail!("table \"{table}\" does not exist, or may not be seen");
     };
     let mut listing = Listing::new(sample.columns.iter().map(String::as_str));
     for row in sample.rows {

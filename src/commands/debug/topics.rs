@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::checkpoint::NextOffset;
@@ -22,7 +23,7 @@ pub(super) async fn run(
     let places = Places::new(&args.kafka, &args.target, context)?;
     let ends = places.ends().await?;
     let rows = match places.target().await? {
-        Some(mut target) => target.checkpoints().await?,
+        Some(mut target) => target.checkpoints().await.context("read the checkpoints")?,
         None => Vec::new(),
     };
     let checkpoints = rows.into_iter().map(|(partition, row)| (partition, row.next)).collect();

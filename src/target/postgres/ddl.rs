@@ -230,7 +230,7 @@ pub(super) async fn change(
 }
 
 /// Returns whether a statement does more than to create a schema that is there.
-async fn is_needed(
+pub(super) async fn is_needed(
     session: &mut Session,
     table: &TableName,
     statement: &str,

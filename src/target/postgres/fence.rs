@@ -314,7 +314,7 @@ impl Guard<'_> {
 }
 
 /// Reads a row's first two columns.
-fn partition(row: &PgRow) -> Result<TopicPartition, sqlx::Error> {
+pub(super) fn partition(row: &PgRow) -> Result<TopicPartition, sqlx::Error> {
     Ok(TopicPartition::new(row.try_get::<String, _>(0)?, row.try_get(1)?))
 }
 

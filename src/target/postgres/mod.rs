@@ -12,8 +12,6 @@ mod letters;
 mod session;
 mod sql;
 
-pub use inspect::{CheckpointRow, DeadLetterCount, Deed, ReplicatedTable, TextRows};
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;

@@ -108,19 +108,23 @@ async fn refused_keys(
         .map_err(TargetError::of_sqlite)
 }
 
-/// Makes the rows of partitions that have none.
+/// Makes the rows of partitions that have none, and returns those partitions.
 pub(super) async fn begin(
     writing: &mut Writing,
     sink: &Sink,
     first: &[(TopicPartition, NextOffset)],
-) -> Result<(), TargetError> {
+) -> Result<Vec<TopicPartition>, TargetError> {
     let now = time_text(writing.now);
+    let mut made = Vec::new();
     for (partition, next) in first {
         let query =
             bind_partition(sqlx::query(sql::BEGIN), sink, partition).bind(next.get()).bind(&now);
-        query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
+        let done = query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
+        if done.rows_affected() > 0 {
+            made.push(partition.clone());
+        }
     }
-    Ok(())
+    Ok(made)
 }
 
 /// Runs [`sql::RELEASE`] or [`sql::TOUCH`] over claims.

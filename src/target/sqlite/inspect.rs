@@ -3,146 +3,170 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
+use crate::batch::SchemaChange;
+use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
-use crate::table::TableName;
+use crate::table::{Table, TableName};
 use crate::target::TargetError;
-use crate::target::looked::{CheckpointRow, DeadLetterCount, Deed, ReplicatedTable, TextRows};
-use crate::target::sqlite::{Sqlite, catalog, plain, sql, time_text};
+use crate::target::inspect::{
+    ADOPT, CheckpointRow, Deed, Inspect, ReplicatedTable, Sample, untouched,
+};
+use crate::target::sqlite::{Sqlite, Writing, catalog, fence, plain, sql, time_text};
 
-impl Sqlite {
-    /// Reads the sink's checkpoint rows, of all clusters; none before the first start.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read.
-    pub async fn checkpoints(&mut self) -> Result<Vec<CheckpointRow>, TargetError> {
-        let mut connection = self.connection().await?;
-        let query = sqlx::query(sql::CHECKPOINTS).bind(&self.sink.name);
-        let rows = query.fetch_all(&mut connection).await.map_err(TargetError::of_sqlite)?;
-        self.connection = Some(connection);
-        let rows = rows.iter().map(checkpoint).collect::<Result<_, _>>();
-        rows.map_err(TargetError::of_sqlite)
+impl Inspect for Sqlite {
+    async fn checkpoints(&mut self) -> Result<Vec<(TopicPartition, CheckpointRow)>, TargetError> {
+        let rows = self.own_rows(sql::CHECKPOINTS).await?;
+        rows.iter().map(checkpoint).collect::<Result<_, _>>().map_err(TargetError::of_sqlite)
     }
 
-    /// Counts the sink's open dead letters.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read.
-    pub async fn dead_letter_counts(&mut self) -> Result<Vec<DeadLetterCount>, TargetError> {
-        let mut connection = self.connection().await?;
-        let rows = sqlx::query_as::<_, (String, String, i64)>(sql::DEAD_LETTER_COUNTS)
-            .bind(&self.sink.name)
-            .fetch_all(&mut connection)
-            .await
-            .map_err(TargetError::of_sqlite)?;
-        self.connection = Some(connection);
-        let count = |(topic, reason, count)| DeadLetterCount { topic, reason, count };
-        Ok(rows.into_iter().map(count).collect())
+    async fn dead_letter_counts(&mut self) -> Result<Vec<(TopicPartition, u64)>, TargetError> {
+        let rows = self.own_rows(sql::DEAD_LETTER_COUNTS).await?;
+        let counts = rows.iter().map(|row| Ok((partition(row)?, count(row.try_get(2)?))));
+        counts.collect::<Result<_, _>>().map_err(TargetError::of_sqlite)
     }
 
-    /// Finds the tables that have the column for the time of writing, and counts their rows.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read.
-    pub async fn replicated_tables(
+    async fn replicated_tables(
         &mut self,
-        synced_at: &str,
+        synced_at_column: &str,
     ) -> Result<Vec<ReplicatedTable>, TargetError> {
-        let mut connection = self.connection().await?;
+        let Some(mut connection) = self.look().await? else { return Ok(Vec::new()) };
         let names = sqlx::query_scalar::<_, String>(sql::REPLICATED_TABLES)
-            .bind(synced_at)
+            .bind(synced_at_column)
             .fetch_all(&mut connection)
             .await
             .map_err(TargetError::of_sqlite)?;
         let mut tables = Vec::with_capacity(names.len());
         for table in names {
-            // The name is quoted by `sql`.
-            let query = sqlx::query_scalar(AssertSqlSafe(sql::count_rows(&table)));
-            let count = query.persistent(false).fetch_one(&mut connection).await;
-            let row_count = count.map_err(TargetError::of_sqlite)?;
+            // Names are quoted by `sql`.
+            let text = AssertSqlSafe(sql::count_rows(&table, synced_at_column));
+            let query = sqlx::query_as::<_, (i64, Option<String>)>(text);
+            let counted = query.fetch_one(&mut connection).await;
+            let (row_count, newest) = counted.map_err(TargetError::of_sqlite)?;
             let name = TableName { schema: None, table };
-            tables.push(ReplicatedTable { name, row_count, is_exact: true });
+            let row_count = count(row_count);
+            tables.push(ReplicatedTable { name, row_count, is_exact: true, newest });
         }
-        self.connection = Some(connection);
         Ok(tables)
     }
 
-    /// Reads the rows of a table that were written last; any rows when it has no such column.
-    ///
-    /// `None` when the table does not exist.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read.
-    pub async fn newest(
+    async fn newest(
         &mut self,
         table: &TableName,
-        synced_at: &str,
-        limit: i64,
-    ) -> Result<Option<TextRows>, TargetError> {
-        let mut connection = self.connection().await?;
-        let rows = newest(&mut connection, table, synced_at, limit).await?;
-        self.connection = Some(connection);
-        Ok(rows)
+        synced_at_column: &str,
+        limit: u32,
+    ) -> Result<Option<Sample>, TargetError> {
+        let Some(mut connection) = self.look().await? else { return Ok(None) };
+        newest(&mut connection, table, synced_at_column, limit).await
     }
 
-    /// Keeps what an operator did.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be written.
-    pub async fn audit(&mut self, deed: Deed<'_>) -> Result<(), TargetError> {
+    async fn describe(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
+        let Some(mut connection) = self.look().await? else { return Ok(None) };
+        catalog::read(&mut connection, name).await
+    }
+
+    async fn is_bootstrapped(&mut self) -> Result<bool, TargetError> {
+        let Some(mut connection) = self.look().await? else { return Ok(false) };
+        has_own_tables(&mut connection).await
+    }
+
+    async fn needed(&mut self, change: &SchemaChange) -> Result<Vec<String>, TargetError> {
+        Ok(change.statements.clone())
+    }
+
+    async fn grants(&mut self, _: &[TableName]) -> Result<Vec<String>, TargetError> {
+        Ok(Vec::new())
+    }
+
+    async fn adopt(
+        &mut self,
+        first: &[(TopicPartition, NextOffset)],
+        deed: Deed<'_>,
+    ) -> Result<Vec<TopicPartition>, TargetError> {
         let mut writing = self.begin_writing().await?;
-        let query = sqlx::query(sql::AUDIT)
-            .bind(time_text(writing.now))
-            .bind(deed.actor)
-            .bind(deed.command)
-            .bind(&*deed.partition.topic)
-            .bind(deed.partition.partition)
-            .bind(deed.before)
-            .bind(deed.after)
-            .bind(deed.reason);
-        query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
-        self.end(writing, "COMMIT").await
+        let made = fence::begin(&mut writing, &self.sink, first).await?;
+        for (partition, next) in first.iter().filter(|(partition, _)| made.contains(partition)) {
+            keep(&mut writing, partition, *next, deed).await?;
+        }
+        self.end(writing, "COMMIT").await?;
+        Ok(untouched(first, &made))
     }
 }
 
-fn checkpoint(row: &SqliteRow) -> Result<CheckpointRow, sqlx::Error> {
-    Ok(CheckpointRow {
-        cluster_id: row.try_get(0)?,
-        partition: TopicPartition::new(row.try_get::<String, _>(1)?, row.try_get(2)?),
-        next_offset: row.try_get(3)?,
-        epoch: row.try_get(4)?,
-        owner: row.try_get(5)?,
-        group_id: row.try_get(6)?,
-        state: row.try_get(7)?,
-        state_reason: row.try_get(8)?,
-        source_position: row.try_get(9)?,
-        last_offset: row.try_get(10)?,
-        last_timestamp: row.try_get(11)?,
-        claimed_at: row.try_get(12)?,
-        updated_at: row.try_get::<Option<i64>, _>(13)?.unwrap_or_default(),
-    })
+impl Sqlite {
+    /// Reads rows of our own tables, by a query that binds the sink and the cluster; none where the
+    /// tables do not exist.
+    async fn own_rows(&self, query: &'static str) -> Result<Vec<SqliteRow>, TargetError> {
+        let Some(mut connection) = self.look().await? else { return Ok(Vec::new()) };
+        if !has_own_tables(&mut connection).await? {
+            return Ok(Vec::new());
+        }
+        let query = sqlx::query(query).bind(&self.sink.name).bind(&self.sink.cluster_id);
+        query.fetch_all(&mut connection).await.map_err(TargetError::of_sqlite)
+    }
+}
+
+async fn has_own_tables(connection: &mut SqliteConnection) -> Result<bool, TargetError> {
+    let version = sqlx::query(sql::HAS_VERSION).fetch_optional(connection).await;
+    Ok(version.map_err(TargetError::of_sqlite)?.is_some())
+}
+
+/// Reads a row's first two columns.
+fn partition(row: &SqliteRow) -> Result<TopicPartition, sqlx::Error> {
+    Ok(TopicPartition::new(row.try_get::<String, _>(0)?, row.try_get(1)?))
+}
+
+/// No file counts below zero.
+fn count(rows: i64) -> u64 {
+    u64::try_from(rows).unwrap_or_default()
+}
+
+fn checkpoint(row: &SqliteRow) -> Result<(TopicPartition, CheckpointRow), sqlx::Error> {
+    let found = CheckpointRow {
+        next: NextOffset::at(row.try_get(2)?),
+        epoch: row.try_get(3)?,
+        owner: row.try_get(4)?,
+        group_id: row.try_get(5)?,
+        state: row.try_get(6)?,
+        state_reason: row.try_get(7)?,
+        source_position: row.try_get(8)?,
+        updated_at: row.try_get(9)?,
+    };
+    Ok((partition(row)?, found))
 }
 
 async fn newest(
     connection: &mut SqliteConnection,
     table: &TableName,
     synced_at: &str,
-    limit: i64,
-) -> Result<Option<TextRows>, TargetError> {
+    limit: u32,
+) -> Result<Option<Sample>, TargetError> {
     let Some(found) = catalog::read(connection, table).await? else { return Ok(None) };
     let columns = found.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>();
     let synced_at = columns.contains(&synced_at).then_some(synced_at);
     // Names are quoted by `sql`.
     let text = sql::newest_rows(&table.table, &columns, synced_at);
-    let query = sqlx::query(AssertSqlSafe(text)).persistent(false).bind(limit);
+    let query = sqlx::query(AssertSqlSafe(text)).bind(i64::from(limit));
     let rows = query.fetch_all(connection).await.map_err(TargetError::of_sqlite)?;
     let rows = rows.iter().map(plain::text_of).collect::<Result<_, _>>()?;
     let columns = columns.into_iter().map(str::to_owned).collect();
-    Ok(Some(TextRows { columns, rows }))
+    Ok(Some(Sample { columns, rows }))
+}
+
+async fn keep(
+    writing: &mut Writing,
+    partition: &TopicPartition,
+    next: NextOffset,
+    deed: Deed<'_>,
+) -> Result<(), TargetError> {
+    let query = sqlx::query(sql::AUDIT)
+        .bind(time_text(writing.now))
+        .bind(deed.actor)
+        .bind(ADOPT)
+        .bind(&*partition.topic)
+        .bind(partition.partition)
+        .bind(next.get())
+        .bind(deed.reason);
+    query.execute(&mut writing.connection).await.map(drop).map_err(TargetError::of_sqlite)
 }
 
 #[cfg(test)]
@@ -150,47 +174,81 @@ mod tests {
     use super::*;
     use crate::target::sqlite::tests::World;
 
+    fn table(table: &str) -> TableName {
+        TableName { schema: None, table: table.to_owned() }
+    }
+
     #[tokio::test]
     async fn commands_see_what_lies_in_the_file() {
         let world = World::new();
-        let (mut target, claimed) = world.claimed().await;
+        let (mut target, _) = world.claimed().await;
         world
             .run(
                 "CREATE TABLE items (id INTEGER PRIMARY KEY, \"a b\" BLOB, synced_at TEXT);
                  INSERT INTO items VALUES (1, x'ff00', '2024'), (2, NULL, '2025');
                  CREATE TABLE other (id INTEGER PRIMARY KEY);
-                 UPDATE afterimage_checkpoint SET updated_at = '1970-01-01T00:00:01.234567Z'",
+                 UPDATE afterimage_checkpoint SET updated_at = '1970-01-01T00:00:01.234567Z';
+                 INSERT INTO afterimage_dead_letter (sink, cluster_id, topic, \"partition\",
+                     record_offset, reason, first_seen, last_seen, state)
+                 VALUES ('sink', 'cluster', 't', 0, 1, 'r', '', '', 'open'),
+                     ('sink', 'cluster', 't', 0, 2, 'r', '', '', 'discarded'),
+                     ('sink', 'another', 't', 0, 1, 'r', '', '', 'open')",
             )
             .await;
-        let table = |table: &str| TableName { schema: None, table: table.to_owned() };
 
         let checkpoints = target.checkpoints().await.unwrap();
-        assert_eq!(checkpoints.len(), 1);
-        assert_eq!(checkpoints[0].partition, world.partition);
-        assert_eq!((checkpoints[0].epoch, checkpoints[0].updated_at), (1, 1234));
-        assert_eq!(checkpoints[0].group_id.as_deref(), Some("group"));
-        assert!(checkpoints[0].claimed_at > Some(1_700_000_000_000));
-        assert_eq!(target.dead_letter_counts().await.unwrap(), []);
-        let items = ReplicatedTable { name: table("items"), row_count: 2, is_exact: true };
+        let [(partition, row)] = checkpoints.as_slice() else { panic!("{checkpoints:?}") };
+        assert_eq!(*partition, world.partition);
+        assert_eq!((row.next.get(), row.epoch, row.updated_at), (0, 1, Some(1234)));
+        assert_eq!(row.group_id.as_deref(), Some("group"));
+        assert_eq!(target.dead_letter_counts().await.unwrap(), [(world.partition.clone(), 1)]);
+        let text = |text: &str| Some(text.to_owned());
+        let items = ReplicatedTable {
+            name: table("items"),
+            row_count: 2,
+            is_exact: true,
+            newest: text("2025"),
+        };
         assert_eq!(target.replicated_tables("synced_at").await.unwrap(), [items]);
         let newest = target.newest(&table("items"), "synced_at", 2).await.unwrap().unwrap();
         assert_eq!(newest.columns, ["id", "a b", "synced_at"]);
-        let text = |text: &str| Some(text.to_owned());
         let (new, old) = ([text("2"), None, text("2025")], [text("1"), text("FF00"), text("2024")]);
         assert_eq!(newest.rows, [new, old]);
         assert_eq!(target.newest(&table("none"), "synced_at", 1).await.unwrap(), None);
-        let deed = Deed {
-            actor: "me",
-            command: "rewind",
-            partition: &claimed.partition,
-            before: Some(1),
-            after: None,
-            reason: "why",
-        };
-        target.audit(deed).await.unwrap();
-        let kept =
-            "SELECT actor, command, topic, \"partition\", before_offset, after_offset, reason
-            FROM afterimage_audit";
-        assert_eq!(world.read(kept).await, ["me|rewind|t|0|1|NULL|why"]);
+        let described = target.describe(&table("items")).await.unwrap().unwrap();
+        assert_eq!(described.unique_keys, [["id"]]);
+    }
+
+    #[tokio::test]
+    async fn looking_makes_no_file() {
+        let world = World::new();
+        let mut target = world.target();
+        assert_eq!(target.checkpoints().await.unwrap(), []);
+        assert_eq!(target.dead_letter_counts().await.unwrap(), []);
+        assert_eq!(target.replicated_tables("synced_at").await.unwrap(), []);
+        assert_eq!(target.newest(&table("items"), "synced_at", 1).await.unwrap(), None);
+        assert_eq!(target.describe(&table("items")).await.unwrap(), None);
+        assert!(world.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_first_position_is_set_once_and_kept_in_the_audit() {
+        let world = World::new();
+        let mut target = world.target();
+        let other = TopicPartition::new("t", 1);
+        let deed = Deed { actor: "me", reason: "a move" };
+        let first = |next| [(world.partition.clone(), NextOffset::at(next))];
+        assert_eq!(target.adopt(&first(5), deed).await.unwrap(), []);
+        let both = [first(7).to_vec(), vec![(other.clone(), NextOffset::at(9))]].concat();
+        let left = target.adopt(&both, deed).await.unwrap();
+        assert_eq!(left, std::slice::from_ref(&world.partition));
+
+        let found = target.checkpoints().await.unwrap();
+        let found = found.iter().map(|(partition, row)| (partition.partition, row.next.get()));
+        assert_eq!(found.collect::<Vec<_>>(), [(0, 5), (1, 9)]);
+        let kept = "SELECT actor, command, topic, \"partition\", before_offset, after_offset,
+            reason FROM afterimage_audit ORDER BY \"partition\"";
+        let line = |rest: &str| format!("me|checkpoint adopt|t|{rest}|a move");
+        assert_eq!(world.read(kept).await, [line("0|NULL|5"), line("1|NULL|9")]);
     }
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::batch::Folded;
 use crate::checkpoint::{Claim, NextOffset};
+use crate::decode::value::Value;
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
@@ -100,6 +101,19 @@ impl Sqlite {
         Ok(connection)
     }
 
+    /// Opens the file to be looked at, so that nothing can be written; `None` when there is none.
+    async fn look(&self) -> Result<Option<SqliteConnection>, TargetError> {
+        if !self.file.exists() {
+            return Ok(None);
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(&self.file)
+            .read_only(true)
+            .busy_timeout(LOCK_WAIT_MAX)
+            .disable_statement_logging();
+        options.connect().await.map(Some).map_err(TargetError::of_sqlite)
+    }
+
     /// Makes our own tables where they are missing.
     async fn bootstrap(&self, connection: &mut SqliteConnection) -> Result<(), TargetError> {
         let found = sqlx::query(sql::HAS_VERSION)
@@ -146,6 +160,13 @@ impl Sqlite {
         self.connection = Some(writing.connection);
         Ok(())
     }
+}
+
+/// Returns a value's canonical text; `None` for what is no text: NULL and octets.
+pub fn text_of(value: Value<'_>) -> Option<String> {
+    let mut out = Vec::new();
+    text::write(value, &mut out).ok()?;
+    String::from_utf8(out).ok()
 }
 
 /// Returns the queue of those in this process that write a file.

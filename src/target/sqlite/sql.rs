@@ -311,21 +311,20 @@ FROM pragma_index_list(?) AS list, pragma_index_xinfo(list.name) AS info
 WHERE list."unique" AND NOT list.partial AND list.origin <> 'pk' AND info.key
 ORDER BY list.seq, info.seqno"#;
 
-/// Reads the sink's checkpoint rows; times in milliseconds since 1970.
-pub(super) const CHECKPOINTS: &str = r#"SELECT cluster_id, topic, "partition", next_offset, epoch,
-    owner, group_id, state, state_reason, source_position, last_offset, last_timestamp,
-    unixepoch(claimed_at) * 1000 + CAST(substr(claimed_at, 21, 3) AS INTEGER),
+/// Reads the checkpoint rows of a sink and cluster; the time in milliseconds since 1970.
+pub(super) const CHECKPOINTS: &str = r#"SELECT topic, "partition", next_offset, epoch, owner,
+    group_id, state, state_reason, source_position,
     unixepoch(updated_at) * 1000 + CAST(substr(updated_at, 21, 3) AS INTEGER)
 FROM afterimage_checkpoint
-WHERE sink = ?
-ORDER BY cluster_id, topic, "partition""#;
+WHERE sink = ? AND cluster_id = ?
+ORDER BY topic, "partition""#;
 
-/// Counts the sink's open dead letters.
-pub(super) const DEAD_LETTER_COUNTS: &str = "SELECT topic, reason, count(*)
+/// Counts the open dead letters of a sink and cluster.
+pub(super) const DEAD_LETTER_COUNTS: &str = r#"SELECT topic, "partition", count(*)
 FROM afterimage_dead_letter
-WHERE sink = ? AND state = 'open'
-GROUP BY topic, reason
-ORDER BY topic, reason";
+WHERE sink = ? AND cluster_id = ? AND state = 'open'
+GROUP BY topic, "partition"
+ORDER BY topic, "partition""#;
 
 /// Reads the tables that have a column of that name for the time of writing.
 pub(super) const REPLICATED_TABLES: &str = "SELECT list.name
@@ -333,14 +332,15 @@ FROM pragma_table_list AS list, pragma_table_xinfo(list.name) AS info
 WHERE list.schema = 'main' AND list.type = 'table' AND info.name = ?
 ORDER BY list.name";
 
-/// Keeps what an operator did; binds time, actor, command, topic, partition, before, after, reason.
+/// Keeps that an operator made a first row; binds time, actor, command, topic, partition, offset,
+/// reason.
 pub(super) const AUDIT: &str = r#"INSERT INTO afterimage_audit
-    (at, actor, command, topic, "partition", before_offset, after_offset, reason)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)"#;
+    (at, actor, command, topic, "partition", after_offset, reason)
+VALUES (?, ?, ?, ?, ?, ?, ?)"#;
 
-/// Counts the rows of a table.
-pub(super) fn count_rows(table: &str) -> String {
-    format!("SELECT count(*) FROM {}", quote(table))
+/// Counts the rows of a table, and finds the newest time of writing.
+pub(super) fn count_rows(table: &str, synced_at: &str) -> String {
+    format!("SELECT count(*), CAST(max({}) AS TEXT) FROM {}", quote(synced_at), quote(table))
 }
 
 /// Reads the rows that were written last, octets as hexadecimal digits; binds how many.

@@ -51,6 +51,11 @@ impl World {
         Sqlite::new(self.dir.path().join("target.db"), sink)
     }
 
+    /// Returns whether nothing was written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.dir.path().read_dir().unwrap().next().is_none()
+    }
+
     /// Returns a target whose partition is begun at 0 and claimed.
     pub(super) async fn claimed(&self) -> (Sqlite, Claimed) {
         let mut target = self.target();

@@ -3,23 +3,21 @@
 use crate::table::TableName;
 use crate::target::postgres::sql::{quote, relation};
 
-/// Reads the sink's checkpoint rows. Parameters: sink.
+/// Reads the sink's checkpoint rows. Parameters: sink, cluster.
 pub(in crate::target::postgres) const CHECKPOINTS: &str = "\
-SELECT cluster_id, topic, \"partition\", next_offset, epoch, owner, group_id, state, state_reason,
-  source_position, last_offset, last_timestamp,
-  (extract(epoch FROM claimed_at) * 1000)::pg_catalog.int8,
-  (extract(epoch FROM updated_at) * 1000)::pg_catalog.int8
+SELECT topic, \"partition\", next_offset, epoch, owner, group_id, state, state_reason,
+  source_position, (extract(epoch FROM updated_at) * 1000)::pg_catalog.int8
 FROM afterimage.checkpoint
-WHERE sink = $1
-ORDER BY cluster_id, topic, \"partition\"";
+WHERE sink = $1 AND cluster_id = $2
+ORDER BY topic, \"partition\"";
 
-/// Counts the sink's open dead letters. Parameters: sink.
+/// Counts the sink's open dead letters. Parameters: sink, cluster.
 pub(in crate::target::postgres) const DEAD_LETTER_COUNTS: &str = "\
-SELECT topic, reason, pg_catalog.count(*)
+SELECT topic, \"partition\", pg_catalog.count(*)
 FROM afterimage.dead_letter
-WHERE sink = $1 AND state = 'open'
-GROUP BY topic, reason
-ORDER BY topic, reason";
+WHERE sink = $1 AND cluster_id = $2 AND state = 'open'
+GROUP BY topic, \"partition\"
+ORDER BY topic, \"partition\"";
 
 /// Reads the tables that have a column of that name for the time of writing, and about how many
 /// rows each has; NULL where the server does not know yet. Parameters: column.
@@ -30,21 +28,36 @@ FROM pg_catalog.pg_attribute AS a
 JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE a.attname = $1 AND a.attnum > 0 AND NOT a.attisdropped
+  AND a.atttypid IN ('pg_catalog.timestamptz'::pg_catalog.regtype,
+    'pg_catalog.timestamp'::pg_catalog.regtype)
   AND c.relkind IN ('r', 'p') AND NOT c.relispartition
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'afterimage')
   AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
   AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
 ORDER BY 1, 2";
 
-/// Keeps what an operator did. Parameters: actor, command, topic, partition, before, after, reason.
-pub(in crate::target::postgres) const AUDIT: &str = "\
-INSERT INTO afterimage.audit
-  (actor, command, topic, \"partition\", before_offset, after_offset, reason)
-VALUES ($1, $2, $3, $4, $5, $6, $7)";
+/// Makes first rows and the audit rows of those that were made, which are returned.
+///
+/// Parameters: sink, cluster, topics, partitions, offsets, actor, command, reason.
+pub(in crate::target::postgres) const ADOPT: &str = "\
+WITH made AS (
+  INSERT INTO afterimage.checkpoint (sink, cluster_id, topic, \"partition\", next_offset)
+  SELECT $1, $2, w.topic, w.\"partition\", w.next_offset
+  FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[])
+    AS w (topic, \"partition\", next_offset)
+  ORDER BY w.topic, w.\"partition\"
+  ON CONFLICT (sink, cluster_id, topic, \"partition\") DO NOTHING
+  RETURNING topic, \"partition\", next_offset
+), kept AS (
+  INSERT INTO afterimage.audit (actor, command, topic, \"partition\", after_offset, reason)
+  SELECT $6, $7, topic, \"partition\", next_offset, $8 FROM made
+)
+SELECT topic, \"partition\" FROM made";
 
-/// Counts the rows of a table.
-pub(in crate::target::postgres) fn count_rows(table: &TableName) -> String {
-    format!("SELECT pg_catalog.count(*) FROM {}", relation(table))
+/// Counts the rows of a table, and finds the newest time of writing.
+pub(in crate::target::postgres) fn count_rows(table: &TableName, synced_at: &str) -> String {
+    let newest = format!("pg_catalog.max({})::pg_catalog.text", quote(synced_at));
+    format!("SELECT pg_catalog.count(*), {newest} FROM {}", relation(table))
 }
 
 /// Reads the rows that were written last, each column as text. Parameters: limit.

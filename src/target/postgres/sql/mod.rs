@@ -16,15 +16,15 @@ pub(super) use fence::{
     UNCLAIMED,
 };
 pub(super) use inspect::{
-    AUDIT, CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
+    ADOPT, CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
 };
 pub(super) use rows::{
     CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, IS_TRUNCATABLE, MARK_KEYS, ROLLBACK,
     delete, insert, lock, mark_all_deleted, remove_all, start, truncate, update,
 };
 pub(super) use schema::{
-    IS_BOOTSTRAPPED, LOCK_DDL, SCHEMA_EXISTS, add_column, bootstrap, create_schema, create_table,
-    lock_exclusive,
+    IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, bootstrap, create_schema,
+    create_table, grants, lock_exclusive,
 };
 
 use crate::table::TableName;

@@ -1,5 +1,7 @@
 //! Tables: ours, and the replicated ones.
 
+use std::collections::BTreeSet;
+
 use crate::table::{Column, Table, TableName};
 use crate::target::postgres::sql::{quote, relation, schema};
 
@@ -97,18 +99,26 @@ CREATE TABLE IF NOT EXISTS afterimage.schema_version (
     "INSERT INTO afterimage.schema_version (version) VALUES (1) ON CONFLICT (version) DO NOTHING",
 ];
 
-/// Says, as a comment, what the writer needs when somebody else runs the statements before it.
-const GRANTS: &str = "\
--- When the consumer's role does not own these, it needs (here for the role \"writer\"):
---   GRANT USAGE ON SCHEMA afterimage TO writer;
---   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA afterimage TO writer;
--- and the same on each replicated table and its schema.
-";
+/// Our own role.
+pub(in crate::target::postgres) const ROLE: &str = "SELECT current_user::pg_catalog.text";
 
 /// Returns all that must exist before the first claim.
 pub(in crate::target::postgres) fn bootstrap() -> Vec<String> {
-    let first = BOOTSTRAP.first().map(|first| format!("{GRANTS}{first}"));
-    first.into_iter().chain(BOOTSTRAP.iter().skip(1).map(|&text| text.to_owned())).collect()
+    BOOTSTRAP.map(str::to_owned).to_vec()
+}
+
+/// Lets a role write our own tables and these, whoever owns them.
+pub(in crate::target::postgres) fn grants(role: &str, tables: &[TableName]) -> Vec<String> {
+    const RIGHTS: &str = "SELECT, INSERT, UPDATE, DELETE";
+    let role = quote(role);
+    let schemas = tables.iter().map(schema).collect::<BTreeSet<_>>();
+    let usage = |schema: &str| format!("GRANT USAGE ON SCHEMA {} TO {role}", quote(schema));
+    let ours = format!("GRANT {RIGHTS} ON ALL TABLES IN SCHEMA afterimage TO {role}");
+    let mut grants = vec![usage("afterimage"), ours];
+    grants.extend(schemas.into_iter().map(usage));
+    let names = tables.iter().collect::<BTreeSet<_>>().into_iter();
+    grants.extend(names.map(|name| format!("GRANT {RIGHTS} ON {} TO {role}", relation(name))));
+    grants
 }
 
 /// Locks a table against everybody.
@@ -199,10 +209,15 @@ mod tests {
     }
 
     #[test]
-    fn the_bootstrap_says_what_to_grant() {
-        let text = bootstrap();
-        assert_eq!(text.len(), BOOTSTRAP.len());
-        assert!(text.iter().all(|statement| !statement.ends_with(';')));
-        assert!(text.concat().contains("GRANT SELECT, INSERT, UPDATE, DELETE"));
+    fn a_role_gets_the_rights_it_needs_and_no_more() {
+        let other = TableName { table: "a".to_owned(), ..name() };
+        expect![[r#"
+            GRANT USAGE ON SCHEMA "afterimage" TO "writer";
+            GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA afterimage TO "writer";
+            GRANT USAGE ON SCHEMA "sales" TO "writer";
+            GRANT SELECT, INSERT, UPDATE, DELETE ON "sales"."a" TO "writer";
+            GRANT SELECT, INSERT, UPDATE, DELETE ON "sales"."or""ders" TO "writer""#]]
+        .assert_eq(&grants("writer", &[name(), other, name()]).join(";\n"));
+        assert!(bootstrap().iter().all(|statement| !statement.ends_with(';')));
     }
 }

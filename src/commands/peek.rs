@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio::sync::Mutex;
 
 use crate::checkpoint::NextOffset;
 use crate::commands::look::moment;
+use crate::commands::trial::Trial;
 use crate::kafka::log::{Log, Watermarks};
 use crate::kafka::reader::{Arrived, Reader};
 use crate::record::{Record, Run, TopicPartition};
@@ -16,7 +18,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(crate) enum From {
     /// At the last records.
     Newest,
     /// At the first record that is still there.
@@ -31,7 +33,7 @@ pub(super) enum From {
 
 impl From {
     /// Reads a position as `--from` spells it.
-    pub(super) fn parse(text: Option<&str>) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: Option<&str>) -> anyhow::Result<Self> {
         match text {
             None => Ok(Self::Newest),
             Some("beginning") => Ok(Self::Beginning),
@@ -49,16 +51,16 @@ impl From {
 
 /// One record, kept.
 #[derive(Debug)]
-pub(super) struct Peeked(Run);
+pub(crate) struct Peeked(Run);
 
 impl Peeked {
     /// Returns the partition's number.
-    pub(super) fn partition(&self) -> i32 {
+    pub(crate) fn partition(&self) -> i32 {
         self.0.partition.partition
     }
 
     /// Returns the record.
-    pub(super) fn record(&self) -> Record<'_> {
+    pub(crate) fn record(&self) -> Record<'_> {
         self.0.get(0).expect("a run of exactly one record")
     }
 
@@ -68,25 +70,55 @@ impl Peeked {
 }
 
 /// Which records are wanted of a topic.
-pub(super) struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// The log.
-    pub(super) log: &'a Log,
+    pub(crate) log: &'a Log,
     /// The topic.
-    pub(super) topic: &'a str,
+    pub(crate) topic: &'a str,
     /// The ends of the partitions, as they are now.
-    pub(super) ends: BTreeMap<i32, Watermarks>,
+    pub(crate) ends: BTreeMap<i32, Watermarks>,
     /// How many records at most.
-    pub(super) limit: usize,
-    /// Text that the key must contain.
-    pub(super) key: Option<&'a str>,
+    pub(crate) limit: usize,
+    /// What the key must contain.
+    pub(crate) key: Option<KeyText<'a>>,
+}
+
+/// A text that a record's key must contain.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyText<'a> {
+    /// The text.
+    pub(crate) text: &'a str,
+    /// What reads a key whose bytes are no text; `None` to look at the bytes alone.
+    pub(crate) trial: Option<&'a Mutex<Trial>>,
+}
+
+impl KeyText<'_> {
+    async fn is_in(&self, topic: &str, record: Record<'_>) -> anyhow::Result<bool> {
+        let (text, key) = (self.text.as_bytes(), record.key.unwrap_or_default());
+        if text.is_empty() || key.windows(text.len()).any(|part| part == text) {
+            return Ok(true);
+        }
+        let Some(trial) = self.trial else { return Ok(false) };
+        let alone = Record { value: None, ..record };
+        let seen = trial.lock().await.inspect(topic, alone).await?;
+        Ok(seen.key.is_some_and(|key| key.to_string().contains(self.text)))
+    }
 }
 
 impl Wanted<'_> {
     /// Returns the newest records, ordered by time, partition and offset.
+    pub(crate) async fn newest(&self) -> anyhow::Result<Vec<Peeked>> {
+        let mut found = self.newest_of_each().await?;
+        found.drain(..found.len().saturating_sub(self.limit));
+        Ok(found)
+    }
+
+    /// Returns the newest records of each partition, ordered by time, partition and offset; the
+    /// limit is that of a partition.
     ///
     /// Offsets may be sparse and keys rare: the window grows until there are enough records or the
     /// log has no more.
-    pub(super) async fn newest(&self) -> anyhow::Result<Vec<Peeked>> {
+    pub(crate) async fn newest_of_each(&self) -> anyhow::Result<Vec<Peeked>> {
         let mut window = i64::try_from(self.limit).unwrap_or(i64::MAX).max(1);
         loop {
             let start = |ends: &Watermarks| (ends.high.get() - window).max(ends.low.get());
@@ -101,7 +133,6 @@ impl Wanted<'_> {
             });
             if is_whole || is_enough {
                 found.sort_by_key(Peeked::order);
-                found.drain(..found.len().saturating_sub(self.limit));
                 return Ok(found);
             }
             window = window.saturating_mul(8);
@@ -109,7 +140,7 @@ impl Wanted<'_> {
     }
 
     /// Returns the first records from a position on, ordered by time, partition and offset.
-    pub(super) async fn first(&self, from: From) -> anyhow::Result<Vec<Peeked>> {
+    pub(crate) async fn first(&self, from: From) -> anyhow::Result<Vec<Peeked>> {
         let starts = self.starts(from).await?;
         let mut found = self.read(&starts, Keep::First).await?;
         found.sort_by_key(Peeked::order);
@@ -118,7 +149,7 @@ impl Wanted<'_> {
     }
 
     /// Returns where each partition begins.
-    pub(super) async fn starts(&self, from: From) -> anyhow::Result<BTreeMap<i32, i64>> {
+    pub(crate) async fn starts(&self, from: From) -> anyhow::Result<BTreeMap<i32, i64>> {
         let times = match from {
             From::Time(millis) => {
                 let partition = |&number: &i32| TopicPartition::new(self.topic, number);
@@ -167,7 +198,7 @@ impl Wanted<'_> {
                 let end = self.ends.get(&number).map_or(0, |ends| ends.high.get());
                 let queue = kept.entry(number).or_default();
                 for record in run.iter().filter(|record| record.offset < end) {
-                    if !self.is_wanted(record) {
+                    if !self.is_wanted(record).await? {
                         continue;
                     }
                     queue.push_back(Peeked(only(&run, record)));
@@ -188,20 +219,24 @@ impl Wanted<'_> {
     }
 
     /// Keeps what is wanted of records as they come.
-    pub(super) fn sift(&self, arrived: &Arrived) -> Vec<Peeked> {
+    pub(crate) async fn sift(&self, arrived: &Arrived) -> anyhow::Result<Vec<Peeked>> {
         let mut found = Vec::new();
         for run in arrived.runs.values() {
-            let wanted = run.iter().filter(|record| self.is_wanted(*record));
-            found.extend(wanted.map(|record| Peeked(only(run, record))));
+            for record in run.iter() {
+                if self.is_wanted(record).await? {
+                    found.push(Peeked(only(run, record)));
+                }
+            }
         }
         found.sort_by_key(Peeked::order);
-        found
+        Ok(found)
     }
 
-    fn is_wanted(&self, record: Record<'_>) -> bool {
-        let Some(wanted) = self.key else { return true };
-        let key = record.key.unwrap_or_default();
-        wanted.is_empty() || key.windows(wanted.len()).any(|part| part == wanted.as_bytes())
+    async fn is_wanted(&self, record: Record<'_>) -> anyhow::Result<bool> {
+        match self.key {
+            Some(key) => key.is_in(self.topic, record).await,
+            None => Ok(true),
+        }
     }
 }
 

@@ -1,0 +1,189 @@
+//! A trial: records go through the real decoder and the real mapping, and nothing is applied.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::batch::Batch;
+use crate::checkpoint::{Claim, NextOffset};
+use crate::commands::say;
+use crate::decode::inspect::Inspected;
+use crate::decode::kind::{Kind, SourceTable};
+use crate::decode::registry::Registry;
+use crate::decode::{Arrival, Decoded, Decoder};
+use crate::mapping::{Mapping, Plan};
+use crate::record::{Record, TopicPartition};
+use crate::rows::Origin;
+use crate::settings::{SchemaChanges, Tables};
+use crate::stopped::Stop;
+use crate::table::{Table, TableName};
+use crate::target::Target as _;
+use crate::target::inspect::{Inspect as _, Opened};
+use crate::target::postgres::Postgres;
+
+/// What a lane has to decode records with, against the target, or against tables designed from the
+/// source where no target is given.
+pub(crate) struct Trial {
+    decoder: Decoder,
+    registry: Option<Registry>,
+    mapping: Mapping,
+    target: Option<Opened>,
+    plans: Vec<(SourceTable, Result<Plan, Stop>)>,
+    /// The tables as they would be after the plans so far.
+    changed: HashMap<TableName, Table>,
+    is_told: bool,
+}
+
+impl Trial {
+    /// Starts with nothing learned.
+    pub(crate) fn new(
+        registry: Option<Registry>,
+        mut tables: Tables,
+        target: Option<Opened>,
+    ) -> Self {
+        if target.is_none() {
+            tables.schema_changes = SchemaChanges::Apply;
+        }
+        let dialect = target.as_ref().map_or(Postgres::DIALECT, Opened::dialect);
+        Self {
+            decoder: Decoder::default(),
+            registry,
+            mapping: Mapping::new(tables, dialect),
+            target,
+            plans: Vec::new(),
+            changed: HashMap::new(),
+            is_told: false,
+        }
+    }
+
+    /// Returns the target, if one is given.
+    pub(crate) fn target(&mut self) -> Option<&mut Opened> {
+        self.target.as_mut()
+    }
+
+    /// Returns the table that a record's own schema describes; `None` for a record that is no row.
+    pub(crate) async fn source(
+        &mut self,
+        topic: &Arc<str>,
+        record: Record<'_>,
+    ) -> anyhow::Result<Option<SourceTable>> {
+        // JSON without a schema is compared with what was met before, which may have other fields.
+        self.decoder.forget_layouts();
+        match self.decode(topic, record).await? {
+            Decoded::NeedsLayout(request) => Ok(Some(request.source)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns what a lane would make of a record; [`Decoded::NeedsLayout`] only where there is no
+    /// target to say what JSON without a schema means.
+    pub(crate) async fn judge(
+        &mut self,
+        topic: &Arc<str>,
+        record: Record<'_>,
+    ) -> anyhow::Result<Decoded> {
+        // Each record by itself: one that would stop its partition says nothing of the next.
+        self.decoder.forget_layouts();
+        loop {
+            let decoded = self.decode(topic, record).await?;
+            let Decoded::NeedsLayout(request) = decoded else { return Ok(decoded) };
+            if self.target.is_none() && is_untyped(&request.source) {
+                return Ok(Decoded::NeedsLayout(request));
+            }
+            match self.plan(&request.source).await? {
+                Ok(plan) => {
+                    let mapped = plan.mapped.clone();
+                    self.decoder.learn_layout(request.id, mapped);
+                }
+                Err(stop) => return Ok(Decoded::Stopped(stop.clone())),
+            }
+        }
+    }
+
+    /// Lays a record open.
+    pub(crate) async fn inspect(
+        &mut self,
+        topic: &str,
+        record: Record<'_>,
+    ) -> anyhow::Result<Inspected> {
+        loop {
+            match self.decoder.inspect(topic, record) {
+                Ok(seen) => return Ok(seen),
+                Err(id) => self.fetch(id).await?,
+            }
+        }
+    }
+
+    /// Decodes as far as schemas alone lead.
+    async fn decode(&mut self, topic: &Arc<str>, record: Record<'_>) -> anyhow::Result<Decoded> {
+        let partition = TopicPartition::new(Arc::clone(topic), 0);
+        loop {
+            let mut batch = Batch::default();
+            let claim = Claim { epoch: 0, token: uuid::Uuid::nil() };
+            let step = batch.step(&partition, claim, NextOffset::at(record.offset));
+            let origin = Origin { step, offset: record.offset };
+            let arrival = Arrival { topic, partition: 0, record, origin, is_tainted: false };
+            match self.decoder.decode(arrival, &mut batch) {
+                Decoded::NeedsSchema(id) => self.fetch(id).await?,
+                decoded => return Ok(decoded),
+            }
+        }
+    }
+
+    /// Fetches a schema for the decoder.
+    async fn fetch(&mut self, id: u32) -> anyhow::Result<()> {
+        let schema = match &self.registry {
+            Some(registry) => registry.schema(id).await.context("fetch a schema")?,
+            None => None,
+        };
+        if self.registry.is_none() && !self.is_told {
+            say("Avro needs a schema registry: --schema-registry-url (SCHEMA_REGISTRY_URL)");
+            self.is_told = true;
+        }
+        self.decoder.learn_schema(id, schema);
+        Ok(())
+    }
+
+    /// Plans how a source table is written; the same table again has the same plan.
+    pub(crate) async fn plan(
+        &mut self,
+        source: &SourceTable,
+    ) -> anyhow::Result<Result<&Plan, &Stop>> {
+        if !self.plans.iter().any(|(known, _)| known == source) {
+            let plan = match self.existing(source).await? {
+                Ok(existing) => self.mapping.plan(source.clone(), existing),
+                Err(stop) => Err(stop),
+            };
+            if let Ok(Plan { change: Some(change), .. }) = &plan {
+                self.changed.insert(change.after.name.clone(), Table::clone(&change.after));
+            }
+            self.plans.push((source.clone(), plan));
+        }
+        let known = self.plans.iter().find(|(known, _)| known == source);
+        let (_, plan) = known.expect("the plan is there now");
+        Ok(plan.as_ref())
+    }
+
+    /// Returns the target's table as it is, or as an earlier plan leaves it.
+    async fn existing(
+        &mut self,
+        source: &SourceTable,
+    ) -> anyhow::Result<Result<Option<Table>, Stop>> {
+        let name = match self.mapping.target(&source.name) {
+            Ok(name) => name,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        if let Some(changed) = self.changed.get(&name) {
+            return Ok(Ok(Some(changed.clone())));
+        }
+        let Some(target) = &mut self.target else { return Ok(Ok(None)) };
+        let found = target.describe(&name).await;
+        found.map(Ok).with_context(|| format!("read table \"{name}\""))
+    }
+}
+
+/// Returns whether only a target's columns can say what the values are.
+fn is_untyped(source: &SourceTable) -> bool {
+    source.columns.iter().any(|column| column.kind == Kind::Untyped)
+}

@@ -1,0 +1,404 @@
+//! What a record says, laid open for people: only here a record becomes a tree of values.
+//!
+//! Whether the record is applied is not decided here: the decoder itself is asked.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value as Json;
+
+use crate::decode::connect::Field;
+use crate::decode::envelope::{Meaning, meaning, source_table};
+use crate::decode::kind::{Kind, SourceColumn, SourceTable, Unit};
+use crate::decode::semantic::{Literal, value};
+use crate::decode::value::Value;
+use crate::decode::{Decoded, Decoder, Ignored, avro, json_schema};
+use crate::record::Record;
+
+/// What Debezium sends in place of octets that did not change.
+const UNAVAILABLE: &[u8] = b"__debezium_unavailable_value";
+
+/// A record, laid open; what cannot be read is not there.
+#[derive(Clone, Debug, Default)]
+pub struct Inspected {
+    /// `json`, `json without schema` or `avro`.
+    pub format: Option<&'static str>,
+    /// The registry's id of the value's schema, or of the key's where there is no value.
+    pub schema_id: Option<u32>,
+    /// Debezium's letter, or what a record is that is no row: `tombstone`, `heartbeat`, …
+    pub op: Option<String>,
+    /// The source's table; `None` for a record that is no row.
+    pub source: Option<SourceTable>,
+    /// The key, as the tree that JSON carries.
+    pub key: Option<Json>,
+    /// The row before, as for the key.
+    pub before: Option<Json>,
+    /// The row after, as for the key.
+    pub after: Option<Json>,
+}
+
+/// A value or a key, read.
+#[derive(Default)]
+struct Side {
+    format: Option<&'static str>,
+    schema_id: Option<u32>,
+    tree: Option<Json>,
+}
+
+impl Decoder {
+    /// Lays a record open by the schemas that were learned.
+    ///
+    /// # Errors
+    ///
+    /// The schema of this id must be learned first.
+    pub fn inspect(&self, topic: &str, record: Record<'_>) -> Result<Inspected, u32> {
+        let value = record.value.filter(|value| *value != b"null");
+        let (key_field, key) = self.side(record.key, "key")?;
+        let (value_field, mut side) = self.side(value, "value")?;
+        let first = if value.is_some() { &side } else { &key };
+        let (format, schema_id) = (first.format, first.schema_id);
+        let key = key.tree.filter(|key| !key.is_null());
+        let mut seen = Inspected { format, schema_id, key, ..Inspected::default() };
+        let name = match self.read(value, "value") {
+            Ok((_, _, place)) => place.source_name(topic),
+            Err(_) => return Ok(seen),
+        };
+        let row = match value_field.as_ref().map(meaning) {
+            Some(Meaning::Ignored(ignored)) => {
+                seen.op = Some(ignored_name(ignored).to_owned());
+                return Ok(seen);
+            }
+            Some(Meaning::Unknown(_)) => return Ok(seen),
+            Some(Meaning::Rows(row)) => Some(row),
+            None => None,
+        };
+        match side.tree.as_mut().and_then(Json::as_object_mut) {
+            Some(envelope) => {
+                let letter = envelope.get("op").and_then(Json::as_str);
+                seen.op = letter.map(str::to_owned);
+                let mut take = |name| envelope.remove(name).filter(|row| !row.is_null());
+                (seen.before, seen.after) = (take("before"), take("after"));
+            }
+            None => seen.op = Some(ignored_name(Ignored::Tombstone).to_owned()),
+        }
+        if row.is_some() || key_field.as_ref().is_some_and(|key| !key.fields.is_empty()) {
+            seen.source = Some(source_table(name, row.as_ref(), key_field.as_ref()));
+        }
+        Ok(seen)
+    }
+
+    /// Reads the schema and the tree of a value or a key.
+    fn side(&self, bytes: Option<&[u8]>, name: &str) -> Result<(Option<Field>, Side), u32> {
+        let Some(bytes) = bytes else { return Ok((None, Side::default())) };
+        let field = match self.read(Some(bytes), name) {
+            Ok((_, field, _)) => field,
+            Err(early) => match *early {
+                Decoded::NeedsSchema(id) => return Err(id),
+                _ => None,
+            },
+        };
+        if let Some((id, body)) = avro::frame(bytes) {
+            let compiled = self.schema(id).ok();
+            let tree = compiled.and_then(|compiled| avro::tree(body, &compiled.reader));
+            let side = Side { format: Some("avro"), schema_id: Some(id), tree };
+            return Ok((field, side));
+        }
+        let framed = json_schema::split(bytes).ok().flatten();
+        let (format, text) = match &framed {
+            Some(framed) if framed.schema.is_some() => ("json", framed.payload.as_bytes()),
+            Some(framed) => ("json without schema", framed.payload.as_bytes()),
+            None => ("json without schema", bytes),
+        };
+        let tree = serde_json::from_slice::<Json>(text).ok();
+        let format = tree.is_some().then_some(format);
+        Ok((field, Side { format, schema_id: None, tree }))
+    }
+}
+
+/// Names a record that is no row.
+fn ignored_name(ignored: Ignored) -> &'static str {
+    match ignored {
+        Ignored::Tombstone => "tombstone",
+        Ignored::Heartbeat => "heartbeat",
+        Ignored::Transaction => "transaction",
+        Ignored::SchemaChange => "schema_change",
+        Ignored::Message => "message",
+        Ignored::Delete => "delete",
+    }
+}
+
+/// Writes a value that is no plain JSON, such as a time or a decimal; `None` for what it has no
+/// text for.
+pub type Print = fn(Value<'_>) -> Option<String>;
+
+/// Returns what a tree's leaf means to people: times as ISO, decimals with their digits, octets in
+/// hexadecimal; one that is not of its kind stays as it is.
+pub fn readable(kind: &Kind, raw: &Json, print: Print) -> Json {
+    let mut scratch = Vec::new();
+    let number;
+    let literal = match raw {
+        Json::Null => Some(Literal::Null),
+        Json::Bool(value) => Some(Literal::Bool(*value)),
+        Json::Number(value) => match (value.as_i64(), value.as_f64()) {
+            _ if matches!(kind, Kind::Decimal { .. } | Kind::VariableScaleDecimal) => {
+                number = value.to_string();
+                Some(Literal::Text(&number))
+            }
+            (Some(int), _) => Some(Literal::Int(int)),
+            (None, Some(float)) => Some(Literal::Float64(float)),
+            (None, None) => None,
+        },
+        Json::String(text) if kind.is_binary() => {
+            let decoded = STANDARD.decode_vec(text, &mut scratch);
+            decoded.ok().map(|()| Literal::Bytes(&scratch))
+        }
+        Json::String(text) => Some(Literal::Text(text)),
+        Json::Object(object) => {
+            let scale = object.get("scale").and_then(Json::as_i64);
+            let scale = scale.and_then(|scale| i32::try_from(scale).ok());
+            let text = object.get("value").and_then(Json::as_str);
+            let decoded = text.and_then(|text| STANDARD.decode_vec(text, &mut scratch).ok());
+            scale.zip(decoded).map(|(scale, ())| Literal::Scaled(scale, &scratch))
+        }
+        Json::Array(_) => None,
+    };
+    let meant = literal.and_then(|literal| value(kind, literal).ok());
+    meant.and_then(|value| shown(value, print)).unwrap_or_else(|| raw.clone())
+}
+
+fn shown(value: Value<'_>, print: Print) -> Option<Json> {
+    Some(match value {
+        Value::Null => Json::Null,
+        Value::Bool(value) => value.into(),
+        Value::Int(value) => value.into(),
+        Value::Text(value) | Value::Json(value) => value.into(),
+        Value::Bytes(UNAVAILABLE) => String::from_utf8_lossy(UNAVAILABLE).into(),
+        Value::Bytes(value) => hexadecimal(value).into(),
+        Value::Float32(_) | Value::Float64(_) => return None,
+        other => print(other)?.into(),
+    })
+}
+
+/// Returns octets as hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold("0x".to_owned(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        text
+    })
+}
+
+/// Names a column's type at the source: as the connector propagates it, else what the schema says;
+/// `None` for JSON without a schema.
+pub fn source_type(column: &SourceColumn) -> Option<String> {
+    if let Some(propagated) = &column.source_type {
+        let name = propagated.name.to_lowercase();
+        return Some(match (propagated.length, propagated.scale) {
+            (Some(length), Some(scale)) => format!("{name}({length},{scale})"),
+            (Some(length), None) => format!("{name}({length})"),
+            (None, _) => name,
+        });
+    }
+    Some(match &column.kind {
+        Kind::Untyped => return None,
+        Kind::Decimal { scale, precision: Some(precision) } => {
+            format!("decimal({precision},{scale})")
+        }
+        Kind::Decimal { scale, precision: None } => format!("decimal(,{scale})"),
+        Kind::Time(unit) => format!("time in {}", unit_name(*unit)),
+        Kind::Timestamp(unit) => format!("timestamp in {}", unit_name(*unit)),
+        Kind::Bits { length: Some(length) } => format!("bits({length})"),
+        Kind::Bits { length: None } => "bits".to_owned(),
+        Kind::Unsupported(name) => name.clone(),
+        plain => words(&format!("{plain:?}")),
+    })
+}
+
+fn unit_name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Millis => "ms",
+        Unit::Micros => "µs",
+        Unit::Nanos => "ns",
+    }
+}
+
+/// Spells `ZonedTimestamp` as `zoned timestamp`.
+fn words(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use expect_test::{Expect, expect};
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::decode::RegisteredSchema;
+    use crate::record::{Run, TopicPartition};
+
+    #[derive(Deserialize)]
+    struct Fixture {
+        topic: String,
+        key: Option<String>,
+        value: Option<String>,
+    }
+
+    fn decoder() -> Decoder {
+        let schemas = include_str!("../../tests/fixtures/avro/schemas.json");
+        let schemas = serde_json::from_str::<BTreeMap<u32, String>>(schemas).unwrap();
+        let mut decoder = Decoder::default();
+        for (id, text) in schemas {
+            decoder.learn_schema(id, Some(RegisteredSchema { text, references: Vec::new() }));
+        }
+        decoder
+    }
+
+    fn inspect(decoder: &Decoder, fixture: &str) -> Result<Inspected, u32> {
+        let fixture = serde_json::from_str::<Fixture>(fixture).unwrap();
+        let bytes =
+            |text: &Option<String>| text.as_ref().map(|text| STANDARD.decode(text).unwrap());
+        let (key, value) = (bytes(&fixture.key), bytes(&fixture.value));
+        let mut run = Run::new(TopicPartition::new(fixture.topic.as_str(), 0), 0);
+        run.push((0, None), key.as_deref(), value.as_deref(), std::iter::empty());
+        decoder.inspect(&fixture.topic, run.get(0).unwrap())
+    }
+
+    /// Shows a record on a few lines, as commands do.
+    fn check(fixture: &str, expected: &Expect) {
+        let seen = inspect(&decoder(), fixture).unwrap();
+        let (op, key) = (seen.op.unwrap_or_default(), seen.key.unwrap_or_default());
+        let mut text = format!("{} {:?} {op} {key}\n", seen.format.unwrap(), seen.schema_id);
+        for (name, row) in [("before", &seen.before), ("after", &seen.after)] {
+            let (Some(row), Some(source)) = (row, &seen.source) else { continue };
+            let columns = source.columns.iter().map(|column| {
+                let shown = readable(&column.kind, &row[&column.name], |value| match value {
+                    Value::Decimal(_) => Some("a decimal".to_owned()),
+                    other => Some(format!("{other:?}")),
+                });
+                let source_type = source_type(column).unwrap_or_default();
+                format!("  {} {source_type} {shown}\n", column.name)
+            });
+            text.extend([format!("{name} {}\n", source.name)].into_iter().chain(columns));
+        }
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn json_is_laid_open_by_the_schema_in_it() {
+        check(
+            include_str!("../../tests/fixtures/json/orders-create.json"),
+            &expect![[r#"
+            json None c {"id":9001}
+            after dbserver1.public.orders
+              id int64 9001
+              user_id int64 1
+              status text "new"
+              amount decimal(12,2) "a decimal"
+              quantity int32 3
+              note text "first"
+              created_at timestamp in µs "Timestamp(Finite { seconds: 1714979289, nanos: 123456000 })"
+              updated_at zoned timestamp "TimestampZoned(Finite { seconds: 1714979289, nanos: 500000000 })"
+        "#]],
+        );
+    }
+
+    #[test]
+    fn avro_is_laid_open_by_the_registered_schema() {
+        check(
+            include_str!("../../tests/fixtures/avro/orders-create.json"),
+            &expect![[r#"
+            avro Some(4) c {"id":9001}
+            after dbserver1_avro.public.orders
+              id int64 9001
+              user_id int64 1
+              status text "new"
+              amount decimal(12,2) "a decimal"
+              quantity int32 3
+              note text "first"
+              created_at timestamp in µs "Timestamp(Finite { seconds: 1714979289, nanos: 123456000 })"
+              updated_at zoned timestamp "TimestampZoned(Finite { seconds: 1714979289, nanos: 500000000 })"
+        "#]],
+        );
+        check(
+            include_str!("../../tests/fixtures/avro/employees-delete.json"),
+            &expect![[r#"
+            avro Some(6) d {"emp_id":9001}
+            before dbserver1_avro.public.employees
+              emp_id int32 9001
+              first_name text ""
+              last_name text ""
+              dob date "Date(Finite(0))"
+              city text null
+              salary variable scale decimal "a decimal"
+        "#]],
+        );
+    }
+
+    #[test]
+    fn json_without_a_schema_says_no_types() {
+        check(
+            include_str!("../../tests/fixtures/plain/orders-create.json"),
+            &expect![[r#"
+            json without schema None c {"id":9001}
+            after dbserver1_plain.public.orders
+              id  9001
+              user_id  1
+              status  "new"
+              amount  "/w=="
+              quantity  3
+              note  "first"
+              created_at  1714979289123456
+              updated_at  "2024-05-06T07:08:09.500000Z"
+        "#]],
+        );
+    }
+
+    #[test]
+    fn records_that_are_no_rows_are_named() {
+        check(
+            include_str!("../../tests/fixtures/avro/users-tombstone.json"),
+            &expect![[r#"
+            avro Some(1) tombstone {"id":9002}
+        "#]],
+        );
+        check(
+            include_str!("../../tests/fixtures/json/heartbeat.json"),
+            &expect![[r#"
+            json None heartbeat {"serverName":"dbserver1"}
+        "#]],
+        );
+        check(
+            include_str!("../../tests/fixtures/plain/transaction-begin.json"),
+            &expect![[r#"
+            json without schema None transaction {"id":"948:32502200"}
+        "#]],
+        );
+        check(
+            include_str!("../../tests/fixtures/mariadb/schema-change.json"),
+            &expect![[r#"
+            json None schema_change {"databaseName":"inventory"}
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_schema_that_is_not_known_is_asked_for() {
+        let fixture = include_str!("../../tests/fixtures/avro/orders-create.json");
+        assert_eq!(inspect(&Decoder::default(), fixture).unwrap_err(), 3);
+    }
+
+    #[test]
+    fn octets_that_are_no_record_are_not_there() {
+        let fixture = r#"{"topic": "t", "key": null, "value": "/w=="}"#;
+        let seen = inspect(&decoder(), fixture).unwrap();
+        assert_eq!((seen.format, seen.op, seen.after), (None, None, None));
+    }
+}
