@@ -12,13 +12,11 @@ mod formats;
 mod kill;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod looking;
-#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_fence;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_support;
-#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_types;
 mod proof_can_fail;
 mod scale;
