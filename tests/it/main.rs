@@ -1,12 +1,24 @@
-//! Tests against the stack of `make stack`: real Kafka, Debezium, registry and databases.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test stops at the first surprise"
-)]
+//! The integration tests: the real program on the real stack, judged from outside.
+//!
+//! Each test has a [`World`](support::World) of its own: topics, a source schema, a target database.
+//! Only the tests of `postgres*` call the library: they hold the target's promises one by one.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::print_stderr, reason = "a test's report goes where cargo test keeps it")]
+
+mod bad_input;
+mod delivery;
+mod formats;
+mod kill;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod looking;
 mod postgres;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_fence;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod postgres_support;
 mod postgres_types;
+mod proof_can_fail;
+mod scale;
 mod support;
+mod zombie;

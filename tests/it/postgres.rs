@@ -14,7 +14,7 @@ use afterimage::target::postgres::Postgres;
 use afterimage::target::{Applied, Target, TargetError};
 use uuid::Uuid;
 
-use crate::support::{Does, World, batch, claim, creation, shape};
+use crate::postgres_support::{Does, World, batch, claim, creation, shape};
 
 const COMMITTED: Applied = Applied::Committed { refused: Vec::new() };
 

@@ -14,7 +14,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::support::{Does, World, batch, claim, creation, shape, sql};
+use crate::postgres_support::{Does, World, batch, claim, creation, shape, sql};
 
 /// A former owner is ended within this; it holds us up for a second before we look.
 const BOUND: Duration = Duration::from_secs(4);

@@ -9,7 +9,7 @@ use afterimage::target::Target;
 use afterimage::target::postgres::Postgres;
 use uuid::Uuid;
 
-use crate::support::{Does, World, batch, claim, creation, shape};
+use crate::postgres_support::{Does, World, batch, claim, creation, shape};
 
 /// Writes each value into a column of its type, and reads what the server prints.
 async fn check(world: &World, cases: &[(&str, Value<'_>, &str)]) {

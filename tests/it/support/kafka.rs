@@ -1,0 +1,185 @@
+//! The broker as the tests need it: topics, records put there by hand, ends of partitions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rdkafka::ClientConfig;
+use rdkafka::TopicPartitionList;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::support::Stack;
+
+/// How long the broker may take for an answer.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// A record to be put into a topic.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Draft {
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Draft {
+    /// Reads a record of `tests/fixtures`, as the real stack has sent it.
+    pub(crate) fn fixture(name: &str) -> Self {
+        let path = format!("{}/tests/fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let bytes = |value: &serde_json::Value| {
+            value.as_str().map(|text| BASE64_STANDARD.decode(text).unwrap())
+        };
+        let header = |pair: &serde_json::Value| {
+            (pair.get(0).unwrap().as_str().unwrap().to_owned(), bytes(pair.get(1).unwrap()))
+        };
+        let headers = record.get("headers").and_then(|headers| headers.as_array());
+        Self {
+            key: record.get("key").and_then(bytes),
+            value: record.get("value").and_then(bytes),
+            headers: headers.map(|pairs| pairs.iter().map(header).collect()).unwrap_or_default(),
+        }
+    }
+
+    /// Replaces text in key and value: another id, another name.
+    pub(crate) fn with(mut self, from: &str, to: &str) -> Self {
+        for bytes in [&mut self.key, &mut self.value].into_iter().flatten() {
+            *bytes = String::from_utf8(bytes.clone()).unwrap().replace(from, to).into_bytes();
+        }
+        self
+    }
+
+    /// Replaces the value.
+    pub(crate) fn with_value(mut self, value: Option<Vec<u8>>) -> Self {
+        self.value = value;
+        self
+    }
+}
+
+/// Returns the cluster's id.
+pub(crate) fn try_cluster_id(brokers: &str) -> Result<Option<String>, KafkaError> {
+    let client: BaseConsumer = config(brokers).create()?;
+    client.fetch_metadata(None, ANSWER_MAX)?;
+    Ok(client.client().fetch_cluster_id(ANSWER_MAX))
+}
+
+/// Makes a topic.
+pub(crate) fn create_topic(name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let topic = NewTopic {
+        name,
+        num_partitions: partitions,
+        replication: TopicReplication::Fixed(1),
+        config: settings.to_vec(),
+    };
+    let results = admin(|client, options| {
+        runtime().block_on(client.create_topics([&topic], options)).unwrap()
+    });
+    for result in results {
+        result.unwrap_or_else(|(topic, error)| panic!("cannot make topic {topic}: {error}"));
+    }
+}
+
+/// Deletes topics; those that do not exist are no error.
+pub(crate) fn delete_topics(names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    _ = admin(|client, options| runtime().block_on(client.delete_topics(&names, options)));
+}
+
+/// Returns the names of the topics that begin with `prefix`.
+pub(crate) fn topics(prefix: &str) -> Vec<String> {
+    let metadata = client().fetch_metadata(None, ANSWER_MAX).unwrap();
+    let names = metadata.topics().iter().map(MetadataTopic::name);
+    names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect()
+}
+
+/// Returns the end of each partition of the topics that begin with `prefix`.
+pub(crate) fn ends(prefix: &str) -> BTreeMap<(String, i32), i64> {
+    let client = client();
+    let metadata = client.fetch_metadata(None, ANSWER_MAX).unwrap();
+    let topics = metadata.topics().iter().filter(|topic| topic.name().starts_with(prefix));
+    let partitions = topics.flat_map(|topic| {
+        topic.partitions().iter().map(|partition| (topic.name().to_owned(), partition.id()))
+    });
+    let end = |(topic, partition): (String, i32)| {
+        let (_, high) = client.fetch_watermarks(&topic, partition, ANSWER_MAX).unwrap();
+        ((topic, partition), high)
+    };
+    partitions.map(end).collect()
+}
+
+/// Returns the offsets that the group has committed in these partitions; those without are left out.
+pub(crate) fn committed(
+    group: &str,
+    partitions: impl IntoIterator<Item = (String, i32)>,
+) -> BTreeMap<(String, i32), i64> {
+    let client: BaseConsumer =
+        config(&Stack::get().brokers).set("group.id", group).create().unwrap();
+    let mut asked = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        asked.add_partition(&topic, partition);
+    }
+    let answer = client.committed_offsets(asked, ANSWER_MAX).unwrap();
+    let offsets = answer.elements().into_iter().filter_map(|element| {
+        let offset = element.offset().to_raw().filter(|offset| *offset >= 0)?;
+        Some(((element.topic().to_owned(), element.partition()), offset))
+    });
+    offsets.collect()
+}
+
+/// Puts records into a partition, in order, and waits until the broker has them.
+pub(crate) fn produce(topic: &str, partition: i32, records: &[Draft]) {
+    let producer: BaseProducer = config(&Stack::get().brokers)
+        .set("message.max.bytes", "20000000")
+        .set("linger.ms", "5")
+        .create()
+        .unwrap();
+    for draft in records {
+        let mut record: BaseRecord<'_, Vec<u8>, Vec<u8>> =
+            BaseRecord::to(topic).partition(partition);
+        record.key = draft.key.as_ref();
+        record.payload = draft.value.as_ref();
+        if !draft.headers.is_empty() {
+            record = record.headers(headers(&draft.headers));
+        }
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(ANSWER_MAX).unwrap();
+}
+
+fn headers(pairs: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
+    pairs.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header { key, value: value.as_ref() })
+    })
+}
+
+fn admin<T>(work: impl FnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> T) -> T {
+    let client = config(&Stack::get().brokers).create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX));
+    work(&client, &options)
+}
+
+fn client() -> BaseConsumer {
+    config(&Stack::get().brokers).create().unwrap()
+}
+
+fn config(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("allow.auto.create.topics", "false");
+    // A group of its own name: nobody joins it, but librdkafka wants one.
+    config.set("group.id", "afterimage-tests");
+    config
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}

@@ -1,0 +1,157 @@
+//! A source of its own for a test: a schema, a publication, and connectors that go with it.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Database, LATER, SOON, Stack, http, kafka, until, within};
+
+/// How the records of a connector are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// JSON with the schema in each record.
+    Json,
+    /// JSON without schemas.
+    Plain,
+    /// Avro, with the schemas in the registry.
+    Avro,
+}
+
+impl Format {
+    /// The connector as the project configures it.
+    fn template(self) -> &'static str {
+        match self {
+            Self::Json => "postgres-connector.json",
+            Self::Plain => "postgres-schemaless.json",
+            Self::Avro => "postgres-avro.json",
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Json => "",
+            Self::Plain => "_plain",
+            Self::Avro => "_avro",
+        }
+    }
+}
+
+/// A schema at the source with its publication and its connectors; all of it goes on drop.
+#[derive(Debug)]
+pub(crate) struct Source {
+    name: String,
+    /// A superuser's connection whose search path is the schema.
+    pub(crate) database: Database,
+    connectors: RefCell<Vec<String>>,
+}
+
+impl Source {
+    /// Makes the schema `name` and runs `ddl` in it.
+    pub(crate) fn new(name: &str, ddl: &str) -> Self {
+        let database = Database::open(&Stack::get().source_admin);
+        database.run(&format!(
+            "CREATE SCHEMA {name}; SET search_path = {name};
+             GRANT USAGE ON SCHEMA {name} TO debezium;
+             ALTER DEFAULT PRIVILEGES IN SCHEMA {name} GRANT SELECT ON TABLES TO debezium;
+             CREATE PUBLICATION {name} FOR TABLES IN SCHEMA {name}"
+        ));
+        let source = Self { name: name.to_owned(), database, connectors: RefCell::default() };
+        source.database.run(ddl);
+        source
+    }
+
+    /// Returns another connection, for a thread or a session of its own.
+    pub(crate) fn session(&self) -> Database {
+        let database = Database::open(&Stack::get().source_admin);
+        database.run(&format!("SET search_path = {}", self.name));
+        database
+    }
+
+    /// Starts a connector for the whole schema, and waits until it streams; returns the prefix of
+    /// its topics.
+    pub(crate) fn connect(&self, format: Format) -> String {
+        let prefix = format!("{}{}", self.name, format.suffix());
+        self.connectors.borrow_mut().push(prefix.clone());
+        let config = config(format, &self.name, &prefix).to_string();
+        let url = format!("{}/connectors/{prefix}/config", Stack::get().connect);
+        let mut answered = String::new();
+        until(LATER, &format!("Connect takes the connector {prefix}"), || {
+            // 409 while the worker rebalances.
+            match http::send("PUT", &url, Some(&config)) {
+                Ok(answer) => {
+                    answered = format!("{}: {}", answer.status, answer.body);
+                    assert_ne!(answer.status, 400, "{answered}");
+                    answer.status < 300
+                }
+                Err(error) => {
+                    answered = error.to_string();
+                    false
+                }
+            }
+        });
+        until(LATER, &format!("the connector {prefix} streams"), || self.streams(&prefix));
+        prefix
+    }
+
+    /// The snapshot is done when the slot has somebody who reads it.
+    fn streams(&self, prefix: &str) -> bool {
+        let url = format!("{}/connectors/{prefix}/status", Stack::get().connect);
+        let status = http::get(&url).map(|answer| answer.body).unwrap_or_default();
+        assert!(!status.contains("\"FAILED\""), "the connector {prefix} failed: {status}");
+        self.database
+            .holds(&format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{prefix}'"))
+    }
+
+    fn remove(&self, prefix: &str) {
+        let url = format!("{}/connectors/{prefix}", Stack::get().connect);
+        within(SOON, || http::send("DELETE", &url, None).is_ok_and(|answer| answer.status != 409));
+        let slot = format!("FROM pg_replication_slots WHERE slot_name = '{prefix}'");
+        within(SOON, || {
+            let sql = format!("SELECT pg_drop_replication_slot(slot_name) {slot} AND NOT active");
+            _ = self.database.try_run(&sql);
+            self.database.number(&format!("SELECT count(*) {slot}")) == 0
+        });
+        let mut topics = kafka::topics(&format!("{prefix}."));
+        topics.push(format!("__debezium-heartbeat.{prefix}"));
+        kafka::delete_topics(&topics);
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        for prefix in self.connectors.take() {
+            self.remove(&prefix);
+        }
+        let name = &self.name;
+        let gone = within(Duration::from_secs(10), || {
+            let sql = format!("DROP PUBLICATION IF EXISTS {name}; DROP SCHEMA {name} CASCADE");
+            self.database.try_run(&format!("SET lock_timeout = '2s'; {sql}")).is_ok()
+        });
+        if !gone {
+            eprintln!("the schema {name} is left at the source");
+        }
+    }
+}
+
+/// The project's own configuration, with this test's names in it.
+fn config(format: Format, schema: &str, prefix: &str) -> Value {
+    let path = format!("{}/debezium-config/{}", env!("CARGO_MANIFEST_DIR"), format.template());
+    let mut text = std::fs::read_to_string(path).unwrap();
+    for (name, value) in std::env::vars() {
+        text = text.replace(&format!("${{{name}}}"), &value);
+    }
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    let map = config.as_object_mut().unwrap();
+    map.remove("table.include.list");
+    for (key, value) in [
+        ("name", prefix),
+        ("topic.prefix", prefix),
+        ("slot.name", prefix),
+        ("publication.name", schema),
+        ("schema.include.list", schema),
+    ] {
+        map.insert(key.to_owned(), json!(value));
+    }
+    config
+}
