@@ -228,7 +228,8 @@ mod tests {
             moved_at: Instant::now(),
         };
         let partitions = vec![running];
-        board.publish(0, LaneStatus { target: TargetState::Reachable, partitions });
+        let target = TargetState::Reachable;
+        board.publish(0, LaneStatus { target, partitions, ..LaneStatus::default() });
         board
     }
 

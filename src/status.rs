@@ -103,6 +103,17 @@ pub struct LaneStatus {
     pub target: TargetState,
     /// Its partitions.
     pub partitions: Vec<PartitionStatus>,
+    /// What it has written since it started.
+    pub written: Written,
+}
+
+/// What is committed to the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Rows, after folding.
+    pub rows: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
 }
 
 /// What a member shows of itself.
@@ -274,7 +285,10 @@ mod tests {
         let board = StatusBoard::default();
         board.set_joined(true);
         let partitions = states.into_iter().map(partition).collect();
-        board.publish(0, LaneStatus { target: TargetState::Reachable, partitions });
+        board.publish(
+            0,
+            LaneStatus { target: TargetState::Reachable, partitions, ..LaneStatus::default() },
+        );
         board
     }
 
@@ -311,7 +325,7 @@ mod tests {
     fn an_unreachable_target_makes_unready() {
         let board = board(vec![PartitionState::Running]);
         let target = TargetState::Unreachable("connection refused".into());
-        board.publish(0, LaneStatus { target, partitions: vec![] });
+        board.publish(0, LaneStatus { target, ..LaneStatus::default() });
         assert_eq!(board.member().unready(), ["lane 0: connection refused"]);
     }
 
@@ -339,7 +353,10 @@ mod tests {
         let next = Some(NextOffset::at(10));
         let at_end = PartitionStatus { next, moved_at, ..partition(PartitionState::Running) };
         let partitions = vec![at_end];
-        board.publish(0, LaneStatus { target: TargetState::Reachable, partitions });
+        board.publish(
+            0,
+            LaneStatus { target: TargetState::Reachable, partitions, ..LaneStatus::default() },
+        );
         assert_eq!(board.member().checkpoint_age(Instant::now()), Duration::ZERO);
     }
 }

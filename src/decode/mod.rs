@@ -82,6 +82,23 @@ pub enum Op {
     Truncate,
 }
 
+impl Op {
+    /// Every operation, in the order of their letters' first use.
+    pub const ALL: [Self; 5] =
+        [Self::Create, Self::Update, Self::Delete, Self::Read, Self::Truncate];
+
+    /// Returns the operation as metrics spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Read => "read",
+            Self::Truncate => "truncate",
+        }
+    }
+}
+
 /// Why a record writes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ignored {

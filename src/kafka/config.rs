@@ -15,9 +15,12 @@ pub fn consumer(kafka: &Kafka) -> ClientConfig {
         // A consumer that was faster than its queue would stand still for this long; the default is
         // a second.
         .set("fetch.queue.backoff.ms", "10")
-        // Enough ahead to never wait, little enough to stay small.
-        .set("queued.min.messages", "50000")
-        .set("queued.max.messages.kbytes", "16384");
+        // A topic that matches, and a partition that is added, are read within seconds.
+        .set("topic.metadata.refresh.interval.ms", "5000")
+        // Enough ahead to never wait, little enough to stay small: librdkafka keeps half a kilobyte
+        // beside each record.
+        .set("queued.min.messages", "20000")
+        .set("queued.max.messages.kbytes", "8192");
     if kafka.protocol == GroupProtocol::Classic {
         config.set("session.timeout.ms", "45000");
     }

@@ -296,6 +296,8 @@ impl ClientContext for Context {
         match error.rdkafka_error_code() {
             // The poll loop meets these as well.
             Some(Code::PartitionEOF | Code::AutoOffsetReset) => {}
+            // A pattern that nothing matches yet, which was said at the start.
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {}
             // The client reconnects for ever by itself; the line says what it meets.
             _ => warn!(%error, reason, "kafka client"),
         }

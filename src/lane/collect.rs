@@ -7,7 +7,7 @@ use super::held::{Held, State};
 use super::{Blocked, Lane, SCHEMA_WAIT};
 use crate::batch::{Batch, KeyMark};
 use crate::checkpoint::{LastRecord, NextOffset};
-use crate::decode::{Arrival, Decoded};
+use crate::decode::{Arrival, Decoded, Op};
 use crate::record::{Record, Run, TopicPartition};
 use crate::refused::{DeadLetter, Refusal};
 use crate::rows::Origin;
@@ -55,6 +55,7 @@ impl Lane {
         };
         let step = self.filling.step(&run.partition, claim, held.expected);
         let mut count = 0_u64;
+        let mut changes = Vec::new();
         let mut ended = Ended::UsedUp;
         for record in run.iter() {
             if record.offset < held.expected.get() {
@@ -70,6 +71,7 @@ impl Lane {
             let mut source_position = None;
             match self.decoder.decode(arrival, &mut self.filling) {
                 Decoded::Change(change) | Decoded::Truncate(change) => {
+                    changes.push(change.op);
                     if change.is_whole {
                         self.mark_key(&run.partition, held, record, false);
                     }
@@ -105,8 +107,7 @@ impl Lane {
         }
         if count > 0 {
             self.filling_since.get_or_insert_with(Instant::now);
-            let topic = run.partition.topic.to_string();
-            metrics::counter!(telemetry::RECORDS, "topic" => topic).increment(count);
+            count_records(&run.partition.topic, count, &changes);
         }
         ended
     }
@@ -220,6 +221,20 @@ impl Lane {
         if let Some(partition) = self.current.as_ref().map(|run| run.partition.clone()) {
             info!(%partition, id, "waits for a schema of the registry");
             self.park(&partition, State::Waiting("schema"));
+        }
+    }
+}
+
+/// Counts what a run brought; a topic stands for its table, behind the connector's prefix.
+fn count_records(topic: &str, count: u64, changes: &[Op]) {
+    metrics::counter!(telemetry::RECORDS, "topic" => topic.to_owned()).increment(count);
+    let table = topic.split_once('.').map_or(topic, |(_, table)| table);
+    for op in Op::ALL {
+        let count = changes.iter().filter(|change| **change == op).count();
+        if count > 0 {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            metrics::counter!(telemetry::CHANGES, "table" => table.to_owned(), "op" => op.name())
+                .increment(count);
         }
     }
 }

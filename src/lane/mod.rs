@@ -20,8 +20,9 @@ use crate::kafka::log::Log;
 use crate::kafka::{Event, Link};
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
-use crate::status::TargetState;
+use crate::status::{TargetState, Written};
 use crate::target::Target;
+use crate::telemetry;
 
 mod collect;
 mod errands;
@@ -91,12 +92,13 @@ pub struct Lane {
     window: Window,
     published: Option<Instant>,
     target_state: TargetState,
+    written: Written,
     decoder: Decoder,
     held: HeldByPartition,
     leaving: Vec<Leaving>,
     desk: Desk,
-    // Whether an order is under way.
-    is_ordered: bool,
+    // When the order was given that is under way.
+    ordered: Option<Instant>,
     // The end of each step of the batch that is being applied or waits to be applied again.
     in_flight: BTreeMap<TopicPartition, NextOffset>,
     in_flight_marks: Vec<KeyMark>,
@@ -157,11 +159,12 @@ impl Lane {
             window: parts.window,
             published: None,
             target_state: TargetState::default(),
+            written: Written::default(),
             decoder: Decoder::default(),
             held: HeldByPartition::new(),
             leaving: Vec::new(),
             desk,
-            is_ordered: false,
+            ordered: None,
             in_flight: BTreeMap::new(),
             in_flight_marks: Vec::new(),
             again: None,
@@ -201,7 +204,10 @@ impl Lane {
         if let Some(release) = self.release_due() {
             return Some(release);
         }
-        self.table_due().or_else(|| self.mark_due()).or_else(|| self.touch_due())
+        let other = self.table_due().or_else(|| self.mark_due()).or_else(|| self.touch_due());
+        // A claim of nothing connects, so that a member without partitions is ready for some.
+        let is_unconnected = self.target_state != TargetState::Reachable && self.held.is_empty();
+        other.or_else(|| is_unconnected.then(|| Order::Claim(Vec::new(), Uuid::nil())))
     }
 
     /// Decides whether the batch ends here: a free lane applies what it has once nothing more is at
@@ -226,6 +232,8 @@ impl Lane {
     }
 
     fn apply(&mut self) -> Order {
+        let rows = u32::try_from(self.filling.row_count()).unwrap_or(u32::MAX);
+        metrics::histogram!(telemetry::BATCH_ROWS).record(rows);
         let batch = std::mem::take(&mut self.filling).fold();
         self.filling_since = None;
         if matches!(self.blocked, Some(Blocked::Batch)) {
@@ -338,10 +346,10 @@ impl LaneLoop {
         let mut is_closed = false;
         while !(is_closed && lane.leaving.is_empty()) {
             lane.collect();
-            if !lane.is_ordered
+            if lane.ordered.is_none()
                 && let Some(order) = lane.next_order(runs.is_empty())
             {
-                lane.is_ordered = true;
+                lane.ordered = Some(Instant::now());
                 lane.desk.send(order);
             }
             lane.mirror();

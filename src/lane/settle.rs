@@ -33,7 +33,7 @@ const STALE_MAX: u32 = 5;
 impl Lane {
     /// Takes over what came of the order that was under way.
     pub(super) fn settle(&mut self, answer: Answer) {
-        self.is_ordered = false;
+        let taken = self.ordered.take().map(|ordered| ordered.elapsed()).unwrap_or_default();
         let Answer { order, result } = answer;
         match result {
             Ok(outcome) => {
@@ -42,6 +42,9 @@ impl Lane {
                 }
                 self.retry = super::Retry::default();
                 self.show_target(TargetState::Reachable);
+                if matches!(order, Order::Apply(_)) {
+                    metrics::histogram!(telemetry::BATCH_APPLY).record(taken);
+                }
                 self.succeed(order, outcome);
             }
             Err(error) => self.fail(order, &error),
@@ -240,13 +243,14 @@ impl Lane {
                 held.taints.commit(mark);
             }
         }
+        self.written.dead_letters += as_count(batch.dead_letters.len() + refused.len());
         for letter in refused {
             let reason = letter.refusal.reason.name();
             metrics::counter!(telemetry::DEAD_LETTERS, "reason" => reason).increment(1);
             let (partition, offset) = (letter.partition, letter.record.offset);
             warn!(%partition, offset, reason, "refused a record: kept as a dead letter");
         }
-        count(batch);
+        self.written.rows += count(batch);
     }
 
     /// Another owner has claimed partitions, or the target went back in time: nothing of the batch
@@ -285,14 +289,20 @@ impl Lane {
     }
 }
 
-/// Counts what a commit has made visible.
-fn count(batch: &Folded) {
+fn as_count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// Counts what a commit has made visible, and returns how many rows that is.
+fn count(batch: &Folded) -> u64 {
+    let mut written = 0;
     for (rows, winners) in &batch.tables {
         let table = rows.shape().table.name.to_string();
         let upserts = winners.upserts.len() + winners.partial.len();
         for (op, count) in [("upsert", upserts), ("delete", winners.deletes.len())] {
             if count > 0 {
-                let count = u64::try_from(count).unwrap_or(u64::MAX);
+                let count = as_count(count);
+                written += count;
                 metrics::counter!(telemetry::ROWS_WRITTEN, "table" => table.clone(), "op" => op)
                     .increment(count);
             }
@@ -305,6 +315,7 @@ fn count(batch: &Folded) {
             metrics::histogram!(telemetry::END_TO_END).record(passed);
         }
     }
+    written
 }
 
 /// Draws from 0 to 1, so that members do not try again in step.

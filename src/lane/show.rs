@@ -41,8 +41,8 @@ impl Lane {
         let partitions = partitions
             .map(|(partition, held)| status(partition, held, watermarks.get(partition)))
             .collect();
-        let target = self.target_state.clone();
-        self.window.board.publish(self.window.lane, LaneStatus { target, partitions });
+        let (target, written) = (self.target_state.clone(), self.written);
+        self.window.board.publish(self.window.lane, LaneStatus { target, partitions, written });
     }
 
     pub(super) fn show_target(&mut self, state: TargetState) {

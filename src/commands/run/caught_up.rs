@@ -1,6 +1,7 @@
 //! `--until-caught-up`: ends the member once all that was there at assignment is applied.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -61,6 +62,11 @@ pub(super) async fn reach(service: &Service, log: &Log) -> anyhow::Result<ExitCo
                 info!(%partition, %stop, "is stopped");
                 code = ExitCode::from(1);
             }
+            let lanes = member.lanes.values().map(|lane| lane.written);
+            let (rows, letters) = lanes.fold((0, 0), |(rows, letters), written| {
+                (rows + written.rows, letters + written.dead_letters)
+            });
+            writeln!(io::stdout(), "caught up: {rows} rows, {letters} dead letters")?;
             return Ok(code);
         }
     }
