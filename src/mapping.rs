@@ -155,6 +155,12 @@ impl Draft<'_> {
             self.fit(source, target)?;
             columns.push(target.clone());
         }
+        if self.is_partial {
+            // No step fills these, so that no delete is complete without them.
+            let lacking = key.iter().filter(|name| columns.iter().all(|it| it.name != **name));
+            let lacking = lacking.filter_map(|name| table.column(name).cloned());
+            columns.extend(lacking.collect::<Vec<_>>());
+        }
         let key_names = key.iter().map(String::as_str).collect::<Vec<_>>();
         if !key.is_empty() && !table.is_unique(&key_names) {
             let detail = format!("table \"{}\" has no unique key over {key:?}", self.name);

@@ -204,9 +204,7 @@ fn binary(unscaled: &[u8], scale: i32) -> Result<Value<'_>, Unfit> {
 fn octets<'a>(kind: &Kind, bytes: &'a [u8]) -> Result<Value<'a>, Unfit> {
     match *kind {
         Kind::Bytes => Ok(Value::Bytes(bytes)),
-        Kind::Decimal { scale, .. } => {
-            binary(bytes, scale)
-        }
+        Kind::Decimal { scale, .. } => binary(bytes, scale),
         Kind::Bits { length } => Ok(Value::Bits { octets: bytes, length }),
         _ => Err(OTHER),
     }
