@@ -97,6 +97,9 @@ impl Batch {
             }
         };
         let rows = self.tables.get_mut(index)?;
+        if rows.is_empty() && !Arc::ptr_eq(rows.shape(), shape) {
+            *rows = Rows::new(Arc::clone(shape));
+        }
         Arc::ptr_eq(rows.shape(), shape).then_some(rows)
     }
 

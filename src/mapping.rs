@@ -19,6 +19,7 @@ use crate::target::Dialect;
 pub struct Mapping {
     tables: Tables,
     dialect: Dialect,
+    // By the target's name as it tells names apart.
     source_by_target: HashMap<TableName, SourceName>,
 }
 
@@ -70,13 +71,44 @@ impl Mapping {
         let rule = self.rule(&source.name)?;
         let name = self.name(rule.target.clone(), &source.name);
         self.claim_target(&name, &source.name)?;
-        let draft = Draft { mapping: self, name, rule };
+        let draft = Draft { mapping: self, is_partial: false, name, rule };
         draft.plan(source, existing)
+    }
+
+    /// Plans how rows of a source table are deleted of which only the key is known: nothing is
+    /// created, and no column of the source's is added.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Mapping::plan`].
+    pub fn plan_partial(&mut self, source: SourceTable, existing: Table) -> Result<Plan, Stop> {
+        let rule = self.rule(&source.name)?;
+        let name = self.name(rule.target.clone(), &source.name);
+        self.claim_target(&name, &source.name)?;
+        let draft = Draft { mapping: self, is_partial: true, name, rule };
+        draft.plan(source, Some(existing))
+    }
+
+    /// Returns one name for all that are the same to the target: SQLite ignores the case of ASCII.
+    fn fold_case(&self, name: &TableName) -> TableName {
+        let mut name = name.clone();
+        if !self.dialect.has_schemas {
+            name.table.make_ascii_lowercase();
+        }
+        name
     }
 
     /// Keeps two source tables from meeting in one target table unnoticed.
     fn claim_target(&mut self, target: &TableName, source: &SourceName) -> Result<(), Stop> {
-        let first = self.source_by_target.entry(target.clone()).or_insert_with(|| source.clone());
+        let folded = self.fold_case(target);
+        if is_ours(&folded) {
+            let detail = format!(
+                "table \"{source}\" leads to \"{target}\", a name that is kept for the checkpoint \
+                 and what belongs to it: set another target"
+            );
+            return Err(Stop::new(StopReason::TableShared, detail));
+        }
+        let first = self.source_by_target.entry(folded).or_insert_with(|| source.clone());
         if first.is_same_table(source) {
             return Ok(());
         }
@@ -88,9 +120,18 @@ impl Mapping {
     }
 }
 
+/// Returns whether a table has a name of those that the program keeps its own state in.
+fn is_ours(target: &TableName) -> bool {
+    match &target.schema {
+        Some(schema) => schema == "afterimage",
+        None => target.table.starts_with("afterimage_"),
+    }
+}
+
 /// A plan in the making.
 struct Draft<'a> {
     mapping: &'a Mapping,
+    is_partial: bool,
     name: TableName,
     rule: TableRule,
 }
@@ -113,6 +154,12 @@ impl Draft<'_> {
             self.resolve(source, target, &mapped.name.server)?;
             self.fit(source, target)?;
             columns.push(target.clone());
+        }
+        if self.is_partial {
+            // No step fills these, so that no delete is complete without them.
+            let lacking = key.iter().filter(|name| columns.iter().all(|it| it.name != **name));
+            let lacking = lacking.filter_map(|name| table.column(name).cloned());
+            columns.extend(lacking.collect::<Vec<_>>());
         }
         let key_names = key.iter().map(String::as_str).collect::<Vec<_>>();
         if !key.is_empty() && !table.is_unique(&key_names) {
@@ -137,12 +184,16 @@ impl Draft<'_> {
         Ok(Plan { mapped: Mapped { source: mapped, is_written, shape, placeholder }, change })
     }
 
-    /// Returns the target's names of the key's columns; none when rows are appended.
+    /// Returns the target's names of the key's columns, in the order of the record's key; none
+    /// when rows are appended.
     fn key(&self, source: &SourceTable) -> Vec<String> {
         if self.rule.mode == Mode::Append {
             return Vec::new();
         }
-        let names = self.rule.key.as_ref().unwrap_or(&source.key);
+        let mut names = self.rule.key.clone().unwrap_or_else(|| source.key.clone());
+        // A delete's cells come in the order of the record's key; what that lacks comes last, and
+        // no delete is complete then.
+        names.sort_by_key(|name| source.key.iter().position(|it| it == name).unwrap_or(usize::MAX));
         names.iter().map(|name| self.column_name(name).unwrap_or(name).to_owned()).collect()
     }
 
@@ -185,10 +236,7 @@ impl Draft<'_> {
         for source in &source.columns {
             let Some(name) = self.column_name(&source.name) else { continue };
             let is_key = key.iter().any(|key| key == name);
-            columns.push(Column {
-                not_null: is_key || !source.optional,
-                ..self.column(source, name, is_key)?
-            });
+            columns.push(self.column(source, name, is_key)?);
         }
         columns.extend(self.time_columns());
         let unique_keys = if key.is_empty() { Vec::new() } else { vec![key.to_vec()] };
@@ -204,6 +252,7 @@ impl Draft<'_> {
                 continue;
             }
             match self.mapping.tables.schema_changes {
+                SchemaChanges::Apply if self.is_partial => return Err(self.missing(name)),
                 SchemaChanges::Apply => {
                     let column = self.column(source, name, false)?;
                     added.push(Column { not_null: false, ..column });

@@ -123,7 +123,9 @@ impl Trial {
             let claim = Claim { epoch: 0, token: uuid::Uuid::nil() };
             let step = batch.step(&partition, claim, NextOffset::at(record.offset));
             let origin = Origin { step, offset: record.offset };
-            let arrival = Arrival { topic, partition: 0, record, origin, is_tainted: false };
+            // Nothing is written: whether a truncate may be is for the lane to find out.
+            let (is_tainted, is_alone) = (false, Some(true));
+            let arrival = Arrival { topic, partition: 0, record, origin, is_tainted, is_alone };
             match self.decoder.decode(arrival, &mut batch) {
                 Decoded::NeedsSchema(id) => self.fetch(id).await?,
                 decoded => return Ok(decoded),

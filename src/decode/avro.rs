@@ -77,12 +77,16 @@ pub fn walk_key(
 /// Reads where an envelope comes from; `None` when the bytes are no envelope's.
 pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
     let mut cursor = Cursor(body);
+    let mut origin = Origin::default();
     for (name, reader) in cursor.record(reader)?? {
+        if name == "op" {
+            origin.is_truncate = cursor.literal(reader)? == Literal::Text("t");
+            continue;
+        }
         if name != "source" {
             cursor.skip(reader)?;
             continue;
         }
-        let mut origin = Origin::default();
         for (name, reader) in cursor.record(reader)?? {
             if !["name", "db", "schema", "table"].contains(&name.as_str()) {
                 cursor.skip(reader)?;
@@ -96,9 +100,8 @@ pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
                 _ => origin.table = Some(text.to_owned()),
             }
         }
-        return Some(origin);
     }
-    None
+    Some(origin)
 }
 
 /// Reads a whole value as the tree that JSON would carry for it, octets as base64; `None` when the

@@ -12,7 +12,7 @@ use crate::decode::envelope::{
 use crate::decode::json_schema::{Framed, fields, origin, split, untyped};
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
-use crate::decode::sight::{Known, Mark, RowSight, Sight, Topic};
+use crate::decode::sight::{Body, Known, Mark, RowSight, Sight, Topic};
 use crate::decode::{
     Arrival, Change, Decoded, Ignored, LayoutId, LayoutRequest, Mapped, Op, RegisteredSchema, avro,
 };
@@ -56,6 +56,14 @@ impl Decoder {
         }
     }
 
+    /// Takes that the target has no table for a layout that only deletes would need.
+    pub fn learn_absent(&mut self, id: LayoutId) {
+        let mut sights = self.topics.values_mut().flat_map(Topic::rows_mut);
+        if let Some(sight) = sights.find(|sight| sight.id == id) {
+            sight.is_absent = true;
+        }
+    }
+
     /// Forgets what was learned of targets: the catalogue is read anew for the next records.
     pub fn forget_layouts(&mut self) {
         self.topics.clear();
@@ -66,15 +74,16 @@ impl Decoder {
         let record = &mut arrival.record;
         match record.value {
             Some(b"") => return Err(refused(Reason::Malformed, "the value is empty")),
-            Some(b"null") => record.value = None,
+            Some(value) if is_null(value) => record.value = None,
             _ => {}
         }
-        if record.value.is_none() && record.key.is_none() {
-            let detail = "the record has neither key nor value";
-            return Err(refused(Reason::NotAnEnvelope, detail));
-        }
-        if self.is_tombstone_of_last_delete(&arrival) {
+        let is_nothing = record.value.is_none() && record.key.is_none();
+        if is_nothing || self.is_tombstone_of_last_delete(&arrival) {
             return Ok(Decoded::Ignored(Ignored::Tombstone));
+        }
+        if arrival.record.value.is_none() && self.topic(arrival.topic).is_shared() {
+            let detail = "a tombstone alone does not say which of the topic's tables it is of";
+            return Err(refused(Reason::NotAnEnvelope, detail));
         }
         if !self.topic(arrival.topic).find(arrival.record) {
             self.meet(&arrival)?;
@@ -113,9 +122,12 @@ impl Decoder {
         let sight = self.topics.get(topic).and_then(Topic::front).expect("a sight was met");
         match &sight.known {
             Known::Ignored(ignored) => Err(Box::new(Decoded::Ignored(*ignored))),
+            Known::Rows(rows) if rows.is_absent => {
+                Err(Box::new(Decoded::Ignored(Ignored::Tombstone)))
+            }
             Known::Rows(rows) => rows.layout.clone().ok_or_else(|| {
-                let (id, source) = (rows.id, rows.source.clone());
-                Box::new(Decoded::NeedsLayout(Box::new(LayoutRequest { id, source })))
+                let (id, source, is_partial) = (rows.id, rows.source.clone(), rows.is_partial);
+                Box::new(Decoded::NeedsLayout(Box::new(LayoutRequest { id, source, is_partial })))
             }),
         }
     }
@@ -131,8 +143,11 @@ impl Decoder {
                 return Err(refused(Reason::NotAnEnvelope, &detail));
             }
             rows => {
+                // A truncate has no key: a table must not be made from what it says.
                 let row = match &rows {
-                    Some(Meaning::Rows(row)) => Some(row),
+                    Some(Meaning::Rows(row)) if !row.fields.is_empty() && !place.is_truncate => {
+                        Some(row)
+                    }
                     _ => None,
                 };
                 let is_struct = key_field.as_ref().is_none_or(|key| !key.fields.is_empty());
@@ -143,7 +158,8 @@ impl Decoder {
                 let source = source_table(name, row, key_field.as_ref());
                 self.layout_count += 1;
                 let id = LayoutId(self.layout_count);
-                Known::Rows(Box::new(RowSight { id, source, layout: None }))
+                let (is_partial, layout, is_absent) = (row.is_none(), None, false);
+                Known::Rows(Box::new(RowSight { id, source, is_partial, layout, is_absent }))
             }
         };
         self.topic(arrival.topic).meet(Sight { value: value_mark, key: key_mark, known });
@@ -203,7 +219,10 @@ impl Decoder {
         let pass = Pass {
             arrival,
             layout,
-            value: value.body(value_bytes).ok_or(Failed::Mismatch)?,
+            value: match value_bytes {
+                Some(bytes) => value.body(Some(bytes)).ok_or(Failed::Mismatch)?,
+                None => Body::Absent,
+            },
             key: key.body(key_bytes).ok_or(Failed::Mismatch)?,
             schemas: &self.schemas,
             scratch: &mut self.scratch,
@@ -216,6 +235,21 @@ impl Decoder {
         }
         Ok(decoded)
     }
+}
+
+/// Returns whether a value says null: by itself, or in a frame that a schema may stand in.
+fn is_null(value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    if value == b"null" {
+        return true;
+    }
+    // Cheap to rule out: few records end with this.
+    let mut rest = value;
+    for end in [b"}".as_slice(), b"null", b":", b"\"payload\""] {
+        let Some(before) = rest.trim_ascii_end().strip_suffix(end) else { return false };
+        rest = before;
+    }
+    matches!(split(value), Ok(Some(framed)) if framed.payload == "null")
 }
 
 /// Describes a JSON object without a schema as a schema would: an envelope around a row, or a row.

@@ -99,6 +99,8 @@ pub struct Origin {
     pub schema: Option<String>,
     /// The table.
     pub table: Option<String>,
+    /// Whether the envelope's `op` is a truncate, whose record has neither row nor key.
+    pub is_truncate: bool,
 }
 
 impl Origin {

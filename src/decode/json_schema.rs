@@ -112,6 +112,7 @@ pub fn origin(payload: &str) -> Origin {
     #[derive(Deserialize, Default)]
     struct Envelope {
         source: Option<Source>,
+        op: Option<String>,
     }
     #[derive(Deserialize, Default)]
     struct Source {
@@ -121,9 +122,10 @@ pub fn origin(payload: &str) -> Origin {
         schema: Option<String>,
         table: Option<String>,
     }
-    let source = serde_json::from_str::<Envelope>(payload).ok().and_then(|it| it.source);
+    let Envelope { source, op } = serde_json::from_str(payload).unwrap_or_default();
     let Source { name, db, schema, table } = source.unwrap_or_default();
-    Origin { server: name.unwrap_or_default(), database: db, schema, table }
+    let is_truncate = op.as_deref() == Some("t");
+    Origin { server: name.unwrap_or_default(), database: db, schema, table, is_truncate }
 }
 
 /// Describes an object without a schema: its fields, of unknown types.

@@ -23,7 +23,7 @@ pub struct Layout {
 }
 
 /// What happens to one field.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Step {
     /// The field's name.
     pub name: String,
@@ -64,6 +64,14 @@ impl Layout {
         });
         let key = key.collect::<Vec<_>>();
         Self { source: source.name, shape, row, key }
+    }
+
+    /// Returns the layout for a row in which every value is there, also one that looks like the
+    /// placeholder.
+    pub fn without_placeholder(&self) -> Self {
+        let row = self.row.iter().map(|step| Step { placeholder: None, ..step.clone() }).collect();
+        let (source, shape, key) = (self.source.clone(), self.shape.clone(), self.key.clone());
+        Self { source, shape, row, key }
     }
 
     /// Finishes a refusal with the table's name.

@@ -22,6 +22,8 @@ mod pass;
 pub mod registry;
 pub mod semantic;
 mod sight;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod untyped;
 pub mod value;
@@ -47,6 +49,9 @@ pub enum Decoded {
     NeedsSchema(u32),
     /// The target's side of this table must be found and given to [`Decoder::learn_layout`].
     NeedsLayout(Box<LayoutRequest>),
+    /// A truncate must be told whether its partition is the topic's only one
+    /// ([`Arrival::is_alone`]).
+    NeedsPartitionCount,
     /// The batch holds rows of the same table in another shape and must be applied first.
     NeedsNewBatch,
     /// No record of this partition can be applied until an operator has acted.
@@ -123,6 +128,10 @@ pub struct LayoutRequest {
     pub id: LayoutId,
     /// The source's side.
     pub source: SourceTable,
+    /// Whether the source's side has no columns but the key's, because the record has no row: the
+    /// table is only good to delete from. One that does not exist is told to
+    /// [`Decoder::learn_absent`].
+    pub is_partial: bool,
 }
 
 /// A schema of a topic's rows, numbered by the decoder in the order of first sight.
@@ -157,6 +166,8 @@ pub struct Arrival<'a> {
     /// Whether the newest image of the record's key was refused: a row with an unavailable value is
     /// then refused too.
     pub is_tainted: bool,
+    /// Whether its partition is the topic's only one; `None` when nobody has asked yet.
+    pub is_alone: Option<bool>,
 }
 
 /// A schema as the registry has it.
@@ -167,3 +178,6 @@ pub struct RegisteredSchema {
     /// The texts of the schemas it refers to, those without references of their own first.
     pub references: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use crate::decode::sight::Body;
 use crate::decode::{Arrival, Decoded, Ignored, Op, avro, json};
 use crate::refused::Reason;
 use crate::rows::{Deletes, RowWriter, Rows};
+use crate::stopped::{Stop, StopReason};
 
 /// A record with all that its pass needs.
 pub(super) struct Pass<'a> {
@@ -31,7 +32,13 @@ impl Pass<'_> {
         }
         // What the row is for is known only behind it: a writer that is dropped leaves nothing.
         let mut writer = rows.upsert();
-        let found = self.walk(&mut writer)?;
+        let mut found = self.walk(self.layout, &mut writer)?;
+        if writer.is_partial() && found.letter == Some(Letter::Row(Op::Read)) {
+            // A snapshot has read the whole row: the value is what the placeholder spells.
+            drop(writer);
+            writer = rows.upsert();
+            found = self.walk(&self.layout.without_placeholder(), &mut writer)?;
+        }
         match found.letter {
             Some(Letter::Row(op @ (Op::Create | Op::Update | Op::Read))) => {
                 self.upsert(writer, &found, op)
@@ -42,7 +49,7 @@ impl Pass<'_> {
             }
             Some(Letter::Row(Op::Truncate)) => {
                 drop(writer);
-                Ok(self.truncate(rows, &found))
+                self.truncate(rows, &found)
             }
             Some(Letter::Message) => Ok(Decoded::Ignored(Ignored::Message)),
             None => Err(refused(Reason::NotAnEnvelope, "the op is missing or unknown")),
@@ -58,12 +65,12 @@ impl Pass<'_> {
         }
     }
 
-    fn walk(&mut self, writer: &mut RowWriter<'_>) -> Result<Found, Failed> {
+    fn walk(&mut self, layout: &Layout, writer: &mut RowWriter<'_>) -> Result<Found, Failed> {
         let walked = match self.value {
-            Body::Json(text) => json::walk_envelope(text, self.layout, writer, self.scratch),
+            Body::Json(text) => json::walk_envelope(text, layout, writer, self.scratch),
             Body::Avro(id, body) => {
                 let reader = &self.compiled(id)?.reader;
-                avro::walk_envelope(body, reader, self.layout, writer)
+                avro::walk_envelope(body, reader, layout, writer)
             }
             Body::Absent => Err(Broken::Mismatch),
         };
@@ -125,16 +132,31 @@ impl Pass<'_> {
         let mut writer = rows.delete();
         self.walk_key(&mut writer)?;
         let finished = writer.finish(self.arrival.origin, self.arrival.record);
-        finished.map_err(|_| refused(Reason::KeyMissing, "a column of the key is null"))?;
+        let detail = "the record's key lacks a column of the table's key, or it is null";
+        finished.map_err(|_| refused(Reason::KeyMissing, detail))?;
         Ok(Decoded::Change(found.change(Op::Delete, true)))
     }
 
-    fn truncate(&self, rows: &mut Rows, found: &Found) -> Decoded {
+    fn truncate(&self, rows: &mut Rows, found: &Found) -> Result<Decoded, Failed> {
         if self.layout.shape.deletes == Deletes::Ignore {
-            return Decoded::Ignored(Ignored::Delete);
+            return Ok(Decoded::Ignored(Ignored::Delete));
+        }
+        match self.arrival.is_alone {
+            Some(true) => {}
+            // The rows of other partitions are not in step with this one.
+            Some(false) => {
+                let table = &self.layout.source;
+                let detail = format!(
+                    "table \"{table}\" was emptied, and topic \"{}\" has more than one partition",
+                    self.arrival.topic
+                );
+                let stop = Stop::new(StopReason::TruncatePartitioned, detail);
+                return Ok(Decoded::Stopped(stop));
+            }
+            None => return Ok(Decoded::NeedsPartitionCount),
         }
         rows.truncate();
-        Decoded::Truncate(found.change(Op::Truncate, true))
+        Ok(Decoded::Truncate(found.change(Op::Truncate, true)))
     }
 }
 

@@ -44,7 +44,7 @@ pub fn value<'a>(kind: &Kind, literal: Literal<'a>) -> Result<Value<'a>, Unfit> 
         Literal::Text(text) => string(kind, text),
         Literal::Bytes(bytes) => octets(kind, bytes),
         Literal::Scaled(scale, unscaled) if *kind == Kind::VariableScaleDecimal => {
-            Ok(Value::Decimal(Decimal::Binary { unscaled, scale }))
+            binary(unscaled, scale)
         }
         Literal::Bool(_) | Literal::Float32(_) | Literal::Scaled(..) => Err(OTHER),
     }
@@ -102,21 +102,28 @@ const fn nanos_of(unit: Unit) -> i64 {
 
 /// Splits a count of units since the epoch; PostgreSQL's infinities arrive as its own sentinels.
 fn moment(count: i64, unit: Unit) -> Moment {
-    let (positive, negative) = match unit {
-        Unit::Millis => (9_223_372_036_825_200, -9_223_372_036_832_400),
-        Unit::Micros => (9_223_372_036_825_200_000, -9_223_372_036_832_400_000),
-        Unit::Nanos => (i64::MAX, i64::MIN),
-    };
-    if count == positive {
-        return Moment::PositiveInfinity;
-    }
-    if count == negative {
-        return Moment::NegativeInfinity;
+    match (unit, count) {
+        (Unit::Nanos, i64::MAX) => return Moment::PositiveInfinity,
+        (Unit::Nanos, i64::MIN) => return Moment::NegativeInfinity,
+        _ => {}
     }
     let per_second = 1_000_000_000 / nanos_of(unit);
     let rest = count.rem_euclid(per_second) * nanos_of(unit);
     let nanos = u32::try_from(rest).expect("a rest is below a second");
-    Moment::Finite { seconds: count.div_euclid(per_second), nanos }
+    unbounded(Moment::Finite { seconds: count.div_euclid(per_second), nanos })
+}
+
+/// Recognises the moments that stand for PostgreSQL's infinities in all modes but nanoseconds.
+fn unbounded(moment: Moment) -> Moment {
+    match moment {
+        Moment::Finite { seconds: 9_223_372_036_825, nanos: 200_000_000 } => {
+            Moment::PositiveInfinity
+        }
+        Moment::Finite { seconds: -9_223_372_036_833, nanos: 600_000_000 } => {
+            Moment::NegativeInfinity
+        }
+        moment => moment,
+    }
 }
 
 fn double(kind: &Kind, float: f64) -> Result<Value<'static>, Unfit> {
@@ -144,12 +151,19 @@ fn string<'a>(kind: &Kind, text: &'a str) -> Result<Value<'a>, Unfit> {
         Kind::ZonedTimestamp => {
             text::moment(text).map(|(moment, _)| Value::TimestampZoned(moment)).ok_or(FORM)
         }
-        // The zone says nothing here: the source's value has none.
-        Kind::IsoTimestamp => {
-            text::moment(text).map(|(moment, _)| Value::Timestamp(moment)).ok_or(FORM)
-        }
-        Kind::IsoDate => text::day(text.trim_end_matches('Z')).map(Value::Date).ok_or(FORM),
-        Kind::IsoTime => text::time(text).map(|(nanos, _)| Value::Time(nanos)).ok_or(FORM),
+        // The source's value has no zone: a `Z` says nothing, and another would shift the clock.
+        Kind::IsoTimestamp => match text::moment(text) {
+            Some((moment, 0)) => Ok(Value::Timestamp(unbounded(moment))),
+            _ => Err(FORM),
+        },
+        Kind::IsoDate => match text::day(text.strip_suffix('Z').unwrap_or(text)) {
+            Some(Day::Finite(days)) => Ok(Value::Date(day(days))),
+            _ => Err(FORM),
+        },
+        Kind::IsoTime => match text::time(text) {
+            Some((nanos, None | Some(0))) => Ok(Value::Time(nanos)),
+            _ => Err(FORM),
+        },
         Kind::ZonedTime => {
             let (nanos, offset) = text::time(text).ok_or(FORM)?;
             Ok(Value::TimeZoned { nanos, offset: offset.ok_or(FORM)? })
@@ -179,12 +193,18 @@ fn decimal(text: &str) -> Value<'_> {
     }
 }
 
+/// A decimal as its unscaled integer, which has one byte at least.
+fn binary(unscaled: &[u8], scale: i32) -> Result<Value<'_>, Unfit> {
+    if unscaled.is_empty() {
+        return Err(Unfit("is a decimal without a byte"));
+    }
+    Ok(Value::Decimal(Decimal::Binary { unscaled, scale }))
+}
+
 fn octets<'a>(kind: &Kind, bytes: &'a [u8]) -> Result<Value<'a>, Unfit> {
     match *kind {
         Kind::Bytes => Ok(Value::Bytes(bytes)),
-        Kind::Decimal { scale, .. } => {
-            Ok(Value::Decimal(Decimal::Binary { unscaled: bytes, scale }))
-        }
+        Kind::Decimal { scale, .. } => binary(bytes, scale),
         Kind::Bits { length } => Ok(Value::Bits { octets: bytes, length }),
         _ => Err(OTHER),
     }

@@ -50,7 +50,11 @@ pub(super) enum Known {
 pub(super) struct RowSight {
     pub(super) id: LayoutId,
     pub(super) source: SourceTable,
+    /// Whether only the key's columns are known, from records without a row.
+    pub(super) is_partial: bool,
     pub(super) layout: Option<Arc<Layout>>,
+    /// Whether the target has no such table: there is nothing to delete.
+    pub(super) is_absent: bool,
 }
 
 /// The part of a value or a key that holds the fields.
@@ -85,20 +89,48 @@ impl Mark {
     }
 }
 
+impl Sight {
+    fn rows(&self) -> Option<&RowSight> {
+        match &self.known {
+            Known::Rows(rows) => Some(rows),
+            Known::Ignored(_) => None,
+        }
+    }
+}
+
 impl Topic {
     /// Brings the sight that fits a record to the front; `false` when none does.
     pub(super) fn find(&mut self, record: Record<'_>) -> bool {
+        if record.value.is_none() {
+            let fits = |sight: &Sight, is_partial: bool| {
+                sight.rows().is_some_and(|rows| rows.is_partial == is_partial)
+                    && sight.key.body(record.key).is_some()
+            };
+            return self.bring(|sight| fits(sight, false)) || self.bring(|sight| fits(sight, true));
+        }
         let fits = |sight: &Sight| {
-            sight.value.body(record.value).is_some() && sight.key.body(record.key).is_some()
+            // Another record with the same marks may have a row.
+            sight.rows().is_none_or(|rows| !rows.is_partial)
+                && sight.value.body(record.value).is_some()
+                && sight.key.body(record.key).is_some()
         };
         self.bring(fits)
+    }
+
+    /// Returns whether rows of several tables were met, among which a tombstone cannot choose.
+    pub(super) fn is_shared(&self) -> bool {
+        let whole = self.0.iter().filter_map(Sight::rows).filter(|rows| !rows.is_partial);
+        let mut names = whole.map(|rows| &rows.source.name);
+        names.next().is_some_and(|first| names.any(|name| !name.is_same_table(first)))
     }
 
     /// Brings a sight to the front that means the same, or puts this one there.
     pub(super) fn meet(&mut self, sight: Sight) {
         let is_same = |known: &Sight| {
             let is_meant = match (&known.known, &sight.known) {
-                (Known::Rows(known), Known::Rows(sight)) => known.source == sight.source,
+                (Known::Rows(known), Known::Rows(sight)) => {
+                    known.source == sight.source && known.is_partial == sight.is_partial
+                }
                 (Known::Ignored(known), Known::Ignored(sight)) => known == sight,
                 _ => false,
             };

@@ -16,6 +16,9 @@ pub fn moment(text: &str) -> Option<(Moment, i32)> {
     let Day::Finite(days) = day(date)? else { return None };
     let (nanos, offset) = time(clock)?;
     let offset = offset?;
+    if nanos == 86_400 * NANOS {
+        return None;
+    }
     let seconds = i64::from(days) * 86_400 + nanos.div_euclid(NANOS) - i64::from(offset);
     let nanos = u32::try_from(nanos.rem_euclid(NANOS)).ok()?;
     Some((Moment::Finite { seconds, nanos }, offset))
@@ -106,7 +109,11 @@ fn offset(text: &str) -> Option<i32> {
         total += number(part, 2..=2)? * unit;
     }
     let total = i32::try_from(total).ok()?;
-    Some(if sign == "-" { -total } else { total })
+    match sign {
+        "+" => Some(total),
+        "-" => Some(-total),
+        _ => None,
+    }
 }
 
 /// Reads up to nine digits of a fraction of a second.
@@ -157,14 +164,16 @@ mod tests {
         check("2016-11-04T13:51:30.123456+02:00", finite(1_478_260_290, 123_456_000));
         check("1969-12-31T23:59:59.999999999Z", finite(-1, 999_999_999));
         check("+21016-11-04T06:51:30.123456Z", finite(601_060_287_090, 123_456_000));
-        check("-4713-12-31T23:59:59.999999Z", finite(-210_831_897_601, 999_999_000));
+        check("-4713-12-31T23:59:59.999999Z", finite(-210_863_520_001, 999_999_000));
         check("infinity", Some(Moment::PositiveInfinity));
         check("-infinity", Some(Moment::NegativeInfinity));
         check("2021-02-29T00:00:00Z", None);
         check("2020-02-29T00:00:00Z", finite(1_582_934_400, 0));
         check("2020-02-29 00:00:00Z", None);
         check("2020-02-29T00:00:00", None);
+        check("2020-02-29T24:00:00Z", None);
         check("2020-02-29T25:00:00Z", None);
+        check("2020-02-29T00:00:00Z05:00", None);
     }
 
     #[test]

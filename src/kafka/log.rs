@@ -149,6 +149,16 @@ impl Log {
         Ok(topics)
     }
 
+    /// Returns how many partitions a topic has.
+    pub async fn partition_count(&self, topic: &str) -> Result<usize, LogError> {
+        let name = topic.to_owned();
+        let ask = move |log: &Self| log.consumer.fetch_metadata(Some(&name), log.timeout);
+        let metadata = self.call(ask).await?;
+        let found = metadata.topics().iter().find(|it| it.name() == topic && it.error().is_none());
+        let count = found.map(|topic| topic.partitions().len()).filter(|count| *count > 0);
+        count.ok_or_else(|| LogError::TopicMissing { topic: topic.to_owned() })
+    }
+
     /// Returns the ends of each partition's log.
     pub async fn watermarks(
         &self,

@@ -40,8 +40,10 @@ impl Lane {
             Ended::UsedUp => {}
             Ended::Stopped(stop) => self.stop(&run.partition, stop),
             Ended::Blocked(blocked) => {
-                if let Blocked::Schema(id, _) = blocked {
-                    self.fetch_schema(id);
+                match blocked {
+                    Blocked::Schema(id, _) => self.fetch_schema(id),
+                    Blocked::PartitionCount => self.count_partitions(&run.partition.topic),
+                    Blocked::Layout(_) | Blocked::Batch => {}
                 }
                 self.blocked = Some(blocked);
                 self.current = Some(run);
@@ -54,6 +56,7 @@ impl Lane {
             return Ended::UsedUp;
         };
         let step = self.filling.step(&run.partition, claim, held.expected);
+        let is_alone = self.partition_counts.get(&run.partition.topic).map(|count| *count == 1);
         let mut count = 0_u64;
         let mut changes = Vec::new();
         let mut ended = Ended::UsedUp;
@@ -67,6 +70,7 @@ impl Lane {
                 record,
                 origin: Origin { step, offset: record.offset },
                 is_tainted: held.taints.contains(record.key),
+                is_alone,
             };
             let mut source_position = None;
             match self.decoder.decode(arrival, &mut self.filling) {
@@ -89,6 +93,10 @@ impl Lane {
                 }
                 Decoded::NeedsLayout(request) => {
                     ended = Ended::Blocked(Blocked::Layout(request));
+                    break;
+                }
+                Decoded::NeedsPartitionCount => {
+                    ended = Ended::Blocked(Blocked::PartitionCount);
                     break;
                 }
                 Decoded::NeedsNewBatch => {

@@ -1,6 +1,7 @@
 //! Errands: questions to the registry, the log and the group that must not hold the lane up.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -37,6 +38,8 @@ pub(super) enum Finding {
     Membership(Membership),
     /// What the logs hold now.
     Ranges(Ranges),
+    /// How many partitions a topic has.
+    PartitionCount(Arc<str>, usize),
 }
 
 impl Lane {
@@ -46,6 +49,7 @@ impl Lane {
             Finding::First(first) => self.place(first),
             Finding::Membership(membership) => self.proven(membership),
             Finding::Ranges(ranges) => self.compare_ranges(&ranges),
+            Finding::PartitionCount(topic, count) => self.learn_partition_count(topic, count),
         }
     }
 
@@ -75,6 +79,27 @@ impl Lane {
         for partition in parked.map(|(partition, _)| partition.clone()).collect::<Vec<_>>() {
             self.unpark(&partition);
         }
+    }
+
+    /// Asks how many partitions a topic has.
+    pub(super) fn count_partitions(&mut self, topic: &Arc<str>) {
+        let (log, topic) = (self.log.clone(), Arc::clone(topic));
+        self.errands.spawn(async move {
+            loop {
+                match log.partition_count(&topic).await {
+                    Ok(count) => return Finding::PartitionCount(topic, count),
+                    Err(error) => again("log", &error).await,
+                }
+            }
+        });
+    }
+
+    fn learn_partition_count(&mut self, topic: Arc<str>, count: usize) {
+        let head = self.current.as_ref().map(|run| &run.partition.topic);
+        if matches!(self.blocked, Some(Blocked::PartitionCount)) && head == Some(&topic) {
+            self.blocked = None;
+        }
+        self.partition_counts.insert(topic, count);
     }
 
     /// Finds where partitions without a checkpoint begin.

@@ -4,7 +4,8 @@
 //! run of records, a finding of an errand) changes its state; then it collects what it may collect
 //! and gives the writer the most urgent order. One batch is being applied while the next one fills.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -111,6 +112,8 @@ pub struct Lane {
     begins: Vec<(TopicPartition, NextOffset)>,
     errands: JoinSet<Finding>,
     fetching: HashSet<u32>,
+    // How many partitions the topics of truncates have; forgotten when partitions are assigned.
+    partition_counts: HashMap<Arc<str>, usize>,
     touched: Instant,
     mirrored: Instant,
     stale_count: u32,
@@ -130,6 +133,8 @@ enum Blocked {
     Schema(u32, Instant),
     /// It needs the target's side of its table.
     Layout(Box<LayoutRequest>),
+    /// It needs the number of its topic's partitions, which is being asked for.
+    PartitionCount,
     /// It needs a batch of its own.
     Batch,
 }
@@ -176,6 +181,7 @@ impl Lane {
             begins: Vec::new(),
             errands: JoinSet::new(),
             fetching: HashSet::new(),
+            partition_counts: HashMap::new(),
             touched: now,
             mirrored: now,
             stale_count: 0,

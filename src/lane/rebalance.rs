@@ -32,6 +32,8 @@ impl Lane {
     fn take_on(&mut self, partitions: Vec<(TopicPartition, u64)>, positions: &Arc<Positions>) {
         // A new claim need not wait for the pause after an old failure.
         self.retry.until = None;
+        // A topic that has grown is assigned anew.
+        self.partition_counts.clear();
         for (partition, assignment) in partitions {
             self.held.insert(partition, Held::new(assignment, Arc::clone(positions)));
         }

@@ -9,6 +9,7 @@ use super::held::{State, Taints};
 use super::writer::{Answer, Order, Outcome};
 use super::{Blocked, Lane};
 use crate::batch::{Folded, SchemaChange};
+use crate::decode::LayoutRequest;
 use crate::kafka::Membership;
 use crate::record::TopicPartition;
 use crate::status::TargetState;
@@ -209,8 +210,13 @@ impl Lane {
     /// Gives the decoder the target's side of the table that the head waits for.
     fn lay_out(&mut self, table: Option<Table>) {
         let Some(Blocked::Layout(request)) = self.blocked.take() else { return };
-        let id = request.id;
-        match self.mapping.plan(request.source, table) {
+        let LayoutRequest { id, source, is_partial } = *request;
+        let plan = match table {
+            None if is_partial => return self.decoder.learn_absent(id),
+            Some(table) if is_partial => self.mapping.plan_partial(source, table),
+            table => self.mapping.plan(source, table),
+        };
+        match plan {
             Ok(plan) => {
                 if let Some(change) = plan.change {
                     let SchemaChange { after, statements, .. } = &change;

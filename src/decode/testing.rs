@@ -1,0 +1,289 @@
+//! What the decoder's tests share: captured records, a target that writes cells as text, and a lane
+//! in miniature.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use uuid::Uuid;
+
+use crate::batch::Batch;
+use crate::checkpoint::{Claim, NextOffset};
+use crate::decode::kind::{Kind, SourceColumn, SourceTable};
+use crate::decode::value::{Day, Decimal, Moment, Value};
+use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, RegisteredSchema};
+use crate::record::{Run, TopicPartition};
+use crate::rows::{Cell, Cells, Deletes, Origin, Row, RowOp, Rows, Shape};
+use crate::table::{Column, Misfit, Table, TableName};
+
+/// A record to decode.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sample {
+    pub topic: String,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+}
+
+impl Sample {
+    pub(super) fn new(topic: &str, key: Option<&str>, value: Option<&str>) -> Self {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        Self { topic: topic.to_owned(), key: key.map(bytes), value: value.map(bytes) }
+    }
+
+    /// Reads a captured record, such as `json/orders-create`.
+    pub(super) fn captured(name: &str) -> Self {
+        let json = read(&format!("{name}.json"));
+        let part = |name: &str| json[name].as_str().map(|text| STANDARD.decode(text).unwrap());
+        let topic = json["topic"].as_str().unwrap().to_owned();
+        Self { topic, key: part("key"), value: part("value") }
+    }
+}
+
+fn read(name: &str) -> serde_json::Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("reads {path:?}"));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Returns the names of a folder's captured records.
+pub(super) fn captured_names(folder: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
+    let mut names = std::fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .filter(|name| name != "schemas")
+        .map(|name| format!("{folder}/{name}"))
+        .collect::<Vec<_>>();
+    names.sort();
+    names
+}
+
+/// Does what a lane does, for one record at a time.
+#[derive(Debug)]
+pub(super) struct Bench {
+    pub decoder: Decoder,
+    pub batch: Batch,
+    pub is_tainted: bool,
+    pub is_alone: Option<bool>,
+    /// Whether the target has no table yet.
+    pub is_absent: bool,
+    pub deletes: Deletes,
+    /// The kinds that the target's columns stand for where a record has no schema, by `table.column`.
+    pub kinds: Vec<(&'static str, Kind)>,
+    /// The tables that were asked for.
+    pub asked: Vec<(SourceTable, bool)>,
+    /// A column that is not written.
+    pub excluded: Option<&'static str>,
+    schemas: serde_json::Value,
+    offset: i64,
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        let (decoder, batch) = (Decoder::default(), Batch::default());
+        let schemas = serde_json::Value::Null;
+        let (kinds, asked, deletes) = (Vec::new(), Vec::new(), Deletes::Hard);
+        Self {
+            decoder,
+            batch,
+            is_tainted: false,
+            is_alone: Some(true),
+            is_absent: false,
+            deletes,
+            kinds,
+            asked,
+            excluded: None,
+            schemas,
+            offset: 0,
+        }
+    }
+}
+
+impl Bench {
+    /// Decodes a captured record to one line.
+    pub(super) fn captured(&mut self, name: &str) -> String {
+        if name.starts_with("avro/") {
+            self.schemas = read("avro/schemas.json");
+        }
+        self.decode(&Sample::captured(name))
+    }
+
+    /// Gives the registry's schema of an id.
+    pub(super) fn register(&mut self, id: u32, text: &str) {
+        let references = Vec::new();
+        self.decoder.learn_schema(id, Some(RegisteredSchema { text: text.to_owned(), references }));
+    }
+
+    /// Decodes a record to one line: what it came to, and the row if there is one.
+    pub(super) fn decode(&mut self, sample: &Sample) -> String {
+        self.batch = Batch::default();
+        let decoded = self.settle(sample);
+        self.describe(&decoded)
+    }
+
+    /// Decodes a record, doing whatever must come first.
+    pub(super) fn settle(&mut self, sample: &Sample) -> Decoded {
+        for _ in 0..8 {
+            match self.once(sample) {
+                Decoded::NeedsSchema(id) => {
+                    let text = self.schemas[id.to_string()].as_str();
+                    let schema = text.map(|text| RegisteredSchema {
+                        text: text.to_owned(),
+                        references: Vec::new(),
+                    });
+                    self.decoder.learn_schema(id, schema);
+                }
+                Decoded::NeedsLayout(request) => {
+                    self.asked.push((request.source.clone(), request.is_partial));
+                    let id = request.id;
+                    if self.is_absent && request.is_partial {
+                        self.decoder.learn_absent(id);
+                        continue;
+                    }
+                    self.decoder.learn_layout(id, self.map(*request));
+                }
+                Decoded::NeedsNewBatch => self.batch = Batch::default(),
+                decoded => return decoded,
+            }
+        }
+        panic!("the decoder asks for the same again and again");
+    }
+
+    /// Decodes a record once.
+    pub(super) fn once(&mut self, sample: &Sample) -> Decoded {
+        self.offset += 1;
+        let partition = TopicPartition::new(sample.topic.as_str(), 0);
+        let claim = Claim { epoch: 1, token: Uuid::nil() };
+        let step = self.batch.step(&partition, claim, NextOffset::at(0));
+        let mut run = Run::new(partition, 1);
+        let (key, value) = (sample.key.as_deref(), sample.value.as_deref());
+        run.push((self.offset, None), key, value, std::iter::empty());
+        let arrival = Arrival {
+            topic: &run.partition.topic,
+            partition: 0,
+            record: run.get(0).unwrap(),
+            origin: Origin { step, offset: self.offset },
+            is_tainted: self.is_tainted,
+            is_alone: self.is_alone,
+        };
+        self.decoder.decode(arrival, &mut self.batch)
+    }
+
+    fn map(&self, request: LayoutRequest) -> Mapped {
+        let mut source = request.source;
+        for column in &mut source.columns {
+            let full_name = format!("{}.{}", source.name.table, column.name);
+            let kind = self.kinds.iter().find(|(name, _)| *name == full_name);
+            if let Some((_, kind)) = kind.filter(|_| column.kind == Kind::Untyped) {
+                column.kind = kind.clone();
+            }
+        }
+        let is_written = |column: &SourceColumn| Some(&*column.name) != self.excluded;
+        let written = source.columns.iter().filter(|column| is_written(column));
+        let columns = written.map(target_column).collect::<Vec<_>>();
+        let name = TableName { schema: None, table: source.name.table.clone() };
+        let table = Table { name, columns: columns.clone(), unique_keys: Vec::new() };
+        let position = |name: &String| columns.iter().position(|column| column.name == *name);
+        let key = source.key.iter().filter_map(position).collect();
+        let (deletes, synced_at) = (self.deletes.clone(), None);
+        let shape = Shape { table: Arc::new(table), columns, key, deletes, synced_at };
+        let is_written = source.columns.iter().map(is_written).collect();
+        let placeholder = "__debezium_unavailable_value".into();
+        Mapped { source, is_written, shape: Arc::new(shape), placeholder }
+    }
+
+    fn describe(&mut self, decoded: &Decoded) -> String {
+        let folded = std::mem::take(&mut self.batch).fold();
+        let mut rows = folded
+            .tables
+            .iter()
+            .flat_map(|(rows, _)| rows.index().iter().map(move |row| print(rows, row)));
+        let (row, none) = (rows.next(), rows.next());
+        assert_eq!(none, None, "a record is one row at most");
+        match decoded {
+            Decoded::Change(change) => {
+                let whole = if change.is_whole { "" } else { " partial" };
+                format!("{:?}{whole} {}", change.op, row.expect("a change is a row"))
+            }
+            Decoded::Refused(refusal) => {
+                assert_eq!(row, None, "a refusal leaves no row");
+                format!("{}: {}", refusal.reason, refusal.detail)
+            }
+            other => {
+                assert_eq!(row, None, "no row without a change");
+                match other {
+                    Decoded::Truncate(_) => "Truncate".to_owned(),
+                    Decoded::Stopped(stop) => stop.to_string(),
+                    other => format!("{other:?}"),
+                }
+            }
+        }
+    }
+}
+
+fn target_column(column: &SourceColumn) -> Column {
+    let (name, type_name) = (column.name.clone(), "text".to_owned());
+    let (not_null, encode) = (!column.optional, Some(encode as _));
+    Column { name, type_name, type_id: 0, modifier: -1, not_null, generated: false, encode }
+}
+
+fn print(rows: &Rows, row: &Row) -> String {
+    let shape = rows.shape();
+    let (columns, bytes) = match row.op {
+        RowOp::Upsert => (shape.columns.iter().collect::<Vec<_>>(), rows.cells(row)),
+        RowOp::Delete => {
+            (shape.key.iter().map(|cell| &shape.columns[*cell]).collect(), rows.key(row))
+        }
+    };
+    let cells = columns.iter().zip(Cells::new(bytes)).map(|(column, cell)| {
+        let text = match cell {
+            Cell::Null => "null".to_owned(),
+            Cell::Unavailable => "unavailable".to_owned(),
+            Cell::Content(content) => String::from_utf8(content.to_vec()).unwrap(),
+        };
+        format!("{}={text}", column.name)
+    });
+    format!("{} {}", shape.table.name, cells.collect::<Vec<_>>().join(" "))
+}
+
+/// Writes a value so that each has a text of its own.
+fn encode(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    let text = match value {
+        Value::Null | Value::Unavailable => return Err(Misfit::Type),
+        Value::Bool(value) => value.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::Float32(value) => format!("{value:?}f32"),
+        Value::Float64(value) => format!("{value:?}"),
+        Value::Decimal(Decimal::Binary { unscaled, scale }) => {
+            let negative = unscaled.first().is_some_and(|first| *first >= 0x80);
+            let start = if negative { -1_i128 } else { 0 };
+            let integer = unscaled.iter().fold(start, |sum, byte| sum << 8 | i128::from(*byte));
+            format!("{integer}e{}", -scale)
+        }
+        Value::Decimal(Decimal::Text(text)) => format!("decimal {text}"),
+        Value::DecimalSpecial(special) => format!("{special:?}"),
+        Value::Text("too long") => return Err(Misfit::Length),
+        Value::Text(text) => format!("'{text}'"),
+        Value::Bytes(octets) => format!("{octets:02x?}"),
+        Value::Bits { octets, length } => format!("bits {octets:?} {length:?}"),
+        Value::Uuid(uuid) => uuid.to_string(),
+        Value::Json(text) => format!("json {text}"),
+        Value::Date(Day::Finite(days)) => format!("day {days}"),
+        Value::Date(day) => format!("{day:?}"),
+        Value::Time(nanos) => format!("time {nanos}"),
+        Value::TimeZoned { nanos, offset } => format!("time {nanos} offset {offset}"),
+        Value::Timestamp(moment) => format!("wall {}", print_moment(moment)),
+        Value::TimestampZoned(moment) => format!("moment {}", print_moment(moment)),
+        Value::Interval(it) => format!("{} months {} days {} ns", it.months, it.days, it.nanos),
+    };
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+fn print_moment(moment: Moment) -> String {
+    match moment {
+        Moment::Finite { seconds, nanos } => format!("{seconds}.{nanos:09}"),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,4 @@
+//! The decoder as a lane sees it.
+
+mod captured;
+mod shapes;

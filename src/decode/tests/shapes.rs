@@ -1,0 +1,232 @@
+//! The shapes of records: what is a change, what is nothing, what is refused.
+
+use crate::decode::kind::Kind;
+use crate::decode::testing::{Bench, Sample};
+use crate::rows::Deletes;
+
+const TOPIC: &str = "s.public.t";
+
+/// A key with its schema.
+fn key(id: i64) -> String {
+    let field = r#"{"type":"int64","optional":false,"field":"id"}"#;
+    format!(
+        r#"{{"schema":{{"type":"struct","fields":[{field}],"optional":false}},"payload":{{"id":{id}}}}}"#
+    )
+}
+
+/// An envelope with its schema; the row has an id and a note.
+fn envelope(op: &str, after: &str) -> String {
+    envelope_from("t", op, after)
+}
+
+fn envelope_from(table: &str, op: &str, after: &str) -> String {
+    let row = r#"{"type":"struct","optional":true,"field":"after","fields":[
+        {"type":"int64","optional":false,"field":"id"},
+        {"type":"string","optional":true,"field":"note"}]}"#;
+    let op_field = r#"{"type":"string","optional":false,"field":"op"}"#;
+    let schema = format!(r#"{{"type":"struct","fields":[{row},{op_field}],"optional":false}}"#);
+    let source = format!(r#"{{"name":"s","db":"d","schema":"public","table":"{table}","lsn":7}}"#);
+    let payload = format!(r#"{{"after":{after},"source":{source},"op":"{op}","new":[{{}}]}}"#);
+    format!(r#"{{"schema":{schema},"payload":{payload}}}"#)
+}
+
+fn sample(id: i64, value: Option<&str>) -> Sample {
+    Sample::new(TOPIC, Some(&key(id)), value)
+}
+
+fn change(op: &str, after: &str) -> Sample {
+    sample(1, Some(&envelope(op, after)))
+}
+
+fn check(bench: &mut Bench, sample: &Sample, expected: &str) {
+    assert_eq!(bench.decode(sample), expected);
+}
+
+#[test]
+fn a_tombstone_is_nothing_behind_its_delete_and_a_delete_on_its_own() {
+    let bench = &mut Bench::default();
+    check(bench, &change("d", "null"), "Delete t id=1");
+    check(bench, &sample(1, None), "Ignored(Tombstone)");
+    check(bench, &change("c", r#"{"id":1,"note":null}"#), "Create t id=1 note=null");
+    check(bench, &sample(1, None), "Delete t id=1");
+    check(bench, &change("d", "null"), "Delete t id=1");
+    check(bench, &sample(2, None), "Delete t id=2");
+    check(bench, &Sample::new(TOPIC, None, None), "Ignored(Tombstone)");
+}
+
+#[test]
+fn a_null_in_json_is_a_tombstone_too() {
+    let bench = &mut Bench::default();
+    let payload_null = r#"{"schema":null,"payload":null}"#;
+    let with_schema = r#"{"schema":{"type":"struct","fields":[]},"payload":null}"#;
+    for value in ["null", payload_null, with_schema, with_schema] {
+        check(bench, &change("c", r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
+        check(bench, &sample(1, Some(value)), "Delete t id=1");
+    }
+}
+
+#[test]
+fn a_tombstone_in_a_topic_without_a_value_yet_asks_for_the_key_only() {
+    let bench = &mut Bench::default();
+    check(bench, &sample(5, None), "Delete t id=5");
+    let (table, is_partial) = &bench.asked[0];
+    assert!(is_partial);
+    assert_eq!((table.name.to_string().as_str(), table.columns.len()), ("s.public.t", 1));
+    check(bench, &change("c", r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
+    assert!(!bench.asked[1].1, "the whole table is asked for as well");
+}
+
+#[test]
+fn an_empty_value_is_no_tombstone() {
+    let bench = &mut Bench::default();
+    check(bench, &sample(1, Some("")), "malformed: JSON breaks off at byte 0");
+}
+
+#[test]
+fn a_truncate_empties_the_table_before_its_columns_are_known_and_after() {
+    let bench = &mut Bench::default();
+    let truncate = Sample::new(TOPIC, None, Some(&envelope("t", "null")));
+    check(bench, &truncate, "Truncate");
+    assert!(bench.asked[0].1);
+    check(bench, &change("c", r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
+    check(bench, &truncate, "Truncate");
+    assert_eq!(bench.asked.len(), 2);
+}
+
+#[test]
+fn deletes_and_truncates_are_nothing_where_the_settings_say_so() {
+    let bench = &mut Bench::default();
+    bench.deletes = Deletes::Ignore;
+    check(bench, &change("d", "null"), "Ignored(Delete)");
+    check(bench, &sample(1, None), "Ignored(Tombstone)");
+    check(bench, &sample(2, None), "Ignored(Delete)");
+    check(bench, &Sample::new(TOPIC, None, Some(&envelope("t", "null"))), "Ignored(Delete)");
+}
+
+#[test]
+fn a_table_without_a_key_takes_new_rows_only() {
+    let bench = &mut Bench::default();
+    let row = r#"{"id":1,"note":"n"}"#;
+    let keyless = |op: &str, after: &str| Sample::new(TOPIC, None, Some(&envelope(op, after)));
+    check(bench, &keyless("c", row), "Create t id=1 note='n'");
+    check(bench, &keyless("r", row), "Read t id=1 note='n'");
+    check(bench, &keyless("u", row), "no_key: an update of a table without a key");
+    check(bench, &keyless("d", "null"), "no_key: a delete of a table without a key");
+}
+
+#[test]
+fn the_placeholder_stands_for_a_missing_value_unless_a_snapshot_or_a_key_has_it() {
+    let bench = &mut Bench::default();
+    let row = r#"{"id":1,"note":"__debezium_unavailable_value"}"#;
+    check(bench, &change("u", row), "Update partial t id=1 note=unavailable");
+    check(bench, &change("c", row), "Create partial t id=1 note=unavailable");
+    check(bench, &change("r", row), "Read t id=1 note='__debezium_unavailable_value'");
+    bench.is_tainted = true;
+    let behind = "behind_dead_letter: a value is unavailable and may have been in a refused record \
+                  of the key";
+    check(bench, &change("u", row), behind);
+    check(bench, &change("u", r#"{"id":1,"note":null}"#), "Update t id=1 note=null");
+}
+
+#[test]
+fn tables_that_share_a_topic_and_a_schema_are_told_apart_by_the_source() {
+    let bench = &mut Bench::default();
+    let row = r#"{"id":1,"note":"n"}"#;
+    let from = |table: &str| sample(1, Some(&envelope_from(table, "c", row)));
+    for _ in 0..2 {
+        check(bench, &from("a"), "Create a id=1 note='n'");
+        check(bench, &from("b"), "Create b id=1 note='n'");
+    }
+    assert_eq!(bench.asked.len(), 2);
+    let alone = "not_an_envelope: a tombstone alone does not say which of the topic's tables";
+    check(bench, &sample(1, None), alone);
+}
+
+#[test]
+fn fields_in_another_order_find_their_columns() {
+    let bench = &mut Bench::default();
+    check(bench, &change("c", r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
+    check(bench, &change("c", r#"{"note":"m","id":2}"#), "Create t id=2 note='m'");
+    let missing = "value_unfit: column \"note\" is not in the record";
+    check(bench, &change("c", r#"{"id":1}"#), missing);
+    let twice = "malformed: field \"id\" is in the record twice";
+    check(bench, &change("c", r#"{"id":1,"id":2,"note":null}"#), twice);
+    let unknown = "malformed: the schema lacks field \"other\"";
+    check(bench, &change("c", r#"{"id":1,"note":null,"other":1}"#), unknown);
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_refused_by_its_column() {
+    let bench = &mut Bench::default();
+    let refused = [
+        (r#"{"id":1.5,"note":"n"}"#, "column \"id\": what the record has is no int64"),
+        (r#"{"id":1e3,"note":"n"}"#, "column \"id\": what the record has is no int64"),
+        (
+            r#"{"id":9223372036854775808,"note":"n"}"#,
+            "column \"id\": what the record has is no int64",
+        ),
+        (r#"{"id":"1","note":"n"}"#, "column \"id\": what the record has is no int64"),
+        (r#"{"id":null,"note":"n"}"#, "column \"id\" (text) refuses NULL"),
+        (
+            r#"{"id":1,"note":"too long"}"#,
+            "column \"note\" (text): the value, a string, is longer than the column allows",
+        ),
+    ];
+    for _ in 0..2 {
+        for (row, detail) in refused {
+            check(bench, &change("c", row), &format!("value_unfit: {detail}"));
+        }
+        check(bench, &change("c", r#"{"id":9223372036854775807,"note":""}"#), {
+            "Create t id=9223372036854775807 note=''"
+        });
+    }
+}
+
+#[test]
+fn what_is_neither_an_envelope_nor_known_is_refused() {
+    let bench = &mut Bench::default();
+    let row = r#"{"id":1,"note":"n"}"#;
+    check(bench, &change("x", row), "not_an_envelope: an op that is not known");
+    check(bench, &change("c", "null"), "not_an_envelope: no row after the change");
+    check(bench, &change("m", "null"), "Ignored(Message)");
+    let flat = r#"{"schema":{"type":"struct","name":"t.Value","fields":[]},"payload":{}}"#;
+    check(bench, &sample(1, Some(flat)), "not_an_envelope: a value of \"t.Value\" is no envelope");
+    check(bench, &sample(1, Some("{}")), "not_an_envelope: no op");
+    check(bench, &sample(1, Some("Struct{id=1}")), "malformed: no JSON at byte 1");
+    let text_key = Sample::new(TOPIC, Some("Struct{id=1}"), Some(&envelope("c", row)));
+    check(bench, &text_key, "malformed: the record's key: no JSON at byte 1");
+}
+
+#[test]
+fn a_schema_of_the_registry_may_be_missing_or_unreadable() {
+    let bench = &mut Bench::default();
+    let framed = |id: u8| Sample {
+        topic: TOPIC.to_owned(),
+        key: None,
+        value: Some(vec![0, 0, 0, 0, id, 0]),
+    };
+    check(bench, &framed(9), "schema_not_found: the registry has no schema 9");
+    bench.register(8, r#"{"type":"record"}"#);
+    let unreadable = "schema_unreadable: schema 8 of the registry: a type without \"name\"";
+    check(bench, &framed(8), unreadable);
+    bench.register(7, r#""long""#);
+    check(bench, &framed(7), "not_an_envelope: a value of \"\" is no envelope");
+}
+
+#[test]
+fn json_without_schemas_takes_a_new_layout_for_other_fields() {
+    let bench = &mut Bench::default();
+    bench.kinds = vec![("t.id", Kind::Int64), ("t.note", Kind::Text), ("t.more", Kind::Bool)];
+    let plain = |after: &str| {
+        let source = r#"{"name":"s","schema":"public","table":"t"}"#;
+        let value = format!(r#"{{"before":null,"after":{after},"source":{source},"op":"c"}}"#);
+        Sample::new(TOPIC, Some(r#"{"id":1}"#), Some(&value))
+    };
+    check(bench, &plain(r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
+    check(bench, &plain(r#"{"id":1,"note":"n","more":true}"#), {
+        "Create t id=1 note='n' more=true"
+    });
+    check(bench, &plain(r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
+    check(bench, &plain(r#"{"note":"n","id":1}"#), "Create t id=1 note='n'");
+    assert_eq!(bench.asked.len(), 2);
+}
