@@ -17,10 +17,11 @@ pub fn consumer(kafka: &Kafka) -> ClientConfig {
         .set("fetch.queue.backoff.ms", "10")
         // A topic that matches, and a partition that is added, are read within seconds.
         .set("topic.metadata.refresh.interval.ms", "5000")
-        // Enough ahead to never wait, little enough to stay small: librdkafka keeps half a kilobyte
+        // Enough ahead to never wait, little enough to stay small: both count for each partition, and
+        // librdkafka keeps half a kilobyte
         // beside each record.
-        .set("queued.min.messages", "20000")
-        .set("queued.max.messages.kbytes", "8192");
+        .set("queued.min.messages", "5000")
+        .set("queued.max.messages.kbytes", "2048");
     if kafka.protocol == GroupProtocol::Classic {
         config.set("session.timeout.ms", "45000");
     }
