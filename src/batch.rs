@@ -154,3 +154,26 @@ pub fn without_row(rows: &Rows, row: usize, steps: &[Step]) -> Option<DeadLetter
     let (partition, record) = (step.partition.clone(), rows.kept(row)?.clone());
     Some(DeadLetter { partition, record, refusal })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::Deletes;
+
+    #[test]
+    fn rows_of_another_shape_are_replaced_only_while_there_are_none() {
+        let (first, second) = (shape(), shape());
+        let mut batch = Batch::default();
+        assert!(batch.rows(&first).is_some());
+        assert!(batch.rows(&second).is_some(), "nothing is in the first shape");
+        batch.rows(&second).unwrap().truncate();
+        assert!(batch.rows(&first).is_none(), "a truncate is");
+    }
+
+    fn shape() -> Arc<Shape> {
+        let name = TableName { schema: None, table: "t".to_owned() };
+        let table = Arc::new(Table { name, columns: Vec::new(), unique_keys: Vec::new() });
+        let (columns, key, deletes) = (Vec::new(), Vec::new(), Deletes::Hard);
+        Arc::new(Shape { table, columns, key, deletes, synced_at: None })
+    }
+}

@@ -355,3 +355,6 @@ impl Draft<'_> {
         (!statements.is_empty()).then_some(SchemaChange { before, after, statements })
     }
 }
+
+#[cfg(test)]
+mod tests;

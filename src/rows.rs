@@ -272,11 +272,11 @@ impl<'a> RowWriter<'a> {
     ///
     /// # Errors
     ///
-    /// The value does not fit [`RowWriter::column`]; the writer must then be dropped.
+    /// The value does not fit [`RowWriter::column`], which stays as it is; the writer must then be
+    /// dropped.
     pub fn push(&mut self, value: Value<'_>) -> Result<(), Misfit> {
         let column = self.column().ok_or(Misfit::Type)?;
         let (is_not_null, encode, modifier) = (column.not_null, column.encode, column.modifier);
-        self.count += 1;
         match value {
             Value::Null if is_not_null => return Err(Misfit::Form),
             Value::Null => self.rows.bytes.extend_from_slice(&NULL.to_be_bytes()),
@@ -294,6 +294,7 @@ impl<'a> RowWriter<'a> {
                 slot.copy_from_slice(&length.to_be_bytes());
             }
         }
+        self.count += 1;
         Ok(())
     }
 

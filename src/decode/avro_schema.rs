@@ -54,10 +54,11 @@ pub struct Compiled {
 ///
 /// The text is no Avro schema, or refers to what is not there; the reason.
 pub fn compile(schema: &RegisteredSchema) -> Result<Compiled, String> {
-    let texts = schema.references.iter().chain([&schema.text]).collect::<Vec<_>>();
+    let texts = schema.references.iter().chain([&schema.text]);
     // The library knows the whole of Avro's rules; what it accepts is compiled from the text,
     // because it drops the attributes that Connect puts on plain types.
-    apache_avro::Schema::parse_list(&texts).map_err(|error| error.to_string())?;
+    apache_avro::Schema::parse_str_with_list(&schema.text, &schema.references)
+        .map_err(|error| error.to_string())?;
     let mut compiler = Compiler::default();
     let mut compiled = None;
     for text in texts {

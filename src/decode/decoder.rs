@@ -50,9 +50,13 @@ impl Decoder {
 
     /// Takes the target's side of a table.
     pub fn learn_layout(&mut self, id: LayoutId, mapped: Mapped) {
-        let mut sights = self.topics.values_mut().flat_map(Topic::rows_mut);
-        if let Some(sight) = sights.find(|sight| sight.id == id) {
-            sight.layout = Some(Arc::new(Layout::new(mapped)));
+        let layout = Arc::new(Layout::new(mapped));
+        for sight in self.topics.values_mut().flat_map(Topic::rows_mut) {
+            // A table that was not there may be the one that this layout is for.
+            sight.is_absent = false;
+            if sight.id == id {
+                sight.layout = Some(Arc::clone(&layout));
+            }
         }
     }
 

@@ -92,7 +92,6 @@ impl Step {
         let type_name = |writer: &RowWriter<'_>| {
             writer.column().map(|column| column.type_name.clone()).unwrap_or_default()
         };
-        // Looked up before the push, which moves on to the next column.
         let is_null = value == Value::Null;
         writer.push(value).map_err(|misfit| {
             let why = if is_null { "is null".to_owned() } else { misfit.to_string() };

@@ -209,3 +209,105 @@ fn octets<'a>(kind: &Kind, bytes: &'a [u8]) -> Result<Value<'a>, Unfit> {
         _ => Err(OTHER),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    #[test]
+    fn integers_mean_what_their_schema_says() {
+        let check = |kind, int, expected| assert_eq!(value(&kind, Literal::Int(int)), expected);
+        let ok = |value| Ok(value);
+        let wall = |seconds, nanos| Ok(Value::Timestamp(Moment::Finite { seconds, nanos }));
+        check(Kind::Date, 17_109, ok(Value::Date(Day::Finite(17_109))));
+        check(Kind::Time(Unit::Micros), 49_890_000_000, ok(Value::Time(49_890_000_000_000)));
+        check(Kind::Time(Unit::Millis), 49_890_123, ok(Value::Time(49_890_123_000_000)));
+        check(Kind::Time(Unit::Micros), 86_400_000_000, ok(Value::Time(86_400_000_000_000)));
+        check(Kind::Time(Unit::Micros), -7_199_001_000, ok(Value::Time(-7_199_001_000_000)));
+        let micros = Kind::Timestamp(Unit::Micros);
+        check(micros.clone(), 1_478_267_490_123_456, wall(1_478_267_490, 123_456_000));
+        check(micros.clone(), -1_047_174_587_392_000, wall(-1_047_174_588, 608_000_000));
+        check(micros, 601_060_312_290_123_456, wall(601_060_312_290, 123_456_000));
+        check(Kind::Timestamp(Unit::Millis), 1_478_267_490_123, wall(1_478_267_490, 123_000_000));
+        check(Kind::Timestamp(Unit::Nanos), -1, wall(-1, 999_999_999));
+        let months = Interval { nanos: 37_091_106_780_000_000, ..Interval::default() };
+        check(Kind::MicroDuration, 37_091_106_780_000, ok(Value::Interval(months)));
+        check(Kind::Int16, 32_768, Err(Unfit("is beyond its type")));
+        check(Kind::Date, 1 << 31, Err(Unfit("is beyond its type")));
+        check(Kind::Text, 1, Err(OTHER));
+    }
+
+    #[test]
+    fn what_stands_for_an_infinity_is_one() {
+        let check = |kind: Kind, literals: [Literal<'_>; 2], expected: [Value<'_>; 2]| {
+            for (literal, expected) in literals.into_iter().zip(expected) {
+                assert_eq!(value(&kind, literal), Ok(expected), "{kind:?} {literal:?}");
+            }
+        };
+        let moments = [Moment::PositiveInfinity, Moment::NegativeInfinity];
+        let (walls, zoned) = (moments.map(Value::Timestamp), moments.map(Value::TimestampZoned));
+        let millis = [9_223_372_036_825_200, -9_223_372_036_832_400];
+        check(Kind::Timestamp(Unit::Millis), millis.map(Literal::Int), walls);
+        let micros = millis.map(|count| count * 1000);
+        check(Kind::Timestamp(Unit::Micros), micros.map(Literal::Int), walls);
+        check(Kind::Timestamp(Unit::Nanos), [i64::MAX, i64::MIN].map(Literal::Int), walls);
+        let texts = ["+294247-01-10T04:00:25.2Z", "-290308-12-21T19:59:27.6Z"];
+        check(Kind::IsoTimestamp, texts.map(Literal::Text), walls);
+        check(Kind::ZonedTimestamp, ["infinity", "-infinity"].map(Literal::Text), zoned);
+        let days = [Day::PositiveInfinity, Day::NegativeInfinity].map(Value::Date);
+        check(Kind::Date, [-2_147_472_692, -2_147_472_691].map(Literal::Int), days);
+        check(Kind::Date, [-622_191_234, -625_821_272].map(Literal::Int), days);
+    }
+
+    #[test]
+    fn texts_mean_what_their_schema_says() {
+        let check = |kind, text, expected| assert_eq!(value(&kind, Literal::Text(text)), expected);
+        let form = Err(Unfit("is not of its type's form"));
+        let wall = Value::Timestamp(Moment::Finite { seconds: 1_478_260_290, nanos: 0 });
+        check(Kind::IsoTimestamp, "2016-11-04T11:51:30Z", Ok(wall));
+        check(Kind::IsoTimestamp, "2016-11-04T11:51:30+02:00", form);
+        check(Kind::IsoTime, "11:51:30Z", Ok(Value::Time(42_690_000_000_000)));
+        check(Kind::IsoTime, "11:51:30+02:00", form);
+        check(Kind::IsoDate, "2016-11-04Z", Ok(Value::Date(Day::Finite(17_109))));
+        check(Kind::IsoDate, "2016-11-04ZZ", form);
+        let moment = Moment::Finite { seconds: 601_060_287_090, nanos: 123_456_000 };
+        let zoned = Ok(Value::TimestampZoned(moment));
+        check(Kind::ZonedTimestamp, "+21016-11-04T06:51:30.123456Z", zoned);
+        let time = Value::TimeZoned { nanos: 42_690_123_789_000, offset: 0 };
+        check(Kind::ZonedTime, "11:51:30.123789Z", Ok(time));
+        check(Kind::ZonedTime, "11:51:30", form);
+        let span = Interval { months: 14, days: 3, nanos: 14_706_780_000_000 };
+        check(Kind::Interval, "P1Y2M3DT4H5M6.78S", Ok(Value::Interval(span)));
+        let decimal = Kind::VariableScaleDecimal;
+        check(decimal.clone(), "NAN", Ok(Value::DecimalSpecial(Special::NaN)));
+        check(decimal, "-1234.110", Ok(Value::Decimal(Decimal::Text("-1234.110"))));
+        check(Kind::Float64, "Infinity", Ok(Value::Float64(f64::INFINITY)));
+        check(Kind::Float64, "1.5", form);
+        check(Kind::Uuid, "no uuid", form);
+    }
+
+    #[test]
+    fn octets_mean_what_their_schema_says() {
+        let money = |base64: &str, expected: Result<&[u8], Unfit>| {
+            let octets = STANDARD.decode(base64).unwrap();
+            let kind = Kind::Decimal { scale: 2, precision: None };
+            let found = value(&kind, Literal::Bytes(&octets));
+            let decimal = |unscaled| Value::Decimal(Decimal::Binary { unscaled, scale: 2 });
+            assert_eq!(found, expected.map(decimal), "{base64}");
+        };
+        money("AeIT", Ok(&[0x01, 0xe2, 0x13]));
+        money("/h3t", Ok(&[0xfe, 0x1d, 0xed]));
+        money("AA==", Ok(&[0]));
+        money("", Err(Unfit("is a decimal without a byte")));
+        let variable = |unscaled| value(&Kind::VariableScaleDecimal, Literal::Scaled(4, unscaled));
+        let expected = Value::Decimal(Decimal::Binary { unscaled: &[1, 138, 247], scale: 4 });
+        assert_eq!(variable(&[1, 138, 247]), Ok(expected));
+        assert_eq!(variable(&[]), Err(Unfit("is a decimal without a byte")));
+        let (octets, length) = ([1, 2, 3].as_slice(), Some(24));
+        let bits = value(&Kind::Bits { length }, Literal::Bytes(octets));
+        assert_eq!(bits, Ok(Value::Bits { octets, length }));
+    }
+}

@@ -128,3 +128,103 @@ fn interval(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
     let mode = setting(source, "interval_handling_mode", |it| it.interval_handling_mode.as_ref())?;
     Ok(if mode == "string" { Kind::Interval } else { Kind::MicroDuration })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_targets_type_says_what_a_value_is() {
+        let check = |type_name, expected| check(type_name, 1, Some(&defaults()), &Ok(expected));
+        check("bigint", Kind::Int64);
+        check("character varying(20)", Kind::Text);
+        check("numeric(12,2)", Kind::Decimal { scale: 2, precision: Some(12) });
+        check("numeric(5)", Kind::Decimal { scale: 0, precision: Some(5) });
+        check("numeric(5,-3)", Kind::Decimal { scale: -3, precision: Some(5) });
+        check("numeric", Kind::VariableScaleDecimal);
+        check("timestamp(3) without time zone", Kind::Timestamp(Unit::Millis));
+        check("timestamp(6) without time zone", Kind::Timestamp(Unit::Micros));
+        check("timestamp without time zone", Kind::Timestamp(Unit::Micros));
+        check("timestamp(3) with time zone", Kind::ZonedTimestamp);
+        check("time(0) without time zone", Kind::Time(Unit::Millis));
+        check("date", Kind::Date);
+        check("bytea", Kind::Bytes);
+        check("bit(1)", Kind::Bool);
+        check("bit(7)", Kind::Bits { length: Some(7) });
+        check("bit varying", Kind::Bits { length: None });
+        check("interval", Kind::MicroDuration);
+        check("real", Kind::Float32);
+    }
+
+    #[test]
+    fn sqlites_own_names_are_known_too() {
+        let check = |type_name, expected| check(type_name, 0, Some(&defaults()), &Ok(expected));
+        check("INTEGER", Kind::Int64);
+        check("REAL", Kind::Float64);
+        check("real", Kind::Float64);
+        check("VARCHAR(20)", Kind::Text);
+        check("DECIMAL_TEXT", Kind::VariableScaleDecimal);
+        check("DATE_TEXT", Kind::Date);
+        check("TIME_TEXT", Kind::Time(Unit::Micros));
+        check("TIMETZ_TEXT", Kind::ZonedTime);
+        check("TIMESTAMP_TEXT", Kind::Timestamp(Unit::Micros));
+        check("TIMESTAMPTZ_TEXT", Kind::ZonedTimestamp);
+        check("DURATION_TEXT", Kind::MicroDuration);
+        check("BITS_TEXT", Kind::Bits { length: None });
+        check("JSON_TEXT", Kind::Json);
+    }
+
+    #[test]
+    fn a_setting_that_is_needed_is_asked_for_and_never_assumed() {
+        let check = |type_name, key| check(type_name, 1, None, &Err(MissingSetting(key)));
+        check("timestamp without time zone", "time_precision_mode");
+        check("date", "time_precision_mode");
+        check("numeric(12,2)", "decimal_handling_mode");
+        check("bytea", "binary_handling_mode");
+        check("interval", "interval_handling_mode");
+    }
+
+    #[test]
+    fn every_time_precision_mode_has_its_kinds() {
+        let find = |mode: &str| {
+            let time_precision_mode = Some(mode.to_owned());
+            let settings = SourceSettings { time_precision_mode, ..SourceSettings::default() };
+            ["date", "time(3) without time zone", "timestamp(3) without time zone"]
+                .map(|name| resolve(&column(name, 1), Some(&settings)).unwrap())
+        };
+        use Unit::{Micros, Millis, Nanos};
+        let kinds = |time, timestamp| [Kind::Date, Kind::Time(time), Kind::Timestamp(timestamp)];
+        assert_eq!(find("adaptive"), kinds(Millis, Millis));
+        assert_eq!(find("adaptive_time_microseconds"), kinds(Micros, Millis));
+        assert_eq!(find("connect"), kinds(Millis, Millis));
+        assert_eq!(find("microseconds"), kinds(Micros, Micros));
+        assert_eq!(find("nanoseconds"), kinds(Nanos, Nanos));
+        assert_eq!(find("isostring"), [Kind::IsoDate, Kind::IsoTime, Kind::IsoTimestamp]);
+    }
+
+    fn check(
+        type_name: &str,
+        type_id: u32,
+        settings: Option<&SourceSettings>,
+        expected: &Result<Kind, MissingSetting>,
+    ) {
+        assert_eq!(resolve(&column(type_name, type_id), settings), *expected, "{type_name}");
+    }
+
+    fn column(type_name: &str, type_id: u32) -> Column {
+        let (name, type_name) = ("c".to_owned(), type_name.to_owned());
+        let (modifier, not_null, generated, encode) = (-1, false, false, None);
+        Column { name, type_name, type_id, modifier, not_null, generated, encode }
+    }
+
+    fn defaults() -> SourceSettings {
+        let text = |text: &str| Some(text.to_owned());
+        SourceSettings {
+            time_precision_mode: text("adaptive"),
+            decimal_handling_mode: text("precise"),
+            binary_handling_mode: text("bytes"),
+            interval_handling_mode: text("numeric"),
+            ..SourceSettings::default()
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! The shapes of records: what is a change, what is nothing, what is refused.
 
+use crate::decode::Decoded;
 use crate::decode::kind::Kind;
 use crate::decode::testing::{Bench, Sample};
 use crate::rows::Deletes;
+use crate::stopped::StopReason;
 
 const TOPIC: &str = "s.public.t";
 
@@ -59,7 +61,8 @@ fn a_null_in_json_is_a_tombstone_too() {
     let bench = &mut Bench::default();
     let payload_null = r#"{"schema":null,"payload":null}"#;
     let with_schema = r#"{"schema":{"type":"struct","fields":[]},"payload":null}"#;
-    for value in ["null", payload_null, with_schema, with_schema] {
+    let spaced = r#"{"schema":{"type":"struct","fields":[]}, "payload" : null } "#;
+    for value in ["null", "null \n", payload_null, with_schema, with_schema, spaced] {
         check(bench, &change("c", r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
         check(bench, &sample(1, Some(value)), "Delete t id=1");
     }
@@ -74,12 +77,36 @@ fn a_tombstone_in_a_topic_without_a_value_yet_asks_for_the_key_only() {
     assert_eq!((table.name.to_string().as_str(), table.columns.len()), ("s.public.t", 1));
     check(bench, &change("c", r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
     assert!(!bench.asked[1].1, "the whole table is asked for as well");
+    check(bench, &sample(5, None), "Delete t id=5");
+    assert_eq!(bench.asked.len(), 2);
+}
+
+#[test]
+fn nothing_is_deleted_from_a_table_that_does_not_exist_until_a_row_comes() {
+    let bench = &mut Bench::default();
+    bench.is_absent = true;
+    bench.kinds = vec![("t.id", Kind::Int64)];
+    let plain = |key: Option<&str>, op: &str, after: &str| {
+        let source = r#"{"name":"s","schema":"public","table":"t"}"#;
+        let value = format!(r#"{{"before":null,"after":{after},"source":{source},"op":"{op}"}}"#);
+        Sample::new(TOPIC, key, Some(&value))
+    };
+    let id = Some(r#"{"id":1}"#);
+    check(bench, &Sample::new(TOPIC, id, None), "Ignored(Tombstone)");
+    check(bench, &plain(id, "d", "null"), "Ignored(Tombstone)");
+    check(bench, &plain(None, "t", "null"), "Ignored(Tombstone)");
+    assert!(bench.asked.iter().all(|(_, is_partial)| *is_partial));
+    check(bench, &plain(id, "c", r#"{"id":1}"#), "Create t id=1");
+    check(bench, &Sample::new(TOPIC, id, None), "Delete t id=1");
+    check(bench, &plain(id, "d", "null"), "Delete t id=1");
+    bench.is_absent = false;
+    check(bench, &plain(None, "t", "null"), "Truncate");
 }
 
 #[test]
 fn an_empty_value_is_no_tombstone() {
     let bench = &mut Bench::default();
-    check(bench, &sample(1, Some("")), "malformed: JSON breaks off at byte 0");
+    check(bench, &sample(1, Some("")), "malformed: the value is empty");
 }
 
 #[test]
@@ -94,11 +121,29 @@ fn a_truncate_empties_the_table_before_its_columns_are_known_and_after() {
 }
 
 #[test]
+fn a_truncate_stops_a_partition_that_is_not_alone_and_leaves_the_rows() {
+    let bench = &mut Bench::default();
+    bench.is_alone = None;
+    check(bench, &change("c", r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
+    assert!(matches!(bench.settle(&change("c", r#"{"id":1,"note":"n"}"#)), Decoded::Change(_)));
+    let truncate = Sample::new(TOPIC, None, Some(&envelope("t", "null")));
+    assert!(matches!(bench.once(&truncate), Decoded::NeedsLayout(_)));
+    let truncate = change("t", "null");
+    assert!(matches!(bench.once(&truncate), Decoded::NeedsPartitionCount));
+    bench.is_alone = Some(false);
+    let Decoded::Stopped(stop) = bench.once(&truncate) else { panic!("stops") };
+    assert_eq!(stop.reason, StopReason::TruncatePartitioned);
+    assert_eq!(bench.batch.row_count(), 1);
+    bench.is_alone = Some(true);
+    check(bench, &truncate, "Truncate");
+}
+
+#[test]
 fn deletes_and_truncates_are_nothing_where_the_settings_say_so() {
     let bench = &mut Bench::default();
     bench.deletes = Deletes::Ignore;
     check(bench, &change("d", "null"), "Ignored(Delete)");
-    check(bench, &sample(1, None), "Ignored(Tombstone)");
+    check(bench, &sample(1, None), "Ignored(Delete)");
     check(bench, &sample(2, None), "Ignored(Delete)");
     check(bench, &Sample::new(TOPIC, None, Some(&envelope("t", "null"))), "Ignored(Delete)");
 }
@@ -121,9 +166,10 @@ fn the_placeholder_stands_for_a_missing_value_unless_a_snapshot_or_a_key_has_it(
     check(bench, &change("u", row), "Update partial t id=1 note=unavailable");
     check(bench, &change("c", row), "Create partial t id=1 note=unavailable");
     check(bench, &change("r", row), "Read t id=1 note='__debezium_unavailable_value'");
+    check(bench, &change("r", r#"{"id":1,"note":"n"}"#), "Read t id=1 note='n'");
     bench.is_tainted = true;
-    let behind = "behind_dead_letter: a value is unavailable and may have been in a refused record \
-                  of the key";
+    let behind = "behind_dead_letter: a value is unavailable, and a refused record of its key may \
+                  have had it";
     check(bench, &change("u", row), behind);
     check(bench, &change("u", r#"{"id":1,"note":null}"#), "Update t id=1 note=null");
 }
@@ -138,38 +184,35 @@ fn tables_that_share_a_topic_and_a_schema_are_told_apart_by_the_source() {
         check(bench, &from("b"), "Create b id=1 note='n'");
     }
     assert_eq!(bench.asked.len(), 2);
-    let alone = "not_an_envelope: a tombstone alone does not say which of the topic's tables";
+    let alone =
+        "not_an_envelope: a tombstone alone does not say which of the topic's tables it is of";
     check(bench, &sample(1, None), alone);
 }
 
 #[test]
-fn fields_in_another_order_find_their_columns() {
+fn fields_that_are_not_the_schemas_in_their_order_are_refused() {
     let bench = &mut Bench::default();
     check(bench, &change("c", r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
-    check(bench, &change("c", r#"{"note":"m","id":2}"#), "Create t id=2 note='m'");
-    let missing = "value_unfit: column \"note\" is not in the record";
-    check(bench, &change("c", r#"{"id":1}"#), missing);
-    let twice = "malformed: field \"id\" is in the record twice";
-    check(bench, &change("c", r#"{"id":1,"id":2,"note":null}"#), twice);
-    let unknown = "malformed: the schema lacks field \"other\"";
-    check(bench, &change("c", r#"{"id":1,"note":null,"other":1}"#), unknown);
+    let other = "malformed: the fields are not those of the schema";
+    check(bench, &change("c", r#"{"note":"m","id":2}"#), other);
+    check(bench, &change("c", r#"{"id":1}"#), other);
+    check(bench, &change("c", r#"{"id":1,"id":2,"note":null}"#), other);
+    check(bench, &change("c", r#"{"id":1,"note":null,"other":1}"#), other);
 }
 
 #[test]
 fn a_value_that_does_not_fit_is_refused_by_its_column() {
     let bench = &mut Bench::default();
+    let other = "column \"id\" is of another type than its schema says (Int64)";
     let refused = [
-        (r#"{"id":1.5,"note":"n"}"#, "column \"id\": what the record has is no int64"),
-        (r#"{"id":1e3,"note":"n"}"#, "column \"id\": what the record has is no int64"),
-        (
-            r#"{"id":9223372036854775808,"note":"n"}"#,
-            "column \"id\": what the record has is no int64",
-        ),
-        (r#"{"id":"1","note":"n"}"#, "column \"id\": what the record has is no int64"),
-        (r#"{"id":null,"note":"n"}"#, "column \"id\" (text) refuses NULL"),
+        (r#"{"id":1.5,"note":"n"}"#, other),
+        (r#"{"id":1e3,"note":"n"}"#, other),
+        (r#"{"id":9223372036854775808,"note":"n"}"#, "column \"id\" is beyond 64 bits"),
+        (r#"{"id":"1","note":"n"}"#, other),
+        (r#"{"id":null,"note":"n"}"#, "column \"id\" is null (text)"),
         (
             r#"{"id":1,"note":"too long"}"#,
-            "column \"note\" (text): the value, a string, is longer than the column allows",
+            "column \"note\" is longer than the column allows (text)",
         ),
     ];
     for _ in 0..2 {
@@ -186,15 +229,19 @@ fn a_value_that_does_not_fit_is_refused_by_its_column() {
 fn what_is_neither_an_envelope_nor_known_is_refused() {
     let bench = &mut Bench::default();
     let row = r#"{"id":1,"note":"n"}"#;
-    check(bench, &change("x", row), "not_an_envelope: an op that is not known");
-    check(bench, &change("c", "null"), "not_an_envelope: no row after the change");
+    check(bench, &change("x", row), "not_an_envelope: the op is missing or unknown");
+    check(bench, &change("c", "null"), "not_an_envelope: the row is missing");
     check(bench, &change("m", "null"), "Ignored(Message)");
     let flat = r#"{"schema":{"type":"struct","name":"t.Value","fields":[]},"payload":{}}"#;
-    check(bench, &sample(1, Some(flat)), "not_an_envelope: a value of \"t.Value\" is no envelope");
-    check(bench, &sample(1, Some("{}")), "not_an_envelope: no op");
-    check(bench, &sample(1, Some("Struct{id=1}")), "malformed: no JSON at byte 1");
+    check(bench, &sample(1, Some(flat)), "not_an_envelope: schema \"t.Value\" is no envelope");
+    check(bench, &sample(1, Some("{}")), "not_an_envelope: schema \"\" is no envelope");
+    check(
+        bench,
+        &sample(1, Some("Struct{id=1}")),
+        "malformed: the value is neither a JSON object nor framed Avro",
+    );
     let text_key = Sample::new(TOPIC, Some("Struct{id=1}"), Some(&envelope("c", row)));
-    check(bench, &text_key, "malformed: the record's key: no JSON at byte 1");
+    check(bench, &text_key, "malformed: the key is neither a JSON object nor framed Avro");
 }
 
 #[test]
@@ -205,12 +252,12 @@ fn a_schema_of_the_registry_may_be_missing_or_unreadable() {
         key: None,
         value: Some(vec![0, 0, 0, 0, id, 0]),
     };
-    check(bench, &framed(9), "schema_not_found: the registry has no schema 9");
+    check(bench, &framed(9), "schema_not_found: the registry has no schema with the id 9");
     bench.register(8, r#"{"type":"record"}"#);
-    let unreadable = "schema_unreadable: schema 8 of the registry: a type without \"name\"";
+    let unreadable = "schema_unreadable: schema 8: No `name` field";
     check(bench, &framed(8), unreadable);
     bench.register(7, r#""long""#);
-    check(bench, &framed(7), "not_an_envelope: a value of \"\" is no envelope");
+    check(bench, &framed(7), "not_an_envelope: schema \"\" is no envelope");
 }
 
 #[test]
@@ -227,6 +274,6 @@ fn json_without_schemas_takes_a_new_layout_for_other_fields() {
         "Create t id=1 note='n' more=true"
     });
     check(bench, &plain(r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
-    check(bench, &plain(r#"{"note":"n","id":1}"#), "Create t id=1 note='n'");
-    assert_eq!(bench.asked.len(), 2);
+    check(bench, &plain(r#"{"note":"n","id":1}"#), "Create t note='n' id=1");
+    assert_eq!(bench.asked.len(), 3);
 }
