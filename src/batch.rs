@@ -108,6 +108,11 @@ impl Batch {
         &self.steps
     }
 
+    #[cfg(test)]
+    pub(crate) fn tables(&self) -> &[Rows] {
+        &self.tables
+    }
+
     /// Returns how many changes of rows were collected.
     pub fn row_count(&self) -> usize {
         self.tables.iter().map(|rows| rows.index().len()).sum()

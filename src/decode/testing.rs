@@ -13,6 +13,7 @@ use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::kind::{Kind, SourceColumn, SourceTable};
 use crate::decode::value::{Day, Decimal, Moment, Value};
 use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, RegisteredSchema};
+use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
 use crate::rows::{Cell, Cells, Deletes, Origin, Row, RowOp, Rows, Shape};
 use crate::table::{Column, Misfit, Table, TableName};
@@ -75,6 +76,8 @@ pub(super) struct Bench {
     pub asked: Vec<(SourceTable, bool)>,
     /// A column that is not written.
     pub excluded: Option<&'static str>,
+    /// Takes the place of the bench's own target; nothing exists there.
+    pub mapping: Option<Mapping>,
     schemas: serde_json::Value,
     offset: i64,
 }
@@ -94,6 +97,7 @@ impl Default for Bench {
             kinds,
             asked,
             excluded: None,
+            mapping: None,
             schemas,
             offset: 0,
         }
@@ -141,7 +145,11 @@ impl Bench {
                         self.decoder.learn_absent(id);
                         continue;
                     }
-                    self.decoder.learn_layout(id, self.map(*request));
+                    let mapped = match &mut self.mapping {
+                        Some(mapping) => mapping.plan(request.source, None).unwrap().mapped,
+                        None => self.map(*request),
+                    };
+                    self.decoder.learn_layout(id, mapped);
                 }
                 Decoded::NeedsNewBatch => self.batch = Batch::default(),
                 decoded => return decoded,
