@@ -1,6 +1,6 @@
 # Short names for scripts/. `make test` is the one command.
 
-.PHONY: build test roundtrip stack stack-status stack-logs stack-down stack-reset capture
+.PHONY: build test roundtrip backlog stack stack-status stack-logs stack-down stack-reset capture
 
 build:         ## the consumer, optimised
 	cargo build --release --bin consumer
@@ -9,6 +9,8 @@ test:          ## everything that must hold, on the real stack; installs what is
 roundtrip:     ## changes at the source, seen at the target; starts what is missing
 	scripts/roundtrip.sh
 
+backlog:       ## how fast 300,000 rows reach the target, and with how much memory
+	scripts/backlog.sh
 stack:         ## start the real stack, installing what is missing
 	scripts/stack.sh up
 stack-status:  ## one line a service
