@@ -22,12 +22,18 @@ fn envelope(op: &str, after: &str) -> String {
 }
 
 fn envelope_from(table: &str, op: &str, after: &str) -> String {
+    envelope_of(("d", "public", table), op, after)
+}
+
+fn envelope_of(place: (&str, &str, &str), op: &str, after: &str) -> String {
+    let (db, schema_name, table) = place;
     let row = r#"{"type":"struct","optional":true,"field":"after","fields":[
         {"type":"int64","optional":false,"field":"id"},
         {"type":"string","optional":true,"field":"note"}]}"#;
     let op_field = r#"{"type":"string","optional":false,"field":"op"}"#;
     let schema = format!(r#"{{"type":"struct","fields":[{row},{op_field}],"optional":false}}"#);
-    let source = format!(r#"{{"name":"s","db":"d","schema":"public","table":"{table}","lsn":7}}"#);
+    let source =
+        format!(r#"{{"name":"s","db":"{db}","schema":"{schema_name}","table":"{table}","lsn":7}}"#);
     let payload = format!(r#"{{"after":{after},"source":{source},"op":"{op}","new":[{{}}]}}"#);
     format!(r#"{{"schema":{schema},"payload":{payload}}}"#)
 }
@@ -187,6 +193,25 @@ fn tables_that_share_a_topic_and_a_schema_are_told_apart_by_the_source() {
     let alone =
         "not_an_envelope: a tombstone alone does not say which of the topic's tables it is of";
     check(bench, &sample(1, None), alone);
+}
+
+#[test]
+fn tables_of_two_databases_are_told_apart() {
+    let bench = &mut Bench::default();
+    let row = r#"{"id":1,"note":"n"}"#;
+    for database in ["a", "b", "a"] {
+        let value = envelope_of((database, "public", "t"), "c", row);
+        check(bench, &sample(1, Some(&value)), "Create t id=1 note='n'");
+    }
+    let databases = bench.asked.iter().map(|(table, _)| table.name.database.as_deref());
+    assert_eq!(databases.collect::<Vec<_>>(), [Some("a"), Some("b")]);
+}
+
+#[test]
+fn the_tombstone_of_another_topic_is_its_own() {
+    let bench = &mut Bench::default();
+    check(bench, &change("d", "null"), "Delete t id=1");
+    check(bench, &Sample::new("s.public.u", Some(&key(1)), None), "Delete u id=1");
 }
 
 #[test]
