@@ -1,8 +1,8 @@
 //! The shapes of records: what is a change, what is nothing, what is refused.
 
-use crate::decode::Decoded;
 use crate::decode::kind::Kind;
 use crate::decode::testing::{Bench, Sample};
+use crate::decode::{Decoded, RegisteredSchema};
 use crate::rows::Deletes;
 use crate::stopped::StopReason;
 
@@ -301,4 +301,41 @@ fn json_without_schemas_takes_a_new_layout_for_other_fields() {
     check(bench, &plain(r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
     check(bench, &plain(r#"{"note":"n","id":1}"#), "Create t note='n' id=1");
     assert_eq!(bench.asked.len(), 3);
+}
+
+#[test]
+fn a_truncate_in_avro_asks_for_no_columns_of_its_table() {
+    let bench = &mut Bench::default();
+    let row = r#"{"type":"record","name":"Value","fields":[{"name":"id","type":"long"}]}"#;
+    let source = r#"{"type":"record","name":"Source","fields":[{"name":"table","type":"string"}]}"#;
+    let schema = format!(
+        r#"{{"type":"record","name":"Envelope","namespace":"s.public.t","fields":[
+            {{"name":"after","type":["null",{row}]}},
+            {{"name":"source","type":{source}}},
+            {{"name":"op","type":"string"}}]}}"#
+    );
+    bench.register(1, &schema);
+    let framed = |body: &[u8]| Sample {
+        topic: TOPIC.to_owned(),
+        key: None,
+        value: Some([&[0, 0, 0, 0, 1], body].concat()),
+    };
+    check(bench, &framed(b"\x00\x02t\x02t"), "Truncate");
+    check(bench, &framed(b"\x02\x0e\x02t\x02c"), "Create t id=7");
+    check(bench, &framed(b"\x00\x02t\x02t"), "Truncate");
+    assert_eq!(bench.asked.iter().map(|it| it.1).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn a_schema_of_the_registry_may_refer_to_others_that_refer_to_others() {
+    let bench = &mut Bench::default();
+    let id = r#"{"type":"record","name":"n.Id","fields":[{"name":"id","type":"long"}]}"#;
+    let row = r#"{"type":"record","name":"n.Row","fields":[{"name":"nested","type":"n.Id"}]}"#;
+    let text = r#"{"type":"record","name":"n.Envelope","fields":[
+        {"name":"after","type":["null","n.Row"]},{"name":"op","type":"string"}]}"#;
+    let references = vec![id.to_owned(), row.to_owned()];
+    bench.decoder.learn_schema(1, Some(RegisteredSchema { text: text.to_owned(), references }));
+    let value = Some(b"\x00\x00\x00\x00\x01\x00\x02m".to_vec());
+    let message = Sample { topic: TOPIC.to_owned(), key: None, value };
+    check(bench, &message, "Ignored(Message)");
 }
