@@ -248,9 +248,13 @@ impl<'a> Cursor<'a> {
                         _ => found.pos = Some(int),
                     }
                 }
-                "schema" | "table" | "file" => {
+                "db" | "schema" | "table" | "file" => {
                     let Literal::Text(text) = self.literal(reader)? else { continue };
                     match name.as_str() {
+                        "db" => {
+                            let database = layout.source.database.as_deref();
+                            is_ours &= database.is_none_or(|database| database == text);
+                        }
                         "schema" => is_ours &= text == layout.source.schema,
                         "table" => is_ours &= text == layout.source.table,
                         _ => found.file = Some(text.to_owned()),

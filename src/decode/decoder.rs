@@ -26,8 +26,8 @@ pub struct Decoder {
     topics: HashMap<Arc<str>, Topic>,
     schemas: Schemas,
     layout_count: u64,
-    // The last delete: partition, offset and key. Its tombstone follows at once.
-    deleted: Option<(i32, i64, Vec<u8>)>,
+    // The last delete: topic, partition, offset and key. Its tombstone follows at once.
+    deleted: Option<(Arc<str>, i32, i64, Vec<u8>)>,
     scratch: Vec<u8>,
 }
 
@@ -105,10 +105,10 @@ impl Decoder {
     }
 
     fn is_tombstone_of_last_delete(&self, arrival: &Arrival<'_>) -> bool {
-        let Arrival { partition, record, .. } = arrival;
+        let Arrival { topic, partition, record, .. } = arrival;
         record.value.is_none()
-            && self.deleted.as_ref().is_some_and(|(deleted_in, offset, key)| {
-                deleted_in == partition
+            && self.deleted.as_ref().is_some_and(|(of_topic, deleted_in, offset, key)| {
+                (of_topic, deleted_in) == (topic, partition)
                     && *offset + 1 == record.offset
                     && Some(key.as_slice()) == record.key
             })
@@ -235,7 +235,8 @@ impl Decoder {
         if let (Decoded::Change(Change { op: Op::Delete, .. }), Some(_), Some(key)) =
             (&decoded, value_bytes, key_bytes)
         {
-            self.deleted = Some((arrival.partition, offset, key.to_vec()));
+            let topic = Arc::clone(arrival.topic);
+            self.deleted = Some((topic, arrival.partition, offset, key.to_vec()));
         }
         Ok(decoded)
     }

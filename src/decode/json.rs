@@ -226,7 +226,7 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        const NAMES: [&str; 6] = ["ts_ms", "schema", "table", "lsn", "file", "pos"];
+        const NAMES: [&str; 7] = ["ts_ms", "schema", "table", "lsn", "file", "db", "pos"];
         let Self { layout, found } = self;
         let mut is_ours = true;
         while let Some(name) = map.next_key_seed(NameSeed(&NAMES))? {
@@ -242,6 +242,13 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
                 }
                 Some(3) => found.lsn = map.next_value()?,
                 Some(4) => found.file = map.next_value()?,
+                Some(5) => {
+                    let is_same = |text: &str| {
+                        let database = layout.source.database.as_deref();
+                        Some(database.is_none_or(|database| database == text))
+                    };
+                    is_ours &= map.next_value_seed(TextSeed(is_same))?.unwrap_or(true);
+                }
                 Some(_) => found.pos = map.next_value()?,
                 None => _ = map.next_value::<IgnoredAny>()?,
             }

@@ -66,7 +66,7 @@ pub fn time(text: &str) -> Option<(i64, Option<i32>)> {
 
 /// Reads `P1Y2M3DT4H5M6.78S`, each part with a sign of its own.
 pub fn interval(text: &str) -> Option<Interval> {
-    let mut rest = text.strip_prefix('P')?;
+    let mut rest = text.strip_prefix('P').filter(|rest| !rest.is_empty())?;
     let (mut months, mut days, mut nanos) = (0_i64, 0_i64, 0_i128);
     let mut is_clock = false;
     while !rest.is_empty() {
@@ -193,5 +193,6 @@ mod tests {
         assert_eq!(interval("P-1Y2M3DT-0.5S"), Some(expected));
         assert_eq!(interval("1Y"), None);
         assert_eq!(interval("P1"), None);
+        assert_eq!(interval("P"), None);
     }
 }

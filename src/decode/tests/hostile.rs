@@ -118,7 +118,7 @@ fn check(bench: &mut Bench, hostile: &Sample) {
         Decoded::Change(_) => assert!(after.len() <= before.len() + 1, "one row at most"),
         other if after.is_empty() => assert_eq!(bench.batch.byte_count(), 0, "{other:?}"),
         other => {
-            assert_eq!((after, bench.batch.byte_count()), (before.clone(), bytes), "{other:?}")
+            assert_eq!((after, bench.batch.byte_count()), (before.clone(), bytes), "{other:?}");
         }
     }
     bench.batch = crate::batch::Batch::default();

@@ -1,8 +1,8 @@
 //! The shapes of records: what is a change, what is nothing, what is refused.
 
-use crate::decode::Decoded;
 use crate::decode::kind::Kind;
 use crate::decode::testing::{Bench, Sample};
+use crate::decode::{Decoded, RegisteredSchema};
 use crate::rows::Deletes;
 use crate::stopped::StopReason;
 
@@ -22,12 +22,18 @@ fn envelope(op: &str, after: &str) -> String {
 }
 
 fn envelope_from(table: &str, op: &str, after: &str) -> String {
+    envelope_of(("d", "public", table), op, after)
+}
+
+fn envelope_of(place: (&str, &str, &str), op: &str, after: &str) -> String {
+    let (db, schema_name, table) = place;
     let row = r#"{"type":"struct","optional":true,"field":"after","fields":[
         {"type":"int64","optional":false,"field":"id"},
         {"type":"string","optional":true,"field":"note"}]}"#;
     let op_field = r#"{"type":"string","optional":false,"field":"op"}"#;
     let schema = format!(r#"{{"type":"struct","fields":[{row},{op_field}],"optional":false}}"#);
-    let source = format!(r#"{{"name":"s","db":"d","schema":"public","table":"{table}","lsn":7}}"#);
+    let source =
+        format!(r#"{{"name":"s","db":"{db}","schema":"{schema_name}","table":"{table}","lsn":7}}"#);
     let payload = format!(r#"{{"after":{after},"source":{source},"op":"{op}","new":[{{}}]}}"#);
     format!(r#"{{"schema":{schema},"payload":{payload}}}"#)
 }
@@ -190,6 +196,25 @@ fn tables_that_share_a_topic_and_a_schema_are_told_apart_by_the_source() {
 }
 
 #[test]
+fn tables_of_two_databases_are_told_apart() {
+    let bench = &mut Bench::default();
+    let row = r#"{"id":1,"note":"n"}"#;
+    for database in ["a", "b", "a"] {
+        let value = envelope_of((database, "public", "t"), "c", row);
+        check(bench, &sample(1, Some(&value)), "Create t id=1 note='n'");
+    }
+    let databases = bench.asked.iter().map(|(table, _)| table.name.database.as_deref());
+    assert_eq!(databases.collect::<Vec<_>>(), [Some("a"), Some("b")]);
+}
+
+#[test]
+fn the_tombstone_of_another_topic_is_its_own() {
+    let bench = &mut Bench::default();
+    check(bench, &change("d", "null"), "Delete t id=1");
+    check(bench, &Sample::new("s.public.u", Some(&key(1)), None), "Delete u id=1");
+}
+
+#[test]
 fn fields_that_are_not_the_schemas_in_their_order_are_refused() {
     let bench = &mut Bench::default();
     check(bench, &change("c", r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
@@ -276,4 +301,41 @@ fn json_without_schemas_takes_a_new_layout_for_other_fields() {
     check(bench, &plain(r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
     check(bench, &plain(r#"{"note":"n","id":1}"#), "Create t note='n' id=1");
     assert_eq!(bench.asked.len(), 3);
+}
+
+#[test]
+fn a_truncate_in_avro_asks_for_no_columns_of_its_table() {
+    let bench = &mut Bench::default();
+    let row = r#"{"type":"record","name":"Value","fields":[{"name":"id","type":"long"}]}"#;
+    let source = r#"{"type":"record","name":"Source","fields":[{"name":"table","type":"string"}]}"#;
+    let schema = format!(
+        r#"{{"type":"record","name":"Envelope","namespace":"s.public.t","fields":[
+            {{"name":"after","type":["null",{row}]}},
+            {{"name":"source","type":{source}}},
+            {{"name":"op","type":"string"}}]}}"#
+    );
+    bench.register(1, &schema);
+    let framed = |body: &[u8]| Sample {
+        topic: TOPIC.to_owned(),
+        key: None,
+        value: Some([&[0, 0, 0, 0, 1], body].concat()),
+    };
+    check(bench, &framed(b"\x00\x02t\x02t"), "Truncate");
+    check(bench, &framed(b"\x02\x0e\x02t\x02c"), "Create t id=7");
+    check(bench, &framed(b"\x00\x02t\x02t"), "Truncate");
+    assert_eq!(bench.asked.iter().map(|it| it.1).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn a_schema_of_the_registry_may_refer_to_others_that_refer_to_others() {
+    let bench = &mut Bench::default();
+    let id = r#"{"type":"record","name":"n.Id","fields":[{"name":"id","type":"long"}]}"#;
+    let row = r#"{"type":"record","name":"n.Row","fields":[{"name":"nested","type":"n.Id"}]}"#;
+    let text = r#"{"type":"record","name":"n.Envelope","fields":[
+        {"name":"after","type":["null","n.Row"]},{"name":"op","type":"string"}]}"#;
+    let references = vec![id.to_owned(), row.to_owned()];
+    bench.decoder.learn_schema(1, Some(RegisteredSchema { text: text.to_owned(), references }));
+    let value = Some(b"\x00\x00\x00\x00\x01\x00\x02m".to_vec());
+    let message = Sample { topic: TOPIC.to_owned(), key: None, value };
+    check(bench, &message, "Ignored(Message)");
 }

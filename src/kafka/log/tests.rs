@@ -45,6 +45,9 @@ async fn topics_are_found_by_name_and_by_expression() {
     assert_eq!(topics.missing, ["c"]);
     assert_eq!(topics.partitions().len(), 4);
     assert!(!log.cluster_id().await.unwrap().is_empty());
+    assert_eq!(log.partition_count("b").await.unwrap(), 2);
+    let missing = log.partition_count("c").await;
+    assert!(matches!(missing, Err(LogError::TopicMissing { .. })), "{missing:?}");
 }
 
 #[tokio::test]
