@@ -188,7 +188,7 @@ impl Poll {
     fn obey(&mut self) -> Result<(), String> {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Pause(partition) => self.hold(partition),
+                Command::Pause(partition, assignment) => self.hold(partition, assignment),
                 Command::Seek(partition, next, assignment) => {
                     self.seeks.insert(partition, (next, assignment));
                 }
@@ -200,8 +200,9 @@ impl Poll {
         (0..self.lanes.len()).try_for_each(|lane| self.retry(lane))
     }
 
-    fn hold(&mut self, partition: TopicPartition) {
-        if self.routes.contains_key(&partition) {
+    fn hold(&mut self, partition: TopicPartition, assignment: u64) {
+        if self.routes.get(&partition).is_some_and(|route| assignment >= route.assignment) {
+            self.seeks.remove(&partition);
             self.quietly("pause", self.consumer.pause(&one(&partition)));
             self.held.insert(partition);
         }
@@ -214,6 +215,10 @@ impl Poll {
         assignment: u64,
     ) -> Result<(), String> {
         let Some(route) = self.routes.get_mut(&partition) else { return Ok(()) };
+        if assignment < route.assignment {
+            // Asked for before the partition was taken away and came back.
+            return Ok(());
+        }
         route.assignment = assignment;
         let lane = route.lane;
         self.last = None;

@@ -62,8 +62,8 @@ pub enum Event {
 /// What a lane wants of the poll thread.
 #[derive(Debug)]
 enum Command {
-    /// Deliver no more records of the partition until a seek.
-    Pause(TopicPartition),
+    /// Deliver no more records of this assignment until a seek.
+    Pause(TopicPartition, u64),
     /// Drop what is under way, and go on from an offset under a new assignment number.
     Seek(TopicPartition, NextOffset, u64),
 }
@@ -89,8 +89,10 @@ pub enum Membership {
 
 impl Link {
     /// Stops the delivery of a partition's records until [`Link::seek`].
-    pub fn pause(&self, partition: &TopicPartition) {
-        self.command(Command::Pause(partition.clone()));
+    ///
+    /// A number that a newer assignment has overtaken is ignored, as it is for a seek.
+    pub fn pause(&self, partition: &TopicPartition, assignment: u64) {
+        self.command(Command::Pause(partition.clone(), assignment));
     }
 
     /// Goes on from an offset; records under older assignment numbers than the returned one are

@@ -87,6 +87,11 @@ impl Lane {
                     break;
                 }
                 Decoded::Refused(refusal) => self.refuse(&run.partition, held, record, refusal),
+                Decoded::NeedsSchema(id) if self.registry.is_none() => {
+                    let detail = format!("schema {id} is Avro's: it needs --schema-registry-url");
+                    ended = Ended::Stopped(Stop::new(StopReason::SchemaUnreadable, detail));
+                    break;
+                }
                 Decoded::NeedsSchema(id) => {
                     ended = Ended::Blocked(Blocked::Schema(id, Instant::now() + SCHEMA_WAIT));
                     break;
@@ -177,7 +182,7 @@ impl Lane {
         let Some(held) = self.held.get_mut(partition) else { return };
         held.is_mark_due = matches!(state, State::Stopped(_));
         held.state = state;
-        self.link.pause(partition);
+        self.link.pause(partition, held.assignment);
         self.drop_current_of(partition);
     }
 

@@ -46,7 +46,7 @@ impl Lane {
                 held.state = State::Leaving;
             }
         }
-        if self.retry.until.is_some() {
+        if self.retry.until.is_some() && self.ordered.is_none() {
             // The target does not answer: better to give up in time than to be fenced later.
             self.abandon();
             self.retry.until = None;
