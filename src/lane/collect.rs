@@ -87,13 +87,8 @@ impl Lane {
                     break;
                 }
                 Decoded::Refused(refusal) => self.refuse(&run.partition, held, record, refusal),
-                Decoded::NeedsSchema(id) if self.registry.is_none() => {
-                    let detail = format!("schema {id} is Avro's: it needs --schema-registry-url");
-                    ended = Ended::Stopped(Stop::new(StopReason::SchemaUnreadable, detail));
-                    break;
-                }
                 Decoded::NeedsSchema(id) => {
-                    ended = Ended::Blocked(Blocked::Schema(id, Instant::now() + SCHEMA_WAIT));
+                    ended = self.await_schema(id);
                     break;
                 }
                 Decoded::NeedsLayout(request) => {
@@ -123,6 +118,15 @@ impl Lane {
             count_records(&run.partition.topic, count, &changes);
         }
         ended
+    }
+
+    /// Waits for a schema, which without a registry would never come.
+    fn await_schema(&self, id: u32) -> Ended {
+        if self.registry.is_none() {
+            let detail = format!("schema {id} is Avro's: it needs --schema-registry-url");
+            return Ended::Stopped(Stop::new(StopReason::SchemaUnreadable, detail));
+        }
+        Ended::Blocked(Blocked::Schema(id, Instant::now() + SCHEMA_WAIT))
     }
 
     fn refuse(
