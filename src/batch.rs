@@ -120,10 +120,7 @@ impl Batch {
 
     /// Returns how many bytes the cells and the refused records take.
     pub fn byte_count(&self) -> usize {
-        let refused = |letter: &DeadLetter| {
-            let record = &letter.record;
-            record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len)
-        };
+        let refused = |letter: &DeadLetter| letter.record.byte_count();
         self.tables.iter().map(Rows::byte_count).sum::<usize>()
             + self.dead_letters.iter().map(refused).sum::<usize>()
     }

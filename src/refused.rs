@@ -103,6 +103,15 @@ pub struct KeptRecord {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
+impl KeptRecord {
+    /// Returns how many bytes key, value and headers take.
+    pub fn byte_count(&self) -> usize {
+        let part = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+        let headers = self.headers.iter().map(|(name, value)| name.len() + part(value));
+        part(&self.key) + part(&self.value) + headers.sum::<usize>()
+    }
+}
+
 impl From<Record<'_>> for KeptRecord {
     fn from(record: Record<'_>) -> Self {
         Self {

@@ -73,6 +73,7 @@ pub struct Rows {
     bytes: Vec<u8>,
     index: Vec<Row>,
     kept: Vec<(usize, KeptRecord)>,
+    kept_bytes: usize,
     is_truncated: bool,
 }
 
@@ -80,7 +81,7 @@ impl Rows {
     /// Starts without a change.
     pub fn new(shape: Arc<Shape>) -> Self {
         let (bytes, index, kept) = (Vec::new(), Vec::new(), Vec::new());
-        Self { shape, bytes, index, kept, is_truncated: false }
+        Self { shape, bytes, index, kept, kept_bytes: 0, is_truncated: false }
     }
 
     /// Forgets the changes and keeps the buffers.
@@ -88,6 +89,7 @@ impl Rows {
         self.bytes.clear();
         self.index.clear();
         self.kept.clear();
+        self.kept_bytes = 0;
         self.is_truncated = false;
     }
 
@@ -112,9 +114,9 @@ impl Rows {
         &self.index
     }
 
-    /// Returns how many bytes the cells take.
+    /// Returns how many bytes the cells and the kept records take.
     pub fn byte_count(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.kept_bytes
     }
 
     /// Returns whether there is nothing to do.
@@ -144,7 +146,8 @@ impl Rows {
 
     /// Returns the record that a partial row was made from.
     pub fn kept(&self, row: usize) -> Option<&KeptRecord> {
-        self.kept.iter().find(|(kept, _)| *kept == row).map(|(_, record)| record)
+        let found = self.kept.binary_search_by_key(&row, |(kept, _)| *kept).ok()?;
+        self.kept.get(found).map(|(_, record)| record)
     }
 
     /// Fills the unavailable cells of an upsert with those of an earlier one.
@@ -315,7 +318,9 @@ impl<'a> RowWriter<'a> {
         };
         let (op, is_partial) = (self.op, self.is_partial);
         if is_partial {
-            self.rows.kept.push((self.rows.index.len(), record.into()));
+            let record = record.into();
+            self.rows.kept_bytes += record.byte_count();
+            self.rows.kept.push((self.rows.index.len(), record));
         }
         let Origin { step, offset } = origin;
         self.rows.index.push(Row { op, is_partial, step, offset, key, cells });

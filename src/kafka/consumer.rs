@@ -171,8 +171,12 @@ impl Poll {
         while let Ok(change) = self.changes.try_recv() {
             self.last = None;
             match change {
-                Change::Routed(partition, route) => {
+                Change::Routed { partition, route, is_late } => {
+                    // Back-pressure must not resume what waits for its position.
                     self.held.remove(&partition);
+                    if is_late {
+                        self.held.insert(partition.clone());
+                    }
                     self.routes.insert(partition, route);
                 }
                 Change::Unrouted(partition) => {
@@ -312,7 +316,10 @@ impl Poll {
         let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
         let Some(run) = lane.filling.take() else { return Ok(()) };
         if !lane.waiting.is_empty() {
+            // A partition that came while the lane is full; it is resumed with the others.
+            let list = one(&run.partition);
             lane.waiting.push_back(run);
+            self.quietly("pause", self.consumer.pause(&list));
             return Ok(());
         }
         let full = match lane.runs.try_send(run) {

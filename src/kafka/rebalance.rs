@@ -27,8 +27,9 @@ const RELEASE_WAIT: Duration = Duration::from_secs(5);
 /// What a rebalance means for the poll loop.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// Records of the partition go to this lane under this number.
-    Routed(TopicPartition, Route),
+    /// Records of the partition go to this lane under this number; a late one is paused until its
+    /// position is known.
+    Routed { partition: TopicPartition, route: Route, is_late: bool },
     /// Records of the partition go nowhere.
     Unrouted(TopicPartition),
     /// The client refused the assignment: only a new client helps.
@@ -137,7 +138,8 @@ impl Context {
             _ = all.add_partition_offset(element.topic(), element.partition(), Offset::Offset(0));
         }
         for (partition, route) in routes {
-            self.change(Change::Routed(partition, route));
+            let is_late = !positions.contains_key(&partition);
+            self.change(Change::Routed { partition, route, is_late });
         }
         let outcome = consumer
             .incremental_assign(&all)

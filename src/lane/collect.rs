@@ -184,6 +184,10 @@ impl Lane {
     /// Pauses a partition and drops what of it is under way to the batch.
     pub(super) fn park(&mut self, partition: &TopicPartition, state: State) {
         let Some(held) = self.held.get_mut(partition) else { return };
+        // What leaves is the next owner's to stop.
+        if held.state == State::Leaving {
+            return;
+        }
         held.is_mark_due = matches!(state, State::Stopped(_));
         held.state = state;
         self.link.pause(partition, held.assignment);

@@ -194,7 +194,7 @@ impl Lane {
         if self.retry.until.is_some_and(|until| until > Instant::now()) {
             return None;
         }
-        // First what a rebalance waits for: claims, then the last batch of what is taken back.
+        // First what a rebalance waits for, and what is small; a batch may always be due.
         if let Some(claims) = self.claims_due() {
             return Some(claims);
         }
@@ -204,16 +204,18 @@ impl Lane {
         if let Some(batch) = self.again.take() {
             return Some(Order::Apply(batch));
         }
+        if let Some(small) =
+            self.release_due().or_else(|| self.mark_due()).or_else(|| self.touch_due())
+        {
+            return Some(small);
+        }
         if self.is_apply_due(is_queue_empty) {
             return Some(self.apply());
         }
-        if let Some(release) = self.release_due() {
-            return Some(release);
-        }
-        let other = self.table_due().or_else(|| self.mark_due()).or_else(|| self.touch_due());
+        let table = self.table_due();
         // A claim of nothing connects, so that a member without partitions is ready for some.
         let is_unconnected = self.target_state != TargetState::Reachable && self.held.is_empty();
-        other.or_else(|| is_unconnected.then(|| Order::Claim(Vec::new(), Uuid::nil())))
+        table.or_else(|| is_unconnected.then(|| Order::Claim(Vec::new(), Uuid::nil())))
     }
 
     /// Decides whether the batch ends here: a free lane applies what it has once nothing more is at

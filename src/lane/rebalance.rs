@@ -46,7 +46,7 @@ impl Lane {
                 held.state = State::Leaving;
             }
         }
-        if self.retry.until.is_some() && self.ordered.is_none() {
+        if self.again.is_some() {
             // The target does not answer: better to give up in time than to be fenced later.
             self.abandon();
             self.retry.until = None;
@@ -78,8 +78,12 @@ impl Lane {
     /// Returns the release of partitions that no batch holds any more; those without a claim are
     /// answered at once.
     pub(super) fn release_due(&mut self) -> Option<Order> {
-        let is_idle = self.in_flight.is_empty() && self.filling.is_empty();
-        if !is_idle || self.leaving.is_empty() {
+        let is_held = |partition: &TopicPartition| {
+            let mut steps = self.filling.steps().iter().filter(|step| step.moves());
+            self.in_flight.contains_key(partition) || steps.any(|step| step.partition == *partition)
+        };
+        let mut partitions = self.leaving.iter().flat_map(|leaving| &leaving.partitions);
+        if self.leaving.is_empty() || partitions.any(is_held) {
             return None;
         }
         let partitions = self.leaving.iter().flat_map(|leaving| &leaving.partitions);

@@ -14,7 +14,7 @@ use crate::kafka::Membership;
 use crate::record::TopicPartition;
 use crate::status::TargetState;
 use crate::stopped::{Stop, StopReason};
-use crate::table::Table;
+use crate::table::{Table, TableName};
 use crate::target::{Applied, Claimed, Claims, Disposition, TargetError};
 use crate::telemetry;
 
@@ -55,11 +55,16 @@ impl Lane {
     fn succeed(&mut self, order: Order, outcome: Outcome) {
         match (order, outcome) {
             (Order::Claim(..), Outcome::Claims(claims)) => self.claimed(claims),
-            (Order::Table(_), Outcome::Table(table)) => self.lay_out(table),
+            (Order::Table(name), Outcome::Table(table)) if self.head_wants(&name) => {
+                self.lay_out(table);
+            }
             (Order::Apply(batch), Outcome::Applied(applied)) => self.applied(&batch, applied),
             (Order::Begin(first), _) => {
                 for (partition, _) in first {
-                    self.claim_at(&partition, None);
+                    let state = self.held.get(&partition).map(|held| &held.state);
+                    if state == Some(&State::Placing) {
+                        self.claim_at(&partition, None);
+                    }
                 }
             }
             (Order::Release(_), _) => self.let_go(),
@@ -137,7 +142,11 @@ impl Lane {
                     self.stop(&partition, Stop::new(reason, text));
                 }
             }
-            Order::Table(_) => self.stop_head(Stop::new(reason, text)),
+            Order::Table(name) if self.head_wants(&name) => {
+                self.stop_head(Stop::new(reason, text));
+            }
+            // The head that asked has been taken away.
+            Order::Table(_) => {}
             Order::Mark(..) | Order::Touch(_) | Order::Release(_) => {
                 warn!(error = text, "target refused");
             }
@@ -207,6 +216,13 @@ impl Lane {
         }
     }
 
+    /// Returns whether the head still waits for this table: a rebalance may have changed the head
+    /// while the catalogue was asked.
+    fn head_wants(&self, name: &TableName) -> bool {
+        let Some(Blocked::Layout(request)) = &self.blocked else { return false };
+        self.mapping.target(&request.source.name).is_ok_and(|wanted| wanted == *name)
+    }
+
     /// Gives the decoder the target's side of the table that the head waits for.
     fn lay_out(&mut self, table: Option<Table>) {
         let Some(Blocked::Layout(request)) = self.blocked.take() else { return };
@@ -237,11 +253,10 @@ impl Lane {
             Applied::Fenced { partitions } => return self.fenced(&partitions),
         };
         self.stale_count = 0;
-        self.touched = Instant::now();
         for step in batch.steps.iter().filter(|step| step.moves()) {
             if let Some(held) = self.held.get_mut(&step.partition) {
                 held.applied = step.to;
-                held.moved_at = self.touched;
+                held.moved_at = Instant::now();
             }
         }
         for mark in &batch.key_marks {

@@ -47,6 +47,11 @@ pub(super) async fn apply(
                     Standing::Elsewhere(partitions) => Applied::Fenced { partitions },
                 });
             }
+            // One row at a time can meet it only in somebody's trigger.
+            Err(Failure::TouchedTwice(table)) if one_by_one.contains(&table) => {
+                let text = format!("a trigger of table \"{table}\" touches more than one row");
+                return verdict(session, lane, &steps, TargetError::Statement(text.into())).await;
+            }
             Err(Failure::TouchedTwice(table)) => {
                 session.run_all(sql::ROLLBACK.to_owned()).await.map_err(other)?;
                 one_by_one.insert(table);
