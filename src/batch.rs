@@ -20,7 +20,7 @@ pub struct Batch {
     step_by_partition: HashMap<TopicPartition, usize>,
     /// Records refused while they were decoded.
     pub dead_letters: Vec<DeadLetter>,
-    /// Tables to create or to widen before the rows.
+    /// Tables to create or to extend before the rows.
     pub schema_changes: Vec<SchemaChange>,
     /// Keys whose records may not lean on the target's row, or may again.
     pub key_marks: Vec<KeyMark>,
@@ -57,7 +57,7 @@ pub struct Folded {
     pub steps: Vec<Step>,
     /// Refused records.
     pub dead_letters: Vec<DeadLetter>,
-    /// Tables to create or to widen.
+    /// Tables to create or to extend.
     pub schema_changes: Vec<SchemaChange>,
     /// Keys to mark or to clear.
     pub key_marks: Vec<KeyMark>,

@@ -157,7 +157,7 @@ pub struct TableArgs {
         action = clap::ArgAction::Append
     )]
     pub table: Vec<String>,
-    /// A schema the target lacks: apply creates and widens, check stops, ignore drops columns
+    /// A schema the target lacks: apply creates and adds, check stops, ignore drops columns
     #[arg(long, value_name = "POLICY", env = "SCHEMA_CHANGES", default_value = "apply")]
     pub schema_changes: String,
     /// What a delete does: hard, soft or ignore
