@@ -91,7 +91,7 @@ pub enum Keyless {
     Refuse,
     /// The whole row before is looked for; not supported yet.
     Match,
-    /// They are appended as rows.
+    /// They are appended as rows; not supported yet.
     Append,
 }
 
@@ -207,8 +207,13 @@ impl TableSection {
         if self.after_refused == Some(AfterRefused::Block) {
             later("after_refused = \"block\"");
         }
-        if self.keyless == Some(Keyless::Match) {
-            later("keyless = \"match\"");
+        match self.keyless {
+            None | Some(Keyless::Refuse) => {}
+            Some(Keyless::Match) => later("keyless = \"match\""),
+            Some(Keyless::Append) => later("keyless = \"append\""),
+        }
+        if !self.columns.types.is_empty() {
+            later("columns.type");
         }
         if self.key.as_ref().is_some_and(Vec::is_empty) {
             problems.add(&format!("{path}.key"), "must name a column");

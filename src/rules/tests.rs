@@ -43,12 +43,11 @@ deletes = "ignore"
 key = ["id"]
 deletes = "soft"
 mode = "append"
-keyless = "append"
+keyless = "refuse"
 after_refused = "continue"
 [table."public.orders".columns]
 exclude = ["secret"]
 rename = { a = "b" }
-type = { a = "text" }
 [source."dbserver1"]
 time_precision_mode = "adaptive"
 unavailable_value_placeholder = "?"
@@ -62,7 +61,7 @@ fn the_most_specific_section_decides_alone() {
     assert_eq!(orders.target, None);
     assert_eq!(orders.key, Some(vec!["id".to_owned()]));
     assert_eq!(orders.deletes, Deletes::Soft("gone_at".to_owned()));
-    assert_eq!((orders.mode, orders.keyless), (Mode::Append, Keyless::Append));
+    assert_eq!((orders.mode, orders.keyless), (Mode::Append, Keyless::Refuse));
     assert!(!orders.columns.takes("secret") && orders.columns.takes("a"));
     assert_eq!((orders.columns.target_name("a"), orders.columns.target_name("c")), ("b", "c"));
 
@@ -141,6 +140,12 @@ fn what_comes_later_is_refused_not_ignored() {
             table."a".changelog is not supported yet
             table."a".after_refused = "block" is not supported yet
             table."a".keyless = "match" is not supported yet"#]],
+    );
+    refused(
+        "[table.'a']\nkeyless = 'append'\n[table.'a'.columns]\ntype = { b = 'text' }",
+        &expect![[r#"
+            table."a".keyless = "append" is not supported yet
+            table."a".columns.type is not supported yet"#]],
     );
 }
 
