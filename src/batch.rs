@@ -72,8 +72,8 @@ impl Batch {
         }
         let index = self.steps.len();
         self.step_by_partition.insert(partition.clone(), index);
-        let (partition, last) = (partition.clone(), LastRecord::default());
-        self.steps.push(Step { partition, claim, from, to: from, last });
+        let partition = partition.clone();
+        self.steps.push(Step { partition, claim, from, to: from, last: None });
         index
     }
 
@@ -81,6 +81,13 @@ impl Batch {
     pub fn advance(&mut self, step: usize, last: LastRecord) {
         if let Some(step) = self.steps.get_mut(step) {
             step.extend(last);
+        }
+    }
+
+    /// Moves a step to the end of its partition's log.
+    pub fn reach(&mut self, step: usize, end: NextOffset) {
+        if let Some(step) = self.steps.get_mut(step) {
+            step.reach(end);
         }
     }
 
@@ -125,7 +132,7 @@ impl Batch {
             + self.dead_letters.iter().map(refused).sum::<usize>()
     }
 
-    /// Returns whether no record was collected.
+    /// Returns whether no offset was collected.
     pub fn is_empty(&self) -> bool {
         !self.steps.iter().any(Step::moves)
     }

@@ -46,12 +46,12 @@ pub struct Step {
     pub from: NextOffset,
     /// Where it stands afterwards.
     pub to: NextOffset,
-    /// The last record of the step, as proof of where we were.
-    pub last: LastRecord,
+    /// The last record of the step, as proof of where we were; `None` while it covers none.
+    pub last: Option<LastRecord>,
 }
 
 impl Step {
-    /// Returns whether the step covers a record.
+    /// Returns whether the step covers an offset.
     pub fn moves(&self) -> bool {
         self.to > self.from
     }
@@ -62,14 +62,19 @@ impl Step {
     pub fn extend(&mut self, last: LastRecord) {
         debug_assert!(last.offset >= self.to.get(), "offsets of a partition ascend");
         self.to = NextOffset::after(last.offset);
-        let position = self.last.source_position.take();
-        self.last = last;
-        self.last.source_position = self.last.source_position.take().or(position);
+        let before = self.last.take().and_then(|before| before.source_position);
+        self.last = Some(LastRecord { source_position: last.source_position.or(before), ..last });
+    }
+
+    /// Extends the step to the log's end, behind offsets that no record stands at any more:
+    /// markers of transactions, and what compaction has removed.
+    pub fn reach(&mut self, end: NextOffset) {
+        self.to = self.to.max(end);
     }
 }
 
 /// The last record of a step.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastRecord {
     /// Its offset.
     pub offset: i64,
@@ -94,12 +99,17 @@ mod tests {
             claim: Claim { epoch: 1, token: Uuid::nil() },
             from: NextOffset::at(5),
             to: NextOffset::after(5),
-            last: last(5, Some("a")),
+            last: Some(last(5, Some("a"))),
         };
 
         step.extend(last(9, None));
 
         assert_eq!((step.from.get(), step.to.get()), (5, 10));
-        assert_eq!(step.last, last(9, Some("a")));
+        assert_eq!(step.last, Some(last(9, Some("a"))));
+
+        step.reach(NextOffset::at(12));
+        step.reach(NextOffset::at(11));
+        assert_eq!((step.from.get(), step.to.get()), (5, 12));
+        assert_eq!(step.last, Some(last(9, Some("a"))), "no record moved it");
     }
 }

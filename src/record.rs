@@ -1,5 +1,6 @@
 //! A record: the bytes and coordinates of a Kafka message, packed for the way between threads.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -46,19 +47,25 @@ pub struct Record<'a> {
 pub struct Headers<'a>(&'a [u8]);
 
 impl<'a> Headers<'a> {
-    /// Iterates over name and value; a header's value may be null.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
+    /// Iterates over name and value; a header's value may be null, and what of its name is not UTF-8
+    /// is replaced.
+    pub fn iter(&self) -> impl Iterator<Item = (Cow<'a, str>, Option<&'a [u8]>)> + use<'a> {
+        self.parts().map(|(name, value)| (String::from_utf8_lossy(name), value))
+    }
+
+    /// Iterates over name and value as the bytes that were produced.
+    pub fn parts(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             let name = take(&mut rest)?.unwrap_or_default();
             let value = take(&mut rest)?;
-            Some((std::str::from_utf8(name).unwrap_or("?"), value))
+            Some((name, value))
         })
     }
 
     /// Returns the value of the first header of that name, if it has one.
     pub fn find(&self, name: &str) -> Option<&'a [u8]> {
-        self.iter().find(|(found, _)| *found == name).and_then(|(_, value)| value)
+        self.parts().find(|(found, _)| *found == name.as_bytes()).and_then(|(_, value)| value)
     }
 }
 
@@ -84,6 +91,8 @@ pub struct Run {
     /// The number of the assignment they were fetched under; a lane drops what is older than its
     /// own number.
     pub assignment: u64,
+    /// The offset behind the records at which the log ended, where it was met.
+    pub end: Option<i64>,
     bytes: Vec<u8>,
     index: Vec<Entry>,
 }
@@ -100,7 +109,7 @@ struct Entry {
 impl Run {
     /// Starts an empty run.
     pub fn new(partition: TopicPartition, assignment: u64) -> Self {
-        Self { partition, assignment, bytes: Vec::new(), index: Vec::new() }
+        Self { partition, assignment, end: None, bytes: Vec::new(), index: Vec::new() }
     }
 
     /// Copies a record to the end of the run.
@@ -109,13 +118,13 @@ impl Run {
         (offset, timestamp): (i64, Option<i64>),
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: impl Iterator<Item = (&'h str, Option<&'h [u8]>)>,
+        headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>,
     ) {
         let key = key.map(|key| self.append(key));
         let value = value.map(|value| self.append(value));
         let start = self.bytes.len();
         for (name, value) in headers {
-            self.append_part(Some(name.as_bytes()));
+            self.append_part(Some(name));
             self.append_part(value);
         }
         let headers = start..self.bytes.len();
@@ -175,14 +184,17 @@ mod tests {
     #[test]
     fn a_record_comes_out_as_it_went_in() {
         let mut run = Run::new(TopicPartition::new("t", 3), 1);
-        let headers = [("a", Some(&b"1"[..])), ("b", None), ("a", Some(&b""[..]))];
+        let headers = [(&b"a"[..], Some(&b"1"[..])), (b"b\xff", None), (b"a", Some(b""))];
         run.push((7, Some(5)), Some(b"key"), None, headers.into_iter());
         run.push((9, None), None, Some(b""), std::iter::empty());
 
         let first = run.get(0).unwrap();
         assert_eq!((first.offset, first.timestamp), (7, Some(5)));
         assert_eq!((first.key, first.value), (Some(&b"key"[..]), None));
-        assert_eq!(first.headers.iter().collect::<Vec<_>>(), headers);
+        let names = first.headers.iter().map(|(name, _)| name.into_owned()).collect::<Vec<_>>();
+        assert_eq!(names, ["a", "b\u{fffd}", "a"]);
+        let values = first.headers.iter().map(|(_, value)| value);
+        assert!(values.eq(headers.iter().map(|(_, value)| *value)));
         assert_eq!(first.headers.find("a"), Some(&b"1"[..]));
         let second = run.get(1).unwrap();
         assert_eq!((second.key, second.value), (None, Some(&b""[..])));

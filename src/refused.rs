@@ -125,5 +125,5 @@ impl From<Record<'_>> for KeptRecord {
 }
 
 fn owned(headers: Headers<'_>) -> Vec<(String, Option<Vec<u8>>)> {
-    headers.iter().map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect()
+    headers.iter().map(|(name, value)| (name.into_owned(), value.map(<[u8]>::to_vec))).collect()
 }

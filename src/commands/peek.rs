@@ -251,6 +251,6 @@ enum Keep {
 fn only(run: &Run, record: Record<'_>) -> Run {
     let mut alone = Run::new(run.partition.clone(), run.assignment);
     let at = (record.offset, record.timestamp);
-    alone.push(at, record.key, record.value, record.headers.iter());
+    alone.push(at, record.key, record.value, record.headers.parts());
     alone
 }

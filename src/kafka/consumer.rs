@@ -8,18 +8,19 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError as ClientError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc as channel;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::rebalance::{Change, Context, Outlets, Route, Watermarks};
+use super::context::{Context, Watermarks};
+use super::queue::{Item, Message, Queue, Said};
 use super::{Command, Event, Link};
 use crate::checkpoint::NextOffset;
 use crate::record::{Run, TopicPartition};
 use crate::status::{Pulse, StatusBoard};
+use crate::telemetry;
 
 /// Records in one run: enough that the hand-over costs nothing a record.
 const RUN_RECORDS: usize = 1000;
@@ -37,6 +38,9 @@ const FULL_LANE_WAIT: Duration = Duration::from_millis(200);
 /// How long one poll waits when nothing arrives; commands wait as long at the most.
 const POLL_WAIT: Duration = Duration::from_millis(50);
 
+/// How long the group may take to take back what is assigned, the lanes' release included.
+const LEAVE_WAIT: Duration = Duration::from_secs(8);
+
 /// How long a seek may take; it asks no broker.
 const SEEK_WAIT: Duration = Duration::from_secs(5);
 
@@ -44,8 +48,6 @@ const SEEK_WAIT: Duration = Duration::from_secs(5);
 pub struct Start {
     /// The client's configuration.
     pub config: ClientConfig,
-    /// Names of topics, or regular expressions that begin with `^`.
-    pub topics: Vec<String>,
     /// Where each lane takes its events and runs.
     pub lanes: Vec<LaneEnds>,
     /// Takes the ends of the partitions' logs every few seconds.
@@ -65,32 +67,31 @@ pub struct LaneEnds {
     pub runs: channel::Sender<Run>,
 }
 
-/// Subscribes, and returns the loop that must run on a thread of its own.
+/// Makes the client, and returns the loop that must run on a thread of its own.
 ///
 /// The loop leaves the group and closes the lanes when it ends; its error means that only a new
 /// client helps.
 ///
 /// # Errors
 ///
-/// The client refuses its configuration or the subscription.
+/// The client refuses its configuration.
 pub fn start(
     start: Start,
 ) -> Result<(Link, impl FnOnce() -> Result<(), String> + Send + 'static), ClientError> {
-    let (changes_tx, changes) = mpsc::channel();
     let (commands_tx, commands) = mpsc::channel();
     let assignments = Arc::new(AtomicU64::new(0));
-    let events = start.lanes.iter().map(|lane| lane.events.clone()).collect();
     let pulse = start.board.watch("poll");
-    let outlets = Outlets { changes: changes_tx, watermarks: start.watermarks, board: start.board };
-    let context = Context::new(events, outlets, Arc::clone(&assignments));
+    let context = Context { watermarks: start.watermarks, board: start.board };
     let consumer = Arc::new(start.config.create_with_context::<_, BaseConsumer<_>>(context)?);
-    consumer.subscribe(&start.topics.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let link = Link { consumer: Arc::clone(&consumer), commands: commands_tx, assignments };
-    let lanes = start.lanes.into_iter().map(|ends| Lane::new(ends.runs)).collect();
+    let link = Link {
+        consumer: Arc::clone(&consumer),
+        commands: commands_tx,
+        assignments: Arc::clone(&assignments),
+    };
     let poll = Poll {
-        consumer,
-        lanes,
-        changes,
+        queue: Queue::of(consumer),
+        lanes: start.lanes.into_iter().map(Lane::new).collect(),
+        assignments,
         commands,
         routes: HashMap::new(),
         last: None,
@@ -103,22 +104,30 @@ pub fn start(
 }
 
 /// The loop and what it owns.
-struct Poll {
-    consumer: Arc<BaseConsumer<Context>>,
-    lanes: Vec<Lane>,
-    changes: mpsc::Receiver<Change>,
+pub(super) struct Poll {
+    queue: Queue<Context>,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) assignments: Arc<AtomicU64>,
     commands: mpsc::Receiver<Command>,
-    routes: HashMap<TopicPartition, Route>,
+    pub(super) routes: HashMap<TopicPartition, Route>,
     last: Option<(TopicPartition, Route)>,
     // Seeks that the client could not do yet.
     seeks: HashMap<TopicPartition, (NextOffset, u64)>,
-    // Partitions that their lane has paused; back-pressure must not resume them.
-    held: HashSet<TopicPartition>,
+    // Partitions that their lane has paused, or not placed yet; back-pressure must not resume them.
+    pub(super) held: HashSet<TopicPartition>,
     runtime: tokio::runtime::Handle,
 }
 
+/// Where a partition's records go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) lane: usize,
+    pub(super) assignment: u64,
+}
+
 /// One lane as the poll thread sees it.
-struct Lane {
+pub(super) struct Lane {
+    pub(super) events: channel::UnboundedSender<Event>,
     runs: channel::Sender<Run>,
     filling: Option<Run>,
     // Runs that found the lane full; not empty exactly while the lane's partitions are paused.
@@ -126,67 +135,100 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(runs: channel::Sender<Run>) -> Self {
-        Self { runs, filling: None, waiting: VecDeque::new() }
+    fn new(LaneEnds { events, runs }: LaneEnds) -> Self {
+        Self { events, runs, filling: None, waiting: VecDeque::new() }
     }
 }
 
 impl Poll {
+    pub(super) fn consumer(&self) -> &BaseConsumer<Context> {
+        self.queue.consumer()
+    }
+
     fn run(mut self, shutdown: &CancellationToken, pulse: &Pulse) -> Result<(), String> {
         let outcome = self.poll(shutdown, pulse);
-        self.consumer.client().context().close();
-        outcome
+        let left = self.leave(pulse);
+        for lane in &self.lanes {
+            _ = lane.events.send(Event::Closed);
+        }
+        outcome.and(left)
     }
 
     fn poll(&mut self, shutdown: &CancellationToken, pulse: &Pulse) -> Result<(), String> {
-        let consumer = Arc::clone(&self.consumer);
         while !shutdown.is_cancelled() {
             pulse.beat();
             self.obey()?;
             // Hand over what was collected before waiting for more.
-            let polled = match consumer.poll(Duration::ZERO) {
+            let item = match self.queue.poll(Duration::ZERO) {
                 None => {
                     self.flush_all()?;
-                    consumer.poll(POLL_WAIT)
+                    self.queue.poll(POLL_WAIT)
                 }
                 some => some,
             };
-            self.follow()?;
-            match polled {
-                Some(Ok(message)) => self.take(&message)?,
-                Some(Err(error)) => self.meet(&error)?,
-                None => {}
+            if let Some(item) = item {
+                self.meet(item.said())?;
             }
-        }
-        // Closing the client revokes what is assigned, with the callback and its wait.
-        consumer.unsubscribe();
-        while consumer.assignment().is_ok_and(|assigned| assigned.count() > 0) {
-            _ = consumer.poll(POLL_WAIT);
         }
         Ok(())
     }
 
-    /// Takes over what rebalances changed during the last poll.
-    fn follow(&mut self) -> Result<(), String> {
-        while let Ok(change) = self.changes.try_recv() {
-            self.last = None;
-            match change {
-                Change::Routed { partition, route, is_late } => {
-                    // Back-pressure must not resume what waits for its position.
-                    self.held.remove(&partition);
-                    if is_late {
-                        self.held.insert(partition.clone());
-                    }
-                    self.routes.insert(partition, route);
-                }
-                Change::Unrouted(partition) => {
-                    self.held.remove(&partition);
-                    self.routes.remove(&partition);
-                }
-                Change::Failed(error) => return Err(error),
+    /// Leaves the group: the lanes release what is assigned, on good and on bad ends alike.
+    fn leave(&mut self, pulse: &Pulse) -> Result<(), String> {
+        self.consumer().unsubscribe();
+        let until = Instant::now() + LEAVE_WAIT;
+        while self.consumer().assignment().is_ok_and(|assigned| assigned.count() > 0) {
+            pulse.beat();
+            if Instant::now() > until {
+                return Err("the group does not let go of what is assigned".into());
+            }
+            match self.queue.poll(POLL_WAIT).as_ref().map(Item::said) {
+                Some(Said::Assigned(partitions)) => self.assigned(partitions)?,
+                Some(Said::Revoked(partitions)) => self.revoked(&partitions)?,
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    fn meet(&mut self, said: Said<'_>) -> Result<(), String> {
+        match said {
+            Said::Record(message) => self.take(message),
+            Said::End(partition, end) => self.end(&partition, end),
+            Said::Assigned(partitions) => self.assigned(partitions),
+            Said::Revoked(partitions) => self.revoked(&partitions),
+            Said::OutOfRange => {
+                for lane in &self.lanes {
+                    _ = lane.events.send(Event::OutOfRange);
+                }
+                Ok(())
+            }
+            Said::Committed(Ok(())) | Said::Nothing => Ok(()),
+            Said::Committed(Err(code)) => {
+                metrics::counter!(telemetry::RETRIES, "reason" => "mirror").increment(1);
+                debug!(%code, "could not mirror offsets");
+                Ok(())
+            }
+            Said::Statistics(json) => {
+                self.consumer().client().context().learn(json);
+                Ok(())
+            }
+            Said::Failed { code, reason, is_fatal: true } => Err(format!("{code}: {reason}")),
+            Said::Failed { code, reason, is_fatal: false } => {
+                Context::report(code, &reason);
+                Ok(())
+            }
+        }
+    }
+
+    fn assigned(&mut self, partitions: Vec<TopicPartition>) -> Result<(), String> {
+        self.last = None;
+        self.assign(partitions).map_err(|error| error.to_string())
+    }
+
+    fn revoked(&mut self, partitions: &[TopicPartition]) -> Result<(), String> {
+        self.last = None;
+        self.revoke(partitions).map_err(|error| error.to_string())
     }
 
     fn obey(&mut self) -> Result<(), String> {
@@ -196,6 +238,7 @@ impl Poll {
                 Command::Seek(partition, next, assignment) => {
                     self.seeks.insert(partition, (next, assignment));
                 }
+                Command::Subscribe(topics) => self.subscribe(&topics)?,
             }
         }
         for (partition, (next, assignment)) in std::mem::take(&mut self.seeks) {
@@ -204,10 +247,15 @@ impl Poll {
         (0..self.lanes.len()).try_for_each(|lane| self.retry(lane))
     }
 
+    fn subscribe(&self, topics: &[String]) -> Result<(), String> {
+        let topics = topics.iter().map(String::as_str).collect::<Vec<_>>();
+        self.consumer().subscribe(&topics).map_err(|error| error.to_string())
+    }
+
     fn hold(&mut self, partition: TopicPartition, assignment: u64) {
         if self.routes.get(&partition).is_some_and(|route| assignment >= route.assignment) {
             self.seeks.remove(&partition);
-            self.quietly("pause", self.consumer.pause(&one(&partition)));
+            self.quietly("pause", self.consumer().pause(&one(&partition)));
             self.held.insert(partition);
         }
     }
@@ -229,10 +277,10 @@ impl Poll {
         self.flush(lane)?;
         let list = one(&partition);
         // Paused first, so that nothing of the old place is delivered under the new number.
-        self.quietly("pause", self.consumer.pause(&list));
+        self.quietly("pause", self.consumer().pause(&list));
         let (topic, number) = (&partition.topic, partition.partition);
         let offset = Offset::Offset(next.get());
-        if let Err(error) = self.consumer.seek(topic, number, offset, SEEK_WAIT) {
+        if let Err(error) = self.consumer().seek(topic, number, offset, SEEK_WAIT) {
             // An assignment that the client has not taken up yet: the next turn tries again.
             debug!(%partition, %error, "could not seek");
             self.seeks.insert(partition, (next, assignment));
@@ -240,7 +288,7 @@ impl Poll {
         }
         self.held.remove(&partition);
         if self.lanes.get(lane).is_some_and(|lane| lane.waiting.is_empty()) {
-            self.quietly("resume", self.consumer.resume(&list));
+            self.quietly("resume", self.consumer().resume(&list));
         }
         Ok(())
     }
@@ -252,32 +300,38 @@ impl Poll {
         }
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), String> {
+    fn take(&mut self, message: Message<'_>) -> Result<(), String> {
         let Some((partition, route)) = self.route(message) else { return Ok(()) };
-        let filling = self.lanes.get(route.lane).and_then(|lane| lane.filling.as_ref());
-        let fits = filling
-            .is_some_and(|run| run.partition == partition && run.assignment == route.assignment);
-        if !fits {
-            self.flush(route.lane)?;
-        }
-        let Some(lane) = self.lanes.get_mut(route.lane) else { return Ok(()) };
-        let run = lane.filling.get_or_insert_with(|| Run::new(partition, route.assignment));
-        let at = (message.offset(), message.timestamp().to_millis());
-        match message.headers() {
-            Some(headers) => {
-                let headers = headers.iter().map(|header| (header.key, header.value));
-                run.push(at, message.key(), message.payload(), headers);
-            }
-            None => run.push(at, message.key(), message.payload(), std::iter::empty()),
-        }
+        let run = self.filling(partition, route)?;
+        let at = (message.offset(), message.timestamp());
+        run.push(at, message.key(), message.value(), message.headers());
         if run.len() >= RUN_RECORDS || run.byte_count() >= RUN_BYTES {
             self.flush(route.lane)?;
         }
         Ok(())
     }
 
+    /// Hands the end of a partition's log over, behind all records before it.
+    fn end(&mut self, partition: &TopicPartition, end: NextOffset) -> Result<(), String> {
+        let Some(&route) = self.routes.get(partition) else { return Ok(()) };
+        self.filling(partition.clone(), route)?.end = Some(end.get());
+        self.flush(route.lane)
+    }
+
+    /// Returns the run that the next record of a partition goes into.
+    fn filling(&mut self, partition: TopicPartition, route: Route) -> Result<&mut Run, String> {
+        let fits = |run: &Run| run.partition == partition && run.assignment == route.assignment;
+        let is_other =
+            self.lanes.get(route.lane).is_some_and(|lane| !lane.filling.as_ref().is_some_and(fits));
+        if is_other {
+            self.flush(route.lane)?;
+        }
+        let lane = self.lanes.get_mut(route.lane).ok_or("a lane has ended")?;
+        Ok(lane.filling.get_or_insert_with(|| Run::new(partition, route.assignment)))
+    }
+
     /// Finds where a record goes; mostly where the one before it went.
-    fn route(&mut self, message: &BorrowedMessage<'_>) -> Option<(TopicPartition, Route)> {
+    fn route(&mut self, message: Message<'_>) -> Option<(TopicPartition, Route)> {
         let (topic, number) = (message.topic(), message.partition());
         if let Some((partition, route)) = &self.last
             && partition.partition == number
@@ -289,22 +343,6 @@ impl Poll {
         let route = *self.routes.get(&partition)?;
         self.last = Some((partition.clone(), route));
         Some((partition, route))
-    }
-
-    fn meet(&self, error: &ClientError) -> Result<(), String> {
-        match error {
-            ClientError::PartitionEOF(_) => Ok(()),
-            ClientError::MessageConsumptionFatal(code) => Err(format!("{code}")),
-            ClientError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
-                self.consumer.client().context().out_of_range();
-                Ok(())
-            }
-            // Connections come back by themselves; the client's own report says which are lost.
-            error => {
-                debug!(%error, "kafka");
-                Ok(())
-            }
-        }
     }
 
     fn flush_all(&mut self) -> Result<(), String> {
@@ -319,7 +357,7 @@ impl Poll {
             // A partition that came while the lane is full; it is resumed with the others.
             let list = one(&run.partition);
             lane.waiting.push_back(run);
-            self.quietly("pause", self.consumer.pause(&list));
+            self.quietly("pause", self.consumer().pause(&list));
             return Ok(());
         }
         let full = match lane.runs.try_send(run) {
@@ -337,7 +375,7 @@ impl Poll {
             Err(_) => {
                 lane.waiting.push_back(full);
                 let list = self.partitions_of(index);
-                self.quietly("pause", self.consumer.pause(&list));
+                self.quietly("pause", self.consumer().pause(&list));
             }
         }
         Ok(())
@@ -361,7 +399,7 @@ impl Poll {
                 }
             }
         }
-        self.quietly("resume", self.consumer.resume(&self.partitions_of(index)));
+        self.quietly("resume", self.consumer().resume(&self.partitions_of(index)));
         Ok(())
     }
 

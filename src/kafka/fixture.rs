@@ -1,8 +1,10 @@
 //! An in-process broker with given records, for tests.
 
+use std::ffi::CString;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::bindings as native;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
@@ -56,6 +58,30 @@ impl Broker {
                 .headers(headers);
             (record.key, record.payload) = (sent.key, sent.value);
             self.producer.send(record).unwrap();
+        }
+        self.producer.flush(WAIT).unwrap();
+    }
+
+    /// Sends a record of nothing but a header, whose name may be any bytes.
+    #[expect(unsafe_code, reason = "rust-rdkafka takes UTF-8 only")]
+    pub(crate) fn send_with_header(&self, topic: &str, name: &[u8], value: &[u8]) {
+        let topic = CString::new(topic).unwrap();
+        let client = self.producer.client().native_ptr();
+        let length = |part: &[u8]| part.len().try_into().unwrap();
+        // SAFETY: the client is alive, name and value live until they are copied, and the headers
+        // are the producer's once it has taken the record.
+        unsafe {
+            let headers = native::rd_kafka_headers_new(1);
+            let (name_at, value_at) = (name.as_ptr().cast(), value.as_ptr().cast());
+            native::rd_kafka_header_add(headers, name_at, length(name), value_at, length(value));
+            let mut parts: [native::rd_kafka_vu_t; 2] = std::mem::zeroed();
+            let [topic_part, headers_part] = &mut parts;
+            topic_part.vtype = native::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TOPIC;
+            topic_part.u.cstr = topic.as_ptr();
+            headers_part.vtype = native::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS;
+            headers_part.u.headers = headers;
+            let error = native::rd_kafka_produceva(client, parts.as_ptr(), parts.len());
+            assert!(error.is_null());
         }
         self.producer.flush(WAIT).unwrap();
     }

@@ -11,6 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::groups::{GroupInfo, GroupMemberInfo};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::checkpoint::NextOffset;
@@ -134,7 +135,11 @@ impl Log {
     pub async fn topics(&self, patterns: &[TopicPattern]) -> Result<Topics, LogError> {
         let metadata = self.call(|log| log.consumer.fetch_metadata(None, log.timeout)).await?;
         let mut topics = Topics::default();
-        for topic in metadata.topics().iter().filter(|topic| topic.error().is_none()) {
+        // One without a leader for the moment is still there.
+        let exists = |topic: &&MetadataTopic| {
+            topic.error().is_none_or(|error| Code::from(error) != Code::UnknownTopicOrPartition)
+        };
+        for topic in metadata.topics().iter().filter(exists) {
             if patterns.iter().any(|pattern| pattern.matches(topic.name())) {
                 let count = i32::try_from(topic.partitions().len()).expect("Kafka counts in i32");
                 topics.partition_counts.insert(topic.name().to_owned(), count);

@@ -1,8 +1,8 @@
 //! Kafka: the only module that names its client library.
 //!
 //! One thread polls, always. Records and rebalances go to the lanes as events; what a lane wants of
-//! the client goes back as commands. The callback of a rebalance sends an event and waits, within a
-//! bound, for the answer; it decides nothing.
+//! the client goes back as commands. A rebalance sends an event and waits, within a bound, for the
+//! answer; it decides nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,23 +12,26 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::types::RDKafkaErrorCode as Code;
-use tokio::sync::oneshot;
 
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 
 pub mod config;
 mod consumer;
+mod context;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod log;
 pub mod mock;
+mod queue;
 pub mod reader;
 mod rebalance;
+pub mod subscription;
 
 pub use consumer::{LaneEnds, RUNS_WAITING, Start, start};
-use rebalance::Context;
-pub use rebalance::{Positions, Watermarks};
+use context::Context;
+pub use context::Watermarks;
+pub use rebalance::Positions;
 
 /// What a lane learns about its partitions, besides their records.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ pub enum Event {
         /// The partitions.
         partitions: Vec<TopicPartition>,
         /// To be answered when the partitions are released, or cannot be in time.
-        released: oneshot::Sender<()>,
+        released: mpsc::Sender<()>,
     },
     /// The group has already given these partitions to somebody else.
     Lost {
@@ -59,13 +62,15 @@ pub enum Event {
     Closed,
 }
 
-/// What a lane wants of the poll thread.
+/// What others want of the poll thread.
 #[derive(Debug)]
 enum Command {
     /// Deliver no more records of this assignment until a seek.
     Pause(TopicPartition, u64),
     /// Drop what is under way, and go on from an offset under a new assignment number.
     Seek(TopicPartition, NextOffset, u64),
+    /// Read these topics from now on, and no others.
+    Subscribe(Vec<String>),
 }
 
 /// A lane's way to the consumer: commands, the mirrored commit, the proof of membership.
@@ -101,6 +106,11 @@ impl Link {
         let assignment = self.assignments.fetch_add(1, Ordering::Relaxed) + 1;
         self.command(Command::Seek(partition.clone(), next, assignment));
         assignment
+    }
+
+    /// Has the group read these topics, and no others.
+    pub fn subscribe(&self, topics: Vec<String>) {
+        self.command(Command::Subscribe(topics));
     }
 
     fn command(&self, command: Command) {

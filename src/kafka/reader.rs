@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use rdkafka::Message;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 
 use crate::checkpoint::NextOffset;
 use crate::kafka::log::{Log, LogError};
+use crate::kafka::queue;
 use crate::record::{Run, TopicPartition};
 
 /// Records taken at once: enough to be quick, few enough to stay small.
@@ -86,8 +87,6 @@ impl Arrived {
             Run::new(TopicPartition::new(topic.clone(), message.partition()), 0)
         });
         let at = (message.offset(), message.timestamp().to_millis());
-        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-        let headers = headers.map(|header| (header.key, header.value));
-        run.push(at, message.key(), message.payload(), headers);
+        run.push(at, message.key(), message.payload(), queue::Message::behind(message).headers());
     }
 }

@@ -35,6 +35,9 @@ impl Lane {
         // Taken out of the map for the time of the run, so that no record looks it up.
         let Some(mut held) = self.held.remove(&run.partition) else { return };
         let ended = self.collect_run(&run, &mut held);
+        if let (Ended::UsedUp, Some(end)) = (&ended, run.end) {
+            self.reach_end(&run, &mut held, NextOffset::at(end));
+        }
         self.held.insert(run.partition.clone(), held);
         match ended {
             Ended::UsedUp => {}
@@ -118,6 +121,20 @@ impl Lane {
             count_records(&run.partition.topic, count, &changes);
         }
         ended
+    }
+
+    /// Moves the checkpoint to the end of the log where no record stands before it any more: later
+    /// those offsets would look like a gap.
+    fn reach_end(&mut self, run: &Run, held: &mut Held, end: NextOffset) {
+        if let Some(claim) = held.claim
+            && held.takes(run.assignment)
+            && end > held.expected
+        {
+            let step = self.filling.step(&run.partition, claim, held.expected);
+            self.filling.reach(step, end);
+            held.expected = end;
+            self.filling_since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Waits for a schema, which without a registry would never come.

@@ -5,10 +5,10 @@
 //! and gives the writer the most urgent order. One batch is being applied while the next one fills.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc as released};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -123,7 +123,7 @@ pub struct Lane {
 #[derive(Debug)]
 struct Leaving {
     partitions: Vec<TopicPartition>,
-    released: oneshot::Sender<()>,
+    released: released::Sender<()>,
 }
 
 /// Why the record at the head cannot be decoded yet.

@@ -331,7 +331,8 @@ fn count(batch: &Folded) -> u64 {
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     for step in batch.steps.iter().filter(|step| step.moves()) {
-        if let Some(then) = step.last.timestamp.and_then(|then| u64::try_from(then).ok()) {
+        let then = step.last.as_ref().and_then(|last| last.timestamp);
+        if let Some(then) = then.and_then(|then| u64::try_from(then).ok()) {
             let passed = now.saturating_sub(Duration::from_millis(then));
             metrics::histogram!(telemetry::END_TO_END).record(passed);
         }

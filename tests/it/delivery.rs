@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::kafka::{Draft, produce};
+use crate::support::kafka::{Draft, produce, produce_in_transaction};
 use crate::support::{Database, Format, LATER, SOON, Source, World, until};
 
 /// The three tables of the sample source with a few of its rows, under this test's own names.
@@ -286,6 +286,28 @@ fn a_member_whose_first_record_is_a_tombstone_goes_on_with_the_rows() {
     world.until_at_ends(&world.name);
     let ids = "SELECT string_agg(id::text, ' ') FROM public.users";
     assert_eq!(world.target.value(ids).as_deref(), Some("1"), "the deleted row is gone");
+}
+
+#[test]
+fn a_topic_of_broker_transactions_is_read_to_its_very_end() {
+    let world = World::new("markers");
+    let topic = world.topic("public.users", &[]);
+    let user = |id: &str| Draft::fixture("json/users-create").with("9001", id);
+    produce_in_transaction(&topic, &[user("1")], true);
+    let member = world.member("member").start();
+    world.until_at_ends(&world.name);
+
+    produce_in_transaction(&topic, &[user("2")], false);
+    world.until_at_ends(&world.name);
+    let proof = "SELECT next_offset = 4 AND last_offset = 0 FROM afterimage.checkpoint";
+    assert!(world.target.holds(proof), "{:?}", world.checkpoint());
+    assert_eq!(member.terminate(), 0);
+
+    // Nothing but markers behind the checkpoint: it is reached all the same.
+    produce_in_transaction(&topic, &[user("3")], false);
+    let ended = world.member("goal").run(&["run", "--until-caught-up"], LATER);
+    assert_eq!(ended.code, 0, "{}", ended.error);
+    assert!(world.target.holds("SELECT array_agg(id) = '{1}' FROM public.users"));
 }
 
 #[test]

@@ -172,6 +172,38 @@ async fn a_frozen_owner_does_not_hold_up_rows() {
 }
 
 #[tokio::test]
+async fn an_owner_that_died_hides_no_frozen_one_before_it() {
+    let world = World::new().await;
+    let (mut frozen_owner, mut dead, mut new) = (world.target(), world.target(), world.target());
+    let table = world.table("t", &[("id", Kind::Int64)], &["id"]);
+    let shape = shape(&table, &["id"], Deletes::Hard);
+    let claimed = claim(&mut frozen_owner, &[partition(0)]).await.remove(0);
+    let mut first = batch(&claimed, &shape, &[Does::Upsert(&[Value::Int(1)])]);
+    first.schema_changes.push(creation(&table));
+    frozen_owner.apply(&first).await.unwrap();
+    let owner = checkpoint(&world, "owner").await.unwrap();
+    let locks = format!("INSERT INTO {}.t VALUES (2, now())", world.schema);
+    let mut frozen = frozen(&world, &format!("{owner} 9 afterimage"), &locks).await;
+    take(&mut dead, &[0]).await;
+    drop(dead);
+
+    let claimed = take(&mut new, &[0]).await.claimed.remove(0);
+    let rows = batch(&claimed, &shape, &[Does::Upsert(&[Value::Int(2)])]);
+    let applied = timeout(BOUND, new.apply(&rows)).await.unwrap().unwrap();
+
+    assert_eq!(applied, Applied::Committed { refused: Vec::new() });
+    assert!(frozen.ping().await.is_err());
+    // Sessions that are gone are remembered no longer.
+    drop(frozen_owner);
+    new.release(&[(partition(0), claimed.claim)]).await.unwrap();
+    let is_forgotten = async || {
+        take(&mut world.target(), &[0]).await;
+        checkpoint(&world, "former_owners <@ ARRAY[owner]").await.as_deref() == Some("t")
+    };
+    timeout(BOUND, async { while !is_forgotten().await {} }).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_strangers_lock_is_waited_for() {
     let world = World::new().await;
     let (mut old, mut new) = (world.target(), world.target());

@@ -206,7 +206,7 @@ fn base64(bytes: Option<&[u8]>) -> Value {
 fn headers_text(headers: Headers<'_>) -> Value {
     let parts = headers.iter().map(|(name, value)| match value {
         Some(value) => format!("{name}={}", readable(value)),
-        None => name.to_owned(),
+        None => name.into_owned(),
     });
     let parts: Vec<String> = parts.collect();
     if parts.is_empty() { Value::Null } else { json!(parts.join(" ")) }

@@ -13,7 +13,7 @@ use super::Context;
 use crate::cli::RunArgs;
 use crate::decode::registry::Registry;
 use crate::kafka::log::Log;
-use crate::kafka::{self, LaneEnds, RUNS_WAITING, Start, Watermarks};
+use crate::kafka::{self, LaneEnds, RUNS_WAITING, Start, Watermarks, subscription};
 use crate::lane::{Lane, Limits, Parts, Window};
 use crate::mapping::Mapping;
 use crate::settings::{OnRefused, Settings, TargetAddress};
@@ -173,7 +173,6 @@ impl<F> Member<'_, F> {
         let _guard = client_shutdown.clone().drop_guard();
         let (link, poll) = kafka::start(Start {
             config: kafka::config::consumer(&settings.kafka),
-            topics: settings.kafka.topics.iter().map(|topic| topic.as_str().to_owned()).collect(),
             lanes: lanes.iter().map(|lane| lane.ends.clone()).collect(),
             watermarks: watermarks_tx,
             shutdown: client_shutdown.clone(),
@@ -210,7 +209,9 @@ impl<F> Member<'_, F> {
                 Ok(())
             });
         }
-        drop(link);
+        let (log, patterns) = (self.log.clone(), settings.kafka.topics.clone());
+        let topics = subscription::follow(log, patterns, link, client_shutdown.clone());
+        tasks.spawn("subscription", topics);
         tasks.join_all(client_shutdown, GRACE).await
     }
 }

@@ -34,8 +34,8 @@ pub(super) struct Wanted<'a> {
     pub(super) take_over: bool,
 }
 
-/// Who owned a partition before us; `None` after a clean hand-over.
-pub(super) type FormerOwners = BTreeMap<TopicPartition, Option<String>>;
+/// Who owned a partition before us without handing it over, and still has a session.
+pub(super) type FormerOwners = BTreeMap<TopicPartition, Vec<String>>;
 
 /// Claims what is free to be claimed, and says what is not.
 pub(super) async fn claim(
@@ -48,6 +48,7 @@ pub(super) async fn claim(
     bind(&mut arguments, lane.token.as_str())?;
     bind(&mut arguments, lane.sink.group_id.as_str())?;
     bind(&mut arguments, wanted.take_over)?;
+    bind(&mut arguments, Token::LENGTH)?;
     let (mut claims, mut former) = (Claims::default(), FormerOwners::new());
     for row in session.fetch(sql::CLAIM.to_owned(), arguments).await? {
         let partition = partition(&row)?;
@@ -171,9 +172,12 @@ pub(super) async fn advance(
     bind(&mut arguments, steps.iter().map(|step| step.claim.token).collect::<Vec<_>>())?;
     bind(&mut arguments, each(|step| step.from.get()))?;
     bind(&mut arguments, each(|step| step.to.get()))?;
-    bind(&mut arguments, each(|step| step.last.offset))?;
-    bind(&mut arguments, steps.iter().map(|step| step.last.timestamp).collect::<Vec<_>>())?;
-    let positions = steps.iter().map(|step| step.last.source_position.as_deref());
+    let last = || steps.iter().map(|step| step.last.as_ref());
+    let offsets = last().map(|last| last.map(|last| last.offset));
+    bind(&mut arguments, offsets.collect::<Vec<_>>())?;
+    let timestamps = last().map(|last| last.and_then(|last| last.timestamp));
+    bind(&mut arguments, timestamps.collect::<Vec<_>>())?;
+    let positions = last().map(|last| last.and_then(|last| last.source_position.as_deref()));
     bind(&mut arguments, positions.collect::<Vec<_>>())?;
     bind(&mut arguments, lane.token.as_str())?;
     bind(&mut arguments, lane.sink.group_id.as_str())?;
@@ -223,7 +227,7 @@ pub(super) enum Suspects<'a> {
     /// The owners that stand in the rows of a claim.
     Owners(Wanted<'a>),
     /// The owners before us of what we hold.
-    Known(&'a BTreeMap<TopicPartition, String>),
+    Known(&'a FormerOwners),
 }
 
 /// What watches over an operation that another session may hold up.
@@ -296,8 +300,10 @@ impl Guard<'_> {
     ) -> Result<BTreeMap<String, Option<TopicPartition>>, sqlx::Error> {
         let wanted = match self.suspects {
             Suspects::Known(known) => {
-                let pairs = known.iter();
-                return Ok(pairs.map(|(at, owner)| (owner.clone(), Some(at.clone()))).collect());
+                let pairs = known.iter().flat_map(|(at, owners)| {
+                    owners.iter().map(|owner| (owner.clone(), Some(at.clone())))
+                });
+                return Ok(pairs.collect());
             }
             Suspects::Owners(wanted) => wanted,
         };

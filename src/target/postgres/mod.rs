@@ -12,7 +12,6 @@ mod letters;
 mod session;
 mod sql;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,7 +25,7 @@ use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
 use crate::target::postgres::error::{Doing, target_error};
-use crate::target::postgres::fence::{Guard, Lane, Suspects, Wanted};
+use crate::target::postgres::fence::{FormerOwners, Guard, Lane, Suspects, Wanted};
 use crate::target::postgres::session::{Session, Token};
 use crate::target::{Applied, Claims, Dialect, Sink, Target, TargetError};
 
@@ -44,7 +43,7 @@ pub struct Postgres {
     connections: u32,
     is_bootstrapped: bool,
     /// Who owned what we hold before us, if they did not hand it over.
-    former: BTreeMap<TopicPartition, String>,
+    former: FormerOwners,
     /// The table that was found stale last, and how often since a batch was applied.
     stale: Option<(TableName, u32)>,
 }
@@ -64,7 +63,7 @@ impl Postgres {
             session: None,
             connections: 0,
             is_bootstrapped: false,
-            former: BTreeMap::new(),
+            former: FormerOwners::new(),
             stale: None,
         })
     }
@@ -169,12 +168,7 @@ impl Target for Postgres {
         let claimed = guard.watch(fence::claim(&mut session, self.lane(), wanted)).await;
         let claimed = claimed.map_err(|error| target_error(error, Doing::Other));
         let (claims, former) = self.keep(session, claimed).await?;
-        for (partition, owner) in former {
-            match owner.filter(|owner| owner != self.token.as_str()) {
-                Some(owner) => self.former.insert(partition, owner),
-                None => self.former.remove(&partition),
-            };
-        }
+        self.former.extend(former);
         Ok(claims)
     }
 

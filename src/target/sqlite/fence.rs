@@ -170,11 +170,12 @@ pub(super) async fn advance(
     let now = time_text(writing.now);
     let mut fenced = Vec::new();
     for step in steps.iter().filter(|step| step.moves()) {
+        let last = step.last.as_ref();
         let query = sqlx::query(sql::ADVANCE)
             .bind(step.to.get())
-            .bind(step.last.offset)
-            .bind(step.last.timestamp)
-            .bind(&step.last.source_position)
+            .bind(last.map(|last| last.offset))
+            .bind(last.and_then(|last| last.timestamp))
+            .bind(last.and_then(|last| last.source_position.as_deref()))
             .bind(session)
             .bind(&now);
         let query = bind_claim(bind_partition(query, sink, &step.partition), step.claim);

@@ -261,11 +261,12 @@ WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
 /// Moves a partition, which therefore runs; binds the next and the last offset, the last timestamp,
 /// the source's position, owner, time, the partition's key, the claim, and where the row must stand.
 pub(super) const ADVANCE: &str = r#"UPDATE afterimage_checkpoint
-SET next_offset = ?, last_offset = ?, last_timestamp = ?,
-    source_position = coalesce(?, source_position), state = 'running', state_reason = NULL,
-    owner = ?, updated_at = ?
-WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-    AND epoch = ? AND claim_token = ? AND next_offset = ?"#;
+SET next_offset = ?1, last_offset = coalesce(?2, last_offset),
+    last_timestamp = CASE WHEN ?2 IS NULL THEN last_timestamp ELSE ?3 END,
+    source_position = coalesce(?4, source_position), state = 'running', state_reason = NULL,
+    owner = ?5, updated_at = ?6
+WHERE sink = ?7 AND cluster_id = ?8 AND topic = ?9 AND "partition" = ?10
+    AND epoch = ?11 AND claim_token = ?12 AND next_offset = ?13"#;
 
 /// Returns whether a partition stands where a step leads; binds its key, the claim and that offset.
 pub(super) const HAS_ARRIVED: &str = r#"SELECT EXISTS (

@@ -143,6 +143,27 @@ pub(crate) fn produce(topic: &str, partition: i32, records: &[Draft]) {
         .set("linger.ms", "5")
         .create()
         .unwrap();
+    send(&producer, topic, partition, records);
+}
+
+/// Puts records into a partition in a transaction of the broker's, which leaves a marker behind
+/// them whether it commits or is aborted.
+pub(crate) fn produce_in_transaction(topic: &str, records: &[Draft], commits: bool) {
+    let producer: BaseProducer = config(&Stack::get().brokers)
+        .set("transactional.id", format!("{topic}-producer"))
+        .create()
+        .unwrap();
+    producer.init_transactions(ANSWER_MAX).unwrap();
+    producer.begin_transaction().unwrap();
+    send(&producer, topic, 0, records);
+    if commits {
+        producer.commit_transaction(ANSWER_MAX).unwrap();
+    } else {
+        producer.abort_transaction(ANSWER_MAX).unwrap();
+    }
+}
+
+fn send(producer: &BaseProducer, topic: &str, partition: i32, records: &[Draft]) {
     for draft in records {
         let mut record: BaseRecord<'_, Vec<u8>, Vec<u8>> =
             BaseRecord::to(topic).partition(partition);

@@ -4,10 +4,18 @@
 /// the same lock.
 ///
 /// `next_offset` is taken from RETURNING, which reads behind the lock; the snapshot's is stale.
-/// Parameters: sink, cluster, topics, partitions, token, owner, group, take over.
+/// The owner before us, and those before it, are remembered while a session of theirs is there: one
+/// that is frozen may hold locks that only a later owner meets.
+/// Parameters: sink, cluster, topics, partitions, token, owner, group, take over, a token's length.
 pub(in crate::target::postgres) const CLAIM: &str = "\
 WITH o AS (
-  SELECT c.topic, c.\"partition\", c.owner
+  SELECT c.topic, c.\"partition\", ARRAY (
+    SELECT DISTINCT f.token
+    FROM unnest(c.former_owners || c.owner) AS f (token)
+    JOIN pg_catalog.pg_stat_activity AS a
+      ON pg_catalog.left(a.application_name, $9) = f.token
+    WHERE f.token <> $6
+  ) AS former_owners
   FROM afterimage.checkpoint AS c
   JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
     AS w (topic, \"partition\") ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
@@ -18,11 +26,12 @@ WITH o AS (
   FOR UPDATE OF c
 )
 UPDATE afterimage.checkpoint AS c
-SET epoch = c.epoch + 1, claim_token = $5, owner = $6, group_id = $7,
+SET epoch = c.epoch + 1, claim_token = $5, owner = $6, former_owners = o.former_owners,
+  group_id = $7,
   claimed_at = pg_catalog.clock_timestamp(), updated_at = pg_catalog.clock_timestamp()
 FROM o
 WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"
-RETURNING c.topic, c.\"partition\", c.next_offset, c.epoch, o.owner";
+RETURNING c.topic, c.\"partition\", c.next_offset, c.epoch, c.former_owners";
 
 /// Reads the rows of topics whose partitions a claim did not get.
 ///
@@ -121,7 +130,8 @@ WITH w AS (
   FOR UPDATE OF c
 )
 UPDATE afterimage.checkpoint AS c
-SET next_offset = w.stop, last_offset = w.last_offset, last_timestamp = w.last_timestamp,
+SET next_offset = w.stop, last_offset = coalesce(w.last_offset, c.last_offset),
+  last_timestamp = CASE WHEN w.last_offset IS NULL THEN c.last_timestamp ELSE w.last_timestamp END,
   source_position = coalesce(w.position, c.source_position), state = 'running',
   state_reason = NULL, owner = $12, group_id = $13, updated_at = pg_catalog.clock_timestamp()
 FROM o
@@ -139,15 +149,16 @@ JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
   AS w (topic, \"partition\") ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
 WHERE c.sink = $1 AND c.cluster_id = $2";
 
-/// Reads who owns the partitions that a claim may take.
+/// Reads who owns the partitions that a claim may take, and who owned them before.
 ///
 /// Parameters: sink, cluster, topics, partitions, group, take over.
 pub(in crate::target::postgres) const FORMER_OWNERS: &str = "\
-SELECT c.topic, c.\"partition\", c.owner
+SELECT c.topic, c.\"partition\", f.owner
 FROM afterimage.checkpoint AS c
 JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
   AS w (topic, \"partition\") ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
-WHERE c.sink = $1 AND c.cluster_id = $2 AND c.owner IS NOT NULL
+CROSS JOIN LATERAL unnest(c.former_owners || c.owner) AS f (owner)
+WHERE c.sink = $1 AND c.cluster_id = $2 AND f.owner IS NOT NULL
   AND ($6 OR c.group_id IS NULL OR c.group_id = $5
     OR c.updated_at <= pg_catalog.clock_timestamp() - interval '90 s')";
 

@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use crate::table::{Column, Table, TableName};
 use crate::target::postgres::sql::{quote, relation, schema};
 
-/// Whether all of our own tables are there.
+/// Whether all of our own tables are there, as this version wants them.
 pub(in crate::target::postgres) const IS_BOOTSTRAPPED: &str = "\
 SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.dead_letter') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.refused_key') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.audit') IS NOT NULL
-  AND pg_catalog.to_regclass('afterimage.schema_version') IS NOT NULL";
+  AND pg_catalog.to_regclass('afterimage.schema_version') IS NOT NULL
+  AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'former_owners'
+    AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint'))";
 
 /// Lets one member at a time change tables, until its transaction ends.
 pub(in crate::target::postgres) const LOCK_DDL: &str =
@@ -23,7 +25,7 @@ pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
 
 /// Our own tables.
-pub(in crate::target::postgres) const BOOTSTRAP: [&str; 7] = [
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 8] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
@@ -41,6 +43,7 @@ CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
   epoch bigint NOT NULL DEFAULT 0,
   claim_token uuid,
   owner text,
+  former_owners text[],
   group_id text,
   claimed_at timestamptz,
   partitions_seen integer,
@@ -49,6 +52,7 @@ CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
   updated_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (sink, cluster_id, topic, \"partition\")
 ) WITH (fillfactor = 50)",
+    "ALTER TABLE afterimage.checkpoint ADD COLUMN IF NOT EXISTS former_owners text[]",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.dead_letter (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -96,7 +100,7 @@ CREATE TABLE IF NOT EXISTS afterimage.schema_version (
   version integer PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT now()
 )",
-    "INSERT INTO afterimage.schema_version (version) VALUES (1) ON CONFLICT (version) DO NOTHING",
+    "INSERT INTO afterimage.schema_version (version) VALUES (2) ON CONFLICT (version) DO NOTHING",
 ];
 
 /// Our own role.
