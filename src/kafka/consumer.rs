@@ -77,7 +77,6 @@ pub fn start(
     start: Start,
 ) -> Result<(Link, impl FnOnce() -> Result<(), String> + Send + 'static), ClientError> {
     let (changes_tx, changes) = mpsc::channel();
-    let (commands_tx, commands) = mpsc::channel();
     let assignments = Arc::new(AtomicU64::new(0));
     let events = start.lanes.iter().map(|lane| lane.events.clone()).collect();
     let pulse = start.board.watch("poll");
@@ -85,7 +84,8 @@ pub fn start(
     let context = Context::new(events, outlets, Arc::clone(&assignments));
     let consumer = Arc::new(start.config.create_with_context::<_, BaseConsumer<_>>(context)?);
     consumer.subscribe(&start.topics.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let link = Link { consumer: Arc::clone(&consumer), commands: commands_tx, assignments };
+    let coordinator = Arc::clone(&consumer);
+    let (link, commands) = Link::new(coordinator, assignments);
     let lanes = start.lanes.into_iter().map(|ends| Lane::new(ends.runs)).collect();
     let poll = Poll {
         consumer,

@@ -60,8 +60,8 @@ pub enum Event {
 }
 
 /// What a lane wants of the poll thread.
-#[derive(Debug)]
-enum Command {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
     /// Deliver no more records of this assignment until a seek.
     Pause(TopicPartition, u64),
     /// Drop what is under way, and go on from an offset under a new assignment number.
@@ -71,9 +71,21 @@ enum Command {
 /// A lane's way to the consumer: commands, the mirrored commit, the proof of membership.
 #[derive(Clone)]
 pub struct Link {
-    consumer: Arc<BaseConsumer<Context>>,
+    coordinator: Arc<dyn Coordinator>,
     commands: mpsc::Sender<Command>,
     assignments: Arc<AtomicU64>,
+}
+
+/// The group's coordinator, as a member commits to it.
+pub trait Coordinator: Send + Sync {
+    /// Commits offsets without waiting: a mirror for lag tools.
+    fn mirror(&self, offsets: &[(TopicPartition, NextOffset)]);
+
+    /// Proves by a synchronous commit of what is already applied that the group still counts us.
+    ///
+    /// Blocks for seconds when the coordinator is away: not for a runtime's thread, and never for
+    /// the poll thread, which the answer may depend on.
+    fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership;
 }
 
 /// What a synchronous commit to the group's coordinator proves.
@@ -88,6 +100,15 @@ pub enum Membership {
 }
 
 impl Link {
+    /// Makes a link and the poll thread's end of it; assignments are numbered by that counter.
+    pub(crate) fn new(
+        coordinator: Arc<dyn Coordinator>,
+        assignments: Arc<AtomicU64>,
+    ) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel();
+        (Self { coordinator, commands, assignments }, receiver)
+    }
+
     /// Stops the delivery of a partition's records until [`Link::seek`].
     ///
     /// A number that a newer assignment has overtaken is ignored, as it is for a seek.
@@ -108,20 +129,27 @@ impl Link {
         _ = self.commands.send(command);
     }
 
-    /// Commits offsets to the group without waiting: a mirror for lag tools.
+    /// As [`Coordinator::mirror`].
     pub fn mirror(&self, offsets: &[(TopicPartition, NextOffset)]) {
-        if let Err(error) = self.consumer.commit(&list(offsets), CommitMode::Async) {
+        self.coordinator.mirror(offsets);
+    }
+
+    /// As [`Coordinator::prove`].
+    pub fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership {
+        self.coordinator.prove(offsets)
+    }
+}
+
+impl Coordinator for BaseConsumer<Context> {
+    fn mirror(&self, offsets: &[(TopicPartition, NextOffset)]) {
+        if let Err(error) = self.commit(&list(offsets), CommitMode::Async) {
             metrics::counter!(crate::telemetry::RETRIES, "reason" => "mirror").increment(1);
             tracing::debug!(%error, "could not mirror offsets");
         }
     }
 
-    /// Proves by a synchronous commit of what is already applied that the group still counts us.
-    ///
-    /// Blocks for seconds when the coordinator is away: not for a runtime's thread, and never for
-    /// the poll thread, which the answer may depend on.
-    pub fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership {
-        match self.consumer.commit(&list(offsets), CommitMode::Sync) {
+    fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership {
+        match self.commit(&list(offsets), CommitMode::Sync) {
             Ok(()) => Membership::Member,
             Err(error) => membership(&error),
         }

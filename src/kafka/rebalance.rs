@@ -91,7 +91,11 @@ impl Positions {
     }
 
     /// Takes what is offered until there is as much as expected, or the time is over.
-    fn wait(&self, expected: usize, bound: Duration) -> HashMap<TopicPartition, NextOffset> {
+    pub(crate) fn wait(
+        &self,
+        expected: usize,
+        bound: Duration,
+    ) -> HashMap<TopicPartition, NextOffset> {
         let offered = self.offered.lock().expect("no holder panics");
         let (mut offered, _) = self
             .arrived
