@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::checkpoint::{Claim, LastRecord, NextOffset, Step};
 use crate::fold::{Winners, fold};
 use crate::record::TopicPartition;
-use crate::refused::{DeadLetter, Reason, Refusal};
+use crate::refused::{DeadLetter, KeptRecord, Reason, Refusal};
 use crate::rows::{Rows, Shape};
 use crate::table::{Table, TableName};
 
@@ -143,8 +143,9 @@ impl Batch {
         let mut folded = Vec::with_capacity(tables.len());
         for mut rows in tables.into_iter().filter(|rows| !rows.is_empty()) {
             let winners = fold(&mut rows);
-            let refused = winners.refused.iter();
-            dead_letters.extend(refused.filter_map(|&row| without_row(&rows, row, &steps)));
+            let kept = rows.kept().filter(|(row, _)| winners.refused.binary_search(row).is_ok());
+            dead_letters
+                .extend(kept.filter_map(|(row, record)| letter(&rows, row, record, &steps)));
             folded.push((rows, winners));
         }
         folded.sort_by(|(a, _), (b, _)| a.shape().table.name.cmp(&b.shape().table.name));
@@ -152,15 +153,24 @@ impl Batch {
     }
 }
 
-/// Makes the dead letter of a partial row that finds no row to keep its values from.
-pub fn without_row(rows: &Rows, row: usize, steps: &[Step]) -> Option<DeadLetter> {
+/// Makes the dead letters of partial rows that find no row to keep their values from: of each, and
+/// of those before it that it was laid over.
+pub fn without_row(rows: &Rows, missing: &[usize], steps: &[Step]) -> Vec<DeadLetter> {
+    let key_at = |row: usize| rows.index().get(row).map(|row| rows.key(row));
+    let keys = missing.iter().map(|&row| key_at(row)).collect::<HashSet<_>>();
+    // A row that is partial to the end has had only partial ones of its key before it.
+    let kept = rows.kept().filter(|(row, _)| keys.contains(&key_at(*row)));
+    kept.filter_map(|(row, record)| letter(rows, row, record, steps)).collect()
+}
+
+fn letter(rows: &Rows, row: usize, record: &KeptRecord, steps: &[Step]) -> Option<DeadLetter> {
     let step = rows.index().get(row).and_then(|row| steps.get(row.step))?;
     let refusal = Refusal {
         reason: Reason::UnavailableWithoutRow,
         table: Some(rows.shape().table.name.to_string()),
         detail: "a value is unavailable and the target has no row to keep it from".to_owned(),
     };
-    let (partition, record) = (step.partition.clone(), rows.kept(row)?.clone());
+    let (partition, record) = (step.partition.clone(), record.clone());
     Some(DeadLetter { partition, record, refusal })
 }
 

@@ -144,10 +144,9 @@ impl Rows {
         self.bytes.get(row.cells.clone()).expect("a row's cells lie in its buffer")
     }
 
-    /// Returns the record that a partial row was made from.
-    pub fn kept(&self, row: usize) -> Option<&KeptRecord> {
-        let found = self.kept.binary_search_by_key(&row, |(kept, _)| *kept).ok()?;
-        self.kept.get(found).map(|(_, record)| record)
+    /// Iterates over the records that rows came from with an unavailable value, with the row's index.
+    pub fn kept(&self) -> impl Iterator<Item = (usize, &KeptRecord)> {
+        self.kept.iter().map(|(row, record)| (*row, record))
     }
 
     /// Fills the unavailable cells of an upsert with those of an earlier one.

@@ -35,33 +35,26 @@ pub struct PartitionStatus {
 /// What happens with a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartitionState {
-    /// It is ours by the group, and not asked for at the target yet.
-    Assigned,
     /// Its row at the target is being claimed.
     Claiming,
     /// Its records are applied.
     Running,
     /// It waits for something that comes by itself, such as the registry.
     Waiting(String),
-    /// It is held back for a moment, because its lane is full.
-    Paused,
     /// An operator must act.
     Stopped(Stop),
 }
 
 impl PartitionState {
     /// Every state's name, in the order of the list in README.
-    pub const NAMES: [&'static str; 6] =
-        ["assigned", "claiming", "running", "waiting", "paused", "stopped"];
+    pub const NAMES: [&'static str; 4] = ["claiming", "running", "waiting", "stopped"];
 
     /// Returns the state as metrics and `/status` spell it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Assigned => "assigned",
             Self::Claiming => "claiming",
             Self::Running => "running",
             Self::Waiting(_) => "waiting",
-            Self::Paused => "paused",
             Self::Stopped(_) => "stopped",
         }
     }
@@ -69,7 +62,7 @@ impl PartitionState {
     /// Returns why it does not run, where there is a reason to tell.
     pub fn reason(&self) -> Option<String> {
         match self {
-            Self::Assigned | Self::Claiming | Self::Running | Self::Paused => None,
+            Self::Claiming | Self::Running => None,
             Self::Waiting(reason) => Some(reason.clone()),
             Self::Stopped(stop) => Some(stop.to_string()),
         }
@@ -154,10 +147,10 @@ impl MemberStatus {
         for partition in self.partitions() {
             let name = &partition.partition;
             match &partition.state {
-                PartitionState::Assigned | PartitionState::Claiming => {
+                PartitionState::Claiming => {
                     reasons.push(format!("{name} is not claimed yet"));
                 }
-                PartitionState::Running | PartitionState::Waiting(_) | PartitionState::Paused => {}
+                PartitionState::Running | PartitionState::Waiting(_) => {}
                 PartitionState::Stopped(stop) => reasons.push(format!("{name} is stopped: {stop}")),
             }
         }
@@ -310,7 +303,6 @@ mod tests {
         let stop = Stop::new(StopReason::LogGap, "3..9 are gone");
         let states = vec![
             PartitionState::Running,
-            PartitionState::Paused,
             PartitionState::Waiting("registry".into()),
             PartitionState::Claiming,
             PartitionState::Stopped(stop),

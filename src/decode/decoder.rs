@@ -48,6 +48,13 @@ impl Decoder {
         self.schemas.insert(id, schema.map(|schema| compile(&schema)));
     }
 
+    /// Forgets that there is no schema of that id: the next record asks for it again.
+    pub fn forget_schema(&mut self, id: u32) {
+        if matches!(self.schemas.get(&id), Some(None)) {
+            self.schemas.remove(&id);
+        }
+    }
+
     /// Takes the target's side of a table.
     pub fn learn_layout(&mut self, id: LayoutId, mapped: Mapped) {
         let layout = Arc::new(Layout::new(mapped));

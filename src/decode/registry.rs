@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use schema_registry_converter::async_impl::schema_registry::{
     SrSettings, get_all_subjects, get_referenced_schema, get_schema_by_id,
 };
@@ -17,6 +18,12 @@ use crate::settings;
 
 /// How long one question may take.
 const ASK_WAIT: Duration = Duration::from_secs(10);
+
+/// Where schemas come from; each question is one attempt.
+pub trait Schemas: Send + Sync {
+    /// Returns a schema with those it refers to; `None` when there is none of that id.
+    fn schema(&self, id: u32) -> BoxFuture<'_, Result<Option<RegisteredSchema>, RegistryError>>;
+}
 
 /// A schema registry; a handle, cheap to clone. It remembers nothing: the decoder does.
 #[derive(Clone, Debug)]
@@ -98,6 +105,12 @@ impl Registry {
         }
         texts.reverse();
         Ok(texts)
+    }
+}
+
+impl Schemas for Registry {
+    fn schema(&self, id: u32) -> BoxFuture<'_, Result<Option<RegisteredSchema>, RegistryError>> {
+        Box::pin(self.schema(id))
     }
 }
 

@@ -78,16 +78,12 @@ pub struct LaneEnds {
 pub fn start(
     start: Start,
 ) -> Result<(Link, impl FnOnce() -> Result<(), String> + Send + 'static), ClientError> {
-    let (commands_tx, commands) = mpsc::channel();
     let assignments = Arc::new(AtomicU64::new(0));
     let pulse = start.board.watch("poll");
     let context = Context { watermarks: start.watermarks, board: start.board };
     let consumer = Arc::new(start.config.create_with_context::<_, BaseConsumer<_>>(context)?);
-    let link = Link {
-        consumer: Arc::clone(&consumer),
-        commands: commands_tx,
-        assignments: Arc::clone(&assignments),
-    };
+    let coordinator = Arc::clone(&consumer);
+    let (link, commands) = Link::new(coordinator, Arc::clone(&assignments));
     let poll = Poll {
         queue: Queue::of(consumer),
         lanes: start.lanes.into_iter().map(Lane::new).collect(),
@@ -115,7 +111,7 @@ pub(super) struct Poll {
     seeks: HashMap<TopicPartition, (NextOffset, u64)>,
     // Partitions that their lane has paused, or not placed yet; back-pressure must not resume them.
     pub(super) held: HashSet<TopicPartition>,
-    runtime: tokio::runtime::Handle,
+    pub(super) runtime: tokio::runtime::Handle,
 }
 
 /// Where a partition's records go.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -21,6 +22,24 @@ use crate::settings::{Kafka, TopicPattern};
 
 /// A few lines for each broker and attempt.
 const EVENTS_WAITING: usize = 100;
+
+/// What a lane asks of the log; each question is one attempt.
+pub trait Ask: Send + Sync {
+    /// Returns how many partitions a topic has.
+    fn partition_count<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<usize, LogError>>;
+
+    /// Returns the ends of each partition's log.
+    fn watermarks<'a>(
+        &'a self,
+        partitions: &'a [TopicPartition],
+    ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Watermarks>, LogError>>;
+
+    /// Returns the offsets that the group has committed, for the partitions that have one.
+    fn committed<'a>(
+        &'a self,
+        partitions: &'a [TopicPartition],
+    ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, NextOffset>, LogError>>;
+}
 
 /// A client that looks; a handle, cheap to clone.
 #[derive(Clone)]
@@ -264,6 +283,26 @@ impl Log {
             return LogError::Denied { brokers, detail };
         }
         LogError::Unreachable { brokers, detail }
+    }
+}
+
+impl Ask for Log {
+    fn partition_count<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<usize, LogError>> {
+        Box::pin(self.partition_count(topic))
+    }
+
+    fn watermarks<'a>(
+        &'a self,
+        partitions: &'a [TopicPartition],
+    ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Watermarks>, LogError>> {
+        Box::pin(self.watermarks(partitions))
+    }
+
+    fn committed<'a>(
+        &'a self,
+        partitions: &'a [TopicPartition],
+    ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, NextOffset>, LogError>> {
+        Box::pin(self.committed(partitions))
     }
 }
 

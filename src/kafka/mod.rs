@@ -12,6 +12,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::sync::oneshot;
 
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
@@ -49,7 +50,7 @@ pub enum Event {
         /// The partitions.
         partitions: Vec<TopicPartition>,
         /// To be answered when the partitions are released, or cannot be in time.
-        released: mpsc::Sender<()>,
+        released: oneshot::Sender<()>,
     },
     /// The group has already given these partitions to somebody else.
     Lost {
@@ -63,8 +64,8 @@ pub enum Event {
 }
 
 /// What others want of the poll thread.
-#[derive(Debug)]
-enum Command {
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
     /// Deliver no more records of this assignment until a seek.
     Pause(TopicPartition, u64),
     /// Drop what is under way, and go on from an offset under a new assignment number.
@@ -76,9 +77,21 @@ enum Command {
 /// A lane's way to the consumer: commands, the mirrored commit, the proof of membership.
 #[derive(Clone)]
 pub struct Link {
-    consumer: Arc<BaseConsumer<Context>>,
+    coordinator: Arc<dyn Coordinator>,
     commands: mpsc::Sender<Command>,
     assignments: Arc<AtomicU64>,
+}
+
+/// The group's coordinator, as a member commits to it.
+pub trait Coordinator: Send + Sync {
+    /// Commits offsets without waiting: a mirror for lag tools.
+    fn mirror(&self, offsets: &[(TopicPartition, NextOffset)]);
+
+    /// Proves by a synchronous commit of what is already applied that the group still counts us.
+    ///
+    /// Blocks for seconds when the coordinator is away: not for a runtime's thread, and never for
+    /// the poll thread, which the answer may depend on.
+    fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership;
 }
 
 /// What a synchronous commit to the group's coordinator proves.
@@ -93,6 +106,15 @@ pub enum Membership {
 }
 
 impl Link {
+    /// Makes a link and the poll thread's end of it; assignments are numbered by that counter.
+    pub(crate) fn new(
+        coordinator: Arc<dyn Coordinator>,
+        assignments: Arc<AtomicU64>,
+    ) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel();
+        (Self { coordinator, commands, assignments }, receiver)
+    }
+
     /// Stops the delivery of a partition's records until [`Link::seek`].
     ///
     /// A number that a newer assignment has overtaken is ignored, as it is for a seek.
@@ -118,20 +140,27 @@ impl Link {
         _ = self.commands.send(command);
     }
 
-    /// Commits offsets to the group without waiting: a mirror for lag tools.
+    /// As [`Coordinator::mirror`].
     pub fn mirror(&self, offsets: &[(TopicPartition, NextOffset)]) {
-        if let Err(error) = self.consumer.commit(&list(offsets), CommitMode::Async) {
+        self.coordinator.mirror(offsets);
+    }
+
+    /// As [`Coordinator::prove`].
+    pub fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership {
+        self.coordinator.prove(offsets)
+    }
+}
+
+impl Coordinator for BaseConsumer<Context> {
+    fn mirror(&self, offsets: &[(TopicPartition, NextOffset)]) {
+        if let Err(error) = self.commit(&list(offsets), CommitMode::Async) {
             metrics::counter!(crate::telemetry::RETRIES, "reason" => "mirror").increment(1);
             tracing::debug!(%error, "could not mirror offsets");
         }
     }
 
-    /// Proves by a synchronous commit of what is already applied that the group still counts us.
-    ///
-    /// Blocks for seconds when the coordinator is away: not for a runtime's thread, and never for
-    /// the poll thread, which the answer may depend on.
-    pub fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership {
-        match self.consumer.commit(&list(offsets), CommitMode::Sync) {
+    fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership {
+        match self.commit(&list(offsets), CommitMode::Sync) {
             Ok(()) => Membership::Member,
             Err(error) => membership(&error),
         }

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Event;
@@ -149,13 +149,12 @@ impl Poll {
                 _ = lane.events.send(Event::Lost { partitions });
                 continue;
             }
-            let (released, wait) = mpsc::channel();
+            let (released, wait) = oneshot::channel();
             _ = lane.events.send(Event::Revoked { partitions, released });
             waits.push(wait);
         }
-        let until = Instant::now() + RELEASE_WAIT;
-        let left = || until.saturating_duration_since(Instant::now());
-        if waits.iter().any(|wait| wait.recv_timeout(left()) == Err(RecvTimeoutError::Timeout)) {
+        let all = futures::future::join_all(waits);
+        if self.runtime.block_on(async { timeout(RELEASE_WAIT, all).await }).is_err() {
             warn!("partitions are not released in time: the next owner's claim fences this member");
         }
         self.unassign(partitions)

@@ -3,8 +3,8 @@
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::held::{Held, State};
-use super::{Blocked, Lane, SCHEMA_WAIT};
+use super::held::{Held, PARTITION_COUNT, SCHEMA, State};
+use super::{Blocked, HEAD_WAIT, Lane};
 use crate::batch::{Batch, KeyMark};
 use crate::checkpoint::{LastRecord, NextOffset};
 use crate::decode::{Arrival, Decoded, Op};
@@ -27,7 +27,7 @@ enum Ended {
 impl Lane {
     /// Collects from the run at the head until it is used up or something must come first.
     pub(super) fn collect(&mut self) {
-        self.give_up_waiting_for_schema();
+        self.give_up_waiting();
         if self.blocked.is_some() || self.is_full() {
             return;
         }
@@ -45,7 +45,7 @@ impl Lane {
             Ended::Blocked(blocked) => {
                 match blocked {
                     Blocked::Schema(id, _) => self.fetch_schema(id),
-                    Blocked::PartitionCount => self.count_partitions(&run.partition.topic),
+                    Blocked::PartitionCount(_) => self.count_partitions(&run.partition.topic),
                     Blocked::Layout(_) | Blocked::Batch => {}
                 }
                 self.blocked = Some(blocked);
@@ -99,7 +99,8 @@ impl Lane {
                     break;
                 }
                 Decoded::NeedsPartitionCount => {
-                    ended = Ended::Blocked(Blocked::PartitionCount);
+                    let until = Instant::now() + HEAD_WAIT;
+                    ended = Ended::Blocked(Blocked::PartitionCount(until));
                     break;
                 }
                 Decoded::NeedsNewBatch => {
@@ -143,7 +144,7 @@ impl Lane {
             let detail = format!("schema {id} is Avro's: it needs --schema-registry-url");
             return Ended::Stopped(Stop::new(StopReason::SchemaUnreadable, detail));
         }
-        Ended::Blocked(Blocked::Schema(id, Instant::now() + SCHEMA_WAIT))
+        Ended::Blocked(Blocked::Schema(id, Instant::now() + HEAD_WAIT))
     }
 
     fn refuse(
@@ -211,8 +212,8 @@ impl Lane {
         self.drop_current_of(partition);
     }
 
-    /// Lets a parked partition go on behind what was collected.
-    pub(super) fn unpark(&mut self, partition: &TopicPartition) {
+    /// Has the client deliver a partition's records from behind what was collected.
+    pub(super) fn read_on(&mut self, partition: &TopicPartition) {
         if let Some(held) = self.held.get_mut(partition) {
             held.state = State::Running;
             held.assignment = self.link.seek(partition, held.expected);
@@ -251,14 +252,19 @@ impl Lane {
         }
     }
 
-    fn give_up_waiting_for_schema(&mut self) {
-        let Some(Blocked::Schema(id, until)) = self.blocked else { return };
+    /// Parks the head's partition when its answer does not come.
+    fn give_up_waiting(&mut self) {
+        let (until, what) = match self.blocked {
+            Some(Blocked::Schema(_, until)) => (until, SCHEMA),
+            Some(Blocked::PartitionCount(until)) => (until, PARTITION_COUNT),
+            _ => return,
+        };
         if until > Instant::now() {
             return;
         }
         if let Some(partition) = self.current.as_ref().map(|run| run.partition.clone()) {
-            info!(%partition, id, "waits for a schema of the registry");
-            self.park(&partition, State::Waiting("schema"));
+            info!(%partition, what, "waits");
+            self.park(&partition, State::Waiting(what));
         }
     }
 }

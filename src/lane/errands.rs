@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::held::State;
+use super::held::{PARTITION_COUNT, SCHEMA, State};
 use super::{Blocked, Lane};
 use crate::checkpoint::NextOffset;
 use crate::decode::RegisteredSchema;
-use crate::decode::registry::Registry;
+use crate::decode::registry::Schemas;
 use crate::kafka::Membership;
-use crate::kafka::log::{Log, LogError, Watermarks};
+use crate::kafka::log::{Ask, LogError, Watermarks};
 use crate::record::TopicPartition;
 use crate::stopped::{Stop, StopReason};
 use crate::telemetry;
@@ -24,6 +24,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a registry that does not know an id is asked again: it may lag behind the producer.
 const SCHEMA_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a registry that did not know an id is taken at its word: somebody may mend it.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+
 /// The ends of the partitions' logs.
 type Ranges = BTreeMap<TopicPartition, Watermarks>;
 
@@ -32,11 +35,13 @@ type Ranges = BTreeMap<TopicPartition, Watermarks>;
 pub(super) enum Finding {
     /// A schema, or that the registry has no such id.
     Schema(u32, Option<RegisteredSchema>),
+    /// It is time to ask the registry again for an id that it did not know.
+    Unknown(u32),
     /// First positions, or why there is none.
     First(Vec<(TopicPartition, Result<NextOffset, Stop>)>),
     /// Whether the group still counts us.
     Membership(Membership),
-    /// What the logs hold now.
+    /// What the logs hold now; empty when nobody answered.
     Ranges(Ranges),
     /// How many partitions a topic has.
     PartitionCount(Arc<str>, usize),
@@ -46,6 +51,7 @@ impl Lane {
     pub(super) fn use_finding(&mut self, finding: Finding) {
         match finding {
             Finding::Schema(id, schema) => self.learn_schema(id, schema),
+            Finding::Unknown(id) => self.decoder.forget_schema(id),
             Finding::First(first) => self.place(first),
             Finding::Membership(membership) => self.proven(membership),
             Finding::Ranges(ranges) => self.compare_ranges(&ranges),
@@ -59,9 +65,11 @@ impl Lane {
             return;
         }
         let registry = self.registry.clone();
+        let patience =
+            if self.unknown_schemas.contains(&id) { Duration::ZERO } else { SCHEMA_PATIENCE };
         self.errands.spawn(async move {
             let schema = match registry {
-                Some(registry) => fetch(&registry, id).await,
+                Some(registry) => fetch(registry.as_ref(), id, patience).await,
                 None => None,
             };
             Finding::Schema(id, schema)
@@ -70,20 +78,35 @@ impl Lane {
 
     fn learn_schema(&mut self, id: u32, schema: Option<RegisteredSchema>) {
         self.fetching.remove(&id);
+        if schema.is_none() {
+            self.unknown_schemas.insert(id);
+            self.errands.spawn(async move {
+                tokio::time::sleep(UNKNOWN_FOR).await;
+                Finding::Unknown(id)
+            });
+        }
         self.decoder.learn_schema(id, schema);
         if matches!(self.blocked, Some(Blocked::Schema(blocked, _)) if blocked == id) {
             self.blocked = None;
         }
-        let waiting = State::Waiting("schema");
+        self.unpark_all(SCHEMA);
+    }
+
+    /// Lets all go on that wait for this; those that still lack something wait again.
+    fn unpark_all(&mut self, what: &'static str) {
+        let waiting = State::Waiting(what);
         let parked = self.held.iter().filter(|(_, held)| held.state == waiting);
         for partition in parked.map(|(partition, _)| partition.clone()).collect::<Vec<_>>() {
-            self.unpark(&partition);
+            self.read_on(&partition);
         }
     }
 
-    /// Asks how many partitions a topic has.
+    /// Asks how many partitions a topic has, unless somebody is on the way already.
     pub(super) fn count_partitions(&mut self, topic: &Arc<str>) {
-        let (log, topic) = (self.log.clone(), Arc::clone(topic));
+        if !self.counting.insert(Arc::clone(topic)) {
+            return;
+        }
+        let (log, topic) = (Arc::clone(&self.log), Arc::clone(topic));
         self.errands.spawn(async move {
             loop {
                 match log.partition_count(&topic).await {
@@ -95,19 +118,21 @@ impl Lane {
     }
 
     fn learn_partition_count(&mut self, topic: Arc<str>, count: usize) {
+        self.counting.remove(&topic);
         let head = self.current.as_ref().map(|run| &run.partition.topic);
-        if matches!(self.blocked, Some(Blocked::PartitionCount)) && head == Some(&topic) {
+        if matches!(self.blocked, Some(Blocked::PartitionCount(_))) && head == Some(&topic) {
             self.blocked = None;
         }
         self.partition_counts.insert(topic, count);
+        self.unpark_all(PARTITION_COUNT);
     }
 
     /// Finds where partitions without a checkpoint begin.
     pub(super) fn look_up_first_positions(&mut self, unknown: Vec<(TopicPartition, bool)>) {
-        let log = self.log.clone();
+        let log = Arc::clone(&self.log);
         self.errands.spawn(async move {
             loop {
-                match first_positions(&log, &unknown).await {
+                match first_positions(log.as_ref(), &unknown).await {
                     Ok(first) => return Finding::First(first),
                     Err(error) => again("log", &error).await,
                 }
@@ -149,50 +174,66 @@ impl Lane {
         });
     }
 
-    /// Finds out which partition's checkpoint the broker has no record for.
+    /// Finds out which partition's next record the broker does not have: the client does not say.
     pub(super) fn look_up_ranges(&mut self) {
+        if std::mem::replace(&mut self.is_asking_ranges, true) {
+            // Whoever runs when the answer comes is asked about or sought again.
+            return;
+        }
         let running = self.held.iter().filter(|(_, held)| held.state == State::Running);
         let partitions = running.map(|(partition, _)| partition.clone()).collect::<Vec<_>>();
-        let log = self.log.clone();
+        let log = Arc::clone(&self.log);
         self.errands.spawn(async move {
-            loop {
-                match log.watermarks(&partitions).await {
-                    Ok(ranges) => return Finding::Ranges(ranges),
-                    Err(error) => again("log", &error).await,
+            // What the client had fetched before its report is collected meanwhile.
+            tokio::time::sleep(ASK_AGAIN).await;
+            Finding::Ranges(match log.watermarks(&partitions).await {
+                Ok(ranges) => ranges,
+                Err(error) => {
+                    no_answer("log", &error);
+                    Ranges::new()
                 }
-            }
+            })
         });
     }
 
-    /// Stops the partitions whose next record is gone or was never there.
+    /// Stops the partitions whose next record is gone or was never there, and has the others read on:
+    /// after its report the client fetches nothing of the partition until a seek.
     fn compare_ranges(&mut self, ranges: &Ranges) {
-        for (partition, &Watermarks { low, high }) in ranges {
-            let Some(held) = self.held.get(partition) else { continue };
-            let next = held.applied;
-            if held.state != State::Running || (low..=high).contains(&next) {
+        self.is_asking_ranges = false;
+        let running = self.held.iter().filter(|(_, held)| held.state == State::Running);
+        // Not where the checkpoint is: the client has gone on behind what is collected.
+        let running = running.map(|(partition, held)| (partition.clone(), held.expected));
+        let mut is_unanswered = false;
+        for (partition, next) in running.collect::<Vec<_>>() {
+            let Some(&Watermarks { low, high }) = ranges.get(&partition) else {
+                is_unanswered = true;
                 continue;
-            }
-            let stop = if next < low {
-                let (next, low) = (next.get(), low.get());
-                let detail = format!("records {next}..{low} are gone from the log");
-                Stop::new(StopReason::LogGap, detail)
-            } else {
-                let (next, high) = (next.get(), high.get());
-                let detail = format!("the log ends at {high}, the checkpoint is at {next}");
-                Stop::new(StopReason::LogTruncated, detail)
             };
-            self.stop(partition, stop);
+            let (reason, detail) = if next < low {
+                let (next, low) = (next.get(), low.get());
+                (StopReason::LogGap, format!("records {next}..{low} are gone from the log"))
+            } else if next > high {
+                let (next, high) = (next.get(), high.get());
+                (StopReason::LogTruncated, format!("the log ends at {high}, the next is {next}"))
+            } else {
+                self.read_on(&partition);
+                continue;
+            };
+            self.stop(&partition, Stop::new(reason, detail));
+        }
+        if is_unanswered {
+            self.look_up_ranges();
         }
     }
 }
 
-/// Fetches a schema: an outage is waited for, an unknown id asked for again for a minute.
-async fn fetch(registry: &Registry, id: u32) -> Option<RegisteredSchema> {
-    let patience = Instant::now() + SCHEMA_PATIENCE;
+/// Fetches a schema: an outage is waited for, an unknown id asked for again as long as patience lasts.
+async fn fetch(registry: &dyn Schemas, id: u32, patience: Duration) -> Option<RegisteredSchema> {
+    let until = Instant::now() + patience;
     loop {
         match registry.schema(id).await {
             Ok(Some(schema)) => return Some(schema),
-            Ok(None) if Instant::now() >= patience => return None,
+            Ok(None) if Instant::now() >= until => return None,
             Ok(None) => tokio::time::sleep(ASK_AGAIN).await,
             Err(error) => again("registry", &error).await,
         }
@@ -200,16 +241,20 @@ async fn fetch(registry: &Registry, id: u32) -> Option<RegisteredSchema> {
 }
 
 async fn again(reason: &'static str, error: &(dyn std::error::Error + Sync)) {
+    no_answer(reason, error);
+    tokio::time::sleep(ASK_AGAIN).await;
+}
+
+fn no_answer(reason: &'static str, error: &(dyn std::error::Error + Sync)) {
     metrics::counter!(telemetry::RETRIES, "reason" => reason).increment(1);
     warn!(%error, reason, "no answer yet: asking again");
-    tokio::time::sleep(ASK_AGAIN).await;
 }
 
 /// Finds the first positions of partitions without a checkpoint: a new partition of a known topic
 /// starts at 0, a topic seen for the first time at its low watermark, unless the group has already
 /// read it, which only an operator can explain.
 async fn first_positions(
-    log: &Log,
+    log: &dyn Ask,
     unknown: &[(TopicPartition, bool)],
 ) -> Result<Vec<(TopicPartition, Result<NextOffset, Stop>)>, LogError> {
     let fresh = unknown.iter().filter(|(_, is_topic_known)| !is_topic_known);

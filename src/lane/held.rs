@@ -42,8 +42,10 @@ pub(super) struct Held {
 /// What a partition is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// To be claimed; not before the moment, where there is one.
-    Claiming(Option<Instant>),
+    /// To be claimed.
+    Claiming,
+    /// Another group, named here, holds it; to be claimed again at the moment.
+    HeldByGroup(String, Instant),
     /// Its first position is being looked up.
     Placing,
     /// Its records are collected.
@@ -56,12 +58,21 @@ pub(super) enum State {
     Leaving,
 }
 
+/// What [`State::Waiting`] says of a schema that the registry does not give.
+pub(super) const SCHEMA: &str = "schema";
+
+/// What [`State::Waiting`] says of the partition count that the log does not give.
+pub(super) const PARTITION_COUNT: &str = "partition count";
+
+/// What [`State::Waiting`] says of a partition that another owner has claimed.
+pub(super) const FENCED: &str = "fenced";
+
 impl Held {
     /// Starts with a partition that the group has just assigned.
     pub(super) fn new(assignment: u64, positions: Arc<Positions>) -> Self {
         Self {
             assignment,
-            state: State::Claiming(None),
+            state: State::Claiming,
             claim: None,
             applied: NextOffset::at(0),
             expected: NextOffset::at(0),

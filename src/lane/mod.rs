@@ -5,19 +5,19 @@
 //! and gives the writer the most urgent order. One batch is being applied while the next one fills.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, mpsc as released};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::batch::{Batch, Folded, KeyMark};
 use crate::checkpoint::NextOffset;
-use crate::decode::registry::Registry;
+use crate::decode::registry::Schemas;
 use crate::decode::{Decoder, LayoutRequest};
-use crate::kafka::log::Log;
+use crate::kafka::log::Ask;
 use crate::kafka::{Event, Link};
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
@@ -31,6 +31,8 @@ mod held;
 mod rebalance;
 mod settle;
 mod show;
+#[cfg(test)]
+mod testing;
 mod writer;
 
 use errands::Finding;
@@ -47,8 +49,9 @@ const TOUCH_INTERVAL: Duration = Duration::from_secs(25);
 /// How often the group's offsets follow the checkpoint.
 const MIRROR_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a lane waits for a schema before its partition does, so that the others go on.
-const SCHEMA_WAIT: Duration = Duration::from_secs(1);
+/// How long a lane waits for an answer about its head before the partition does, so that the others
+/// go on.
+const HEAD_WAIT: Duration = Duration::from_secs(1);
 
 /// The limits and choices of a lane.
 #[derive(Clone, Copy, Debug)]
@@ -70,9 +73,9 @@ pub struct Parts {
     /// The way to the consumer.
     pub link: Link,
     /// Questions to the log that the consumer does not answer.
-    pub log: Log,
+    pub log: Arc<dyn Ask>,
     /// Where schemas come from; `None` when no registry was named.
-    pub registry: Option<Registry>,
+    pub registry: Option<Arc<dyn Schemas>>,
     /// How source tables go to target tables.
     pub mapping: Mapping,
     /// Rebalances.
@@ -87,8 +90,8 @@ pub struct Parts {
 pub struct Lane {
     limits: Limits,
     link: Link,
-    log: Log,
-    registry: Option<Registry>,
+    log: Arc<dyn Ask>,
+    registry: Option<Arc<dyn Schemas>>,
     mapping: Mapping,
     window: Window,
     published: Option<Instant>,
@@ -112,6 +115,10 @@ pub struct Lane {
     begins: Vec<(TopicPartition, NextOffset)>,
     errands: JoinSet<Finding>,
     fetching: HashSet<u32>,
+    // Ids that were asked for with patience already, without success.
+    unknown_schemas: HashSet<u32>,
+    counting: HashSet<Arc<str>>,
+    is_asking_ranges: bool,
     // How many partitions the topics of truncates have; forgotten when partitions are assigned.
     partition_counts: HashMap<Arc<str>, usize>,
     touched: Instant,
@@ -123,7 +130,7 @@ pub struct Lane {
 #[derive(Debug)]
 struct Leaving {
     partitions: Vec<TopicPartition>,
-    released: released::Sender<()>,
+    released: oneshot::Sender<()>,
 }
 
 /// Why the record at the head cannot be decoded yet.
@@ -133,8 +140,9 @@ enum Blocked {
     Schema(u32, Instant),
     /// It needs the target's side of its table.
     Layout(Box<LayoutRequest>),
-    /// It needs the number of its topic's partitions, which is being asked for.
-    PartitionCount,
+    /// It needs the number of its topic's partitions, which is being asked for; after the moment its
+    /// partition waits alone.
+    PartitionCount(Instant),
     /// It needs a batch of its own.
     Batch,
 }
@@ -181,6 +189,9 @@ impl Lane {
             begins: Vec::new(),
             errands: JoinSet::new(),
             fetching: HashSet::new(),
+            unknown_schemas: HashSet::new(),
+            counting: HashSet::new(),
+            is_asking_ranges: false,
             partition_counts: HashMap::new(),
             touched: now,
             mirrored: now,
@@ -256,7 +267,8 @@ impl Lane {
     fn claims_due(&self) -> Option<Order> {
         let now = Instant::now();
         let due = |held: &Held| match held.state {
-            State::Claiming(at) => at.is_none_or(|at| at <= now),
+            State::Claiming => true,
+            State::HeldByGroup(_, until) => until <= now,
             _ => false,
         };
         let due = self.held.iter().filter(|(_, held)| due(held));
@@ -304,15 +316,15 @@ impl Lane {
         let now = Instant::now();
         let mut alarm = now + Duration::from_secs(1);
         let claims = self.held.values().filter_map(|held| match held.state {
-            State::Claiming(at) => at,
+            State::HeldByGroup(_, until) => Some(until),
             _ => None,
         });
         let filled = self.filling_since.map(|since| since + self.limits.batch_age);
-        let schema = match self.blocked {
-            Some(Blocked::Schema(_, until)) => Some(until),
+        let head = match self.blocked {
+            Some(Blocked::Schema(_, until) | Blocked::PartitionCount(until)) => Some(until),
             _ => None,
         };
-        for moment in claims.chain(self.retry.until).chain(filled).chain(schema) {
+        for moment in claims.chain(self.retry.until).chain(filled).chain(head) {
             // What is already due waits for the writer's answer, not for the clock.
             if moment > now {
                 alarm = alarm.min(moment);
@@ -379,3 +391,6 @@ impl LaneLoop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,34 +75,32 @@ impl Lane {
         self.rewind();
     }
 
-    /// Returns the release of partitions that no batch holds any more; those without a claim are
-    /// answered at once.
+    /// Returns the release of the leaving partitions once no batch holds one of them; where none is
+    /// claimed, their callbacks are answered at once.
     pub(super) fn release_due(&mut self) -> Option<Order> {
-        let is_held = |partition: &TopicPartition| {
+        // One that was assigned again meanwhile is not leaving, and its new claim is not given up.
+        let leaving = self.held.iter().filter(|(_, held)| held.state == State::Leaving);
+        let is_in_batch = |partition: &TopicPartition| {
             let mut steps = self.filling.steps().iter().filter(|step| step.moves());
             self.in_flight.contains_key(partition) || steps.any(|step| step.partition == *partition)
         };
-        let mut partitions = self.leaving.iter().flat_map(|leaving| &leaving.partitions);
-        if self.leaving.is_empty() || partitions.any(is_held) {
+        if self.leaving.is_empty() || leaving.clone().any(|(partition, _)| is_in_batch(partition)) {
             return None;
         }
-        let partitions = self.leaving.iter().flat_map(|leaving| &leaving.partitions);
-        let claims = partitions
-            .filter_map(|partition| {
-                let claim = self.held.get(partition).and_then(|held| held.claim)?;
-                Some((partition.clone(), claim))
-            })
+        let claims = leaving
+            .filter_map(|(partition, held)| Some((partition.clone(), held.claim?)))
             .collect::<Vec<_>>();
+        let answered = std::mem::take(&mut self.leaving);
         if claims.is_empty() {
-            self.let_go();
+            self.let_go(answered);
             return None;
         }
-        Some(Order::Release(claims))
+        Some(Order::Release(claims, answered))
     }
 
     /// Forgets the partitions that are taken back, and answers their callbacks.
-    pub(super) fn let_go(&mut self) {
-        for Leaving { partitions, released } in std::mem::take(&mut self.leaving) {
+    pub(super) fn let_go(&mut self, leaving: Vec<Leaving>) {
+        for Leaving { partitions, released } in leaving {
             for partition in partitions {
                 if self.held.get(&partition).is_some_and(|held| held.state == State::Leaving) {
                     self.held.remove(&partition);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::held::{State, Taints};
+use super::held::{FENCED, State, Taints};
 use super::writer::{Answer, Order, Outcome};
 use super::{Blocked, Lane};
 use crate::batch::{Folded, SchemaChange};
@@ -63,11 +63,11 @@ impl Lane {
                 for (partition, _) in first {
                     let state = self.held.get(&partition).map(|held| &held.state);
                     if state == Some(&State::Placing) {
-                        self.claim_at(&partition, None);
+                        self.claim_again(&partition, State::Claiming);
                     }
                 }
             }
-            (Order::Release(_), _) => self.let_go(),
+            (Order::Release(_, leaving), _) => self.let_go(leaving),
             (_, _) => {}
         }
     }
@@ -77,9 +77,9 @@ impl Lane {
         let text = format!("{:#}", ErrorChain(error));
         match (error.disposition(), order) {
             // A release is tried once: the callback waits, and the fence protects without it.
-            (_, Order::Release(_)) => {
+            (_, Order::Release(_, leaving)) => {
                 warn!(error = text, "could not release partitions");
-                self.let_go();
+                self.let_go(leaving);
             }
             (Disposition::Retry(reason), order) => self.retry(order, reason, &text),
             (Disposition::Rewind, Order::Apply(batch)) => self.stale(&batch, &text),
@@ -114,7 +114,7 @@ impl Lane {
                 }
             }
             // The others are derived from the lane's state, which still wants them.
-            Order::Claim(..) | Order::Table(_) | Order::Touch(_) | Order::Release(_) => {}
+            Order::Claim(..) | Order::Table(_) | Order::Touch(_) | Order::Release(..) => {}
         }
     }
 
@@ -147,7 +147,7 @@ impl Lane {
             }
             // The head that asked has been taken away.
             Order::Table(_) => {}
-            Order::Mark(..) | Order::Touch(_) | Order::Release(_) => {
+            Order::Mark(..) | Order::Touch(_) | Order::Release(..) => {
                 warn!(error = text, "target refused");
             }
         }
@@ -174,7 +174,8 @@ impl Lane {
         }
         for (partition, group) in claims.held {
             warn!(%partition, group, "another group holds the partition: --take-over claims it");
-            self.claim_at(&partition, Some(Instant::now() + HELD_PAUSE));
+            let again = Instant::now() + HELD_PAUSE;
+            self.claim_again(&partition, State::HeldByGroup(group, again));
         }
         let unknown = claims.unknown;
         for (partition, _) in &unknown {
@@ -207,12 +208,12 @@ impl Lane {
         }
     }
 
-    /// Has a partition claimed, at once or at a moment.
-    pub(super) fn claim_at(&mut self, partition: &TopicPartition, at: Option<Instant>) {
+    /// Has a partition claimed, as that state says when.
+    fn claim_again(&mut self, partition: &TopicPartition, state: State) {
         if let Some(held) = self.held.get_mut(partition)
             && held.state != State::Leaving
         {
-            held.state = State::Claiming(at);
+            held.state = state;
         }
     }
 
@@ -283,7 +284,7 @@ impl Lane {
             let is_leaving =
                 self.held.get(partition).is_some_and(|held| held.state == State::Leaving);
             if !is_leaving {
-                self.park(partition, State::Waiting("fenced"));
+                self.park(partition, State::Waiting(FENCED));
             }
         }
         self.abandon();
@@ -292,14 +293,14 @@ impl Lane {
 
     /// Goes on after the group has answered whether it still counts us.
     pub(super) fn proven(&mut self, membership: Membership) {
-        let is_fenced = |state: &State| *state == State::Waiting("fenced");
+        let is_fenced = |state: &State| *state == State::Waiting(FENCED);
         let fenced = self.held.iter().filter(|(_, held)| is_fenced(&held.state));
         let fenced = fenced.map(|(partition, _)| partition.clone()).collect::<Vec<_>>();
         match membership {
             Membership::Member => {
                 for partition in fenced {
                     info!(%partition, "is still ours: claims it again");
-                    self.claim_at(&partition, None);
+                    self.claim_again(&partition, State::Claiming);
                 }
             }
             // The callback that takes them away is on its way.

@@ -11,6 +11,7 @@ use crate::checkpoint::NextOffset;
 use crate::kafka::Watermarks;
 use crate::record::TopicPartition;
 use crate::status::{LaneStatus, PartitionState, PartitionStatus, Pulse, StatusBoard, TargetState};
+use crate::stopped::{Stop, StopReason};
 
 /// How often a lane under load shows itself.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
@@ -71,7 +72,11 @@ fn status(
 
 fn state(state: &State) -> PartitionState {
     match state {
-        State::Claiming(_) | State::Placing => PartitionState::Claiming,
+        State::Claiming | State::Placing => PartitionState::Claiming,
+        State::HeldByGroup(group, _) => {
+            let detail = format!("group \"{group}\" holds it: --take-over, if the move is meant");
+            PartitionState::Stopped(Stop::new(StopReason::HeldByGroup, detail))
+        }
         State::Running | State::Leaving => PartitionState::Running,
         State::Waiting(what) => PartitionState::Waiting((*what).to_owned()),
         State::Stopped(stop) => PartitionState::Stopped(stop.clone()),

@@ -3,6 +3,7 @@
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::Leaving;
 use crate::batch::Folded;
 use crate::checkpoint::{Claim, NextOffset};
 use crate::record::TopicPartition;
@@ -17,8 +18,8 @@ pub(super) enum Order {
     Claim(Vec<TopicPartition>, Uuid),
     /// Make rows at first positions.
     Begin(Vec<(TopicPartition, NextOffset)>),
-    /// Give partitions up.
-    Release(Vec<(TopicPartition, Claim)>),
+    /// Give partitions up, and let the callbacks go on that wait for it.
+    Release(Vec<(TopicPartition, Claim)>, Vec<Leaving>),
     /// Show that the owner lives.
     Touch(Vec<(TopicPartition, Claim)>),
     /// Write why a partition is stopped.
@@ -98,7 +99,7 @@ impl<T: Target> Writer<T> {
             Order::Table(name) => target.table(name).await.map(Outcome::Table),
             Order::Apply(batch) => target.apply(batch).await.map(Outcome::Applied),
             Order::Begin(first) => target.begin(first).await.map(|()| Outcome::Done),
-            Order::Release(claims) => target.release(claims).await.map(|()| Outcome::Done),
+            Order::Release(claims, _) => target.release(claims).await.map(|()| Outcome::Done),
             Order::Touch(claims) => target.touch(claims).await.map(|()| Outcome::Done),
             Order::Mark(partition, claim, stop) => {
                 target.mark(partition, *claim, Some(stop)).await.map(|()| Outcome::Done)

@@ -9,9 +9,10 @@ use afterimage::decode::value::Value;
 use afterimage::record::TopicPartition;
 use afterimage::refused::Reason;
 use afterimage::rows::Deletes;
+use afterimage::stopped::StopReason;
 use afterimage::target::inspect::{Deed, Inspect};
 use afterimage::target::postgres::Postgres;
-use afterimage::target::{Applied, Target, TargetError};
+use afterimage::target::{Applied, Disposition, Target, TargetError};
 use uuid::Uuid;
 
 use crate::postgres_support::{Does, World, batch, claim, creation, shape};
@@ -54,34 +55,36 @@ async fn rows_and_checkpoint_move_together() {
     claimed.next = first.steps[0].to;
     let update = [Value::Int(1), Value::Unavailable, Value::Int(11)];
     let missing = [Value::Int(9), Value::Unavailable, Value::Int(9)];
+    let missing_too = [Value::Int(9), Value::Unavailable, Value::Null];
     let (replaced, null) = (row(3, "C", 33), [Value::Int(4), Value::Null, Value::Null]);
     let changes = [
         Does::Upsert(&update),
         Does::Upsert(&missing),
+        Does::Upsert(&missing_too),
         Does::Delete(&[Value::Int(2)]),
         Does::Upsert(&replaced),
         Does::Upsert(&null),
     ];
     let second = batch(&claimed, &shape, &changes);
     let Applied::Committed { refused } = target.apply(&second).await.unwrap() else { panic!() };
-    assert_eq!(refused.len(), 1);
-    assert_eq!(refused[0].refusal.reason, Reason::UnavailableWithoutRow);
-    assert_eq!(refused[0].record.offset, 4);
+    assert!(refused.iter().all(|it| it.refusal.reason == Reason::UnavailableWithoutRow));
+    assert_eq!(refused.iter().map(|it| it.record.offset).collect::<Vec<_>>(), [4, 5]);
     assert_eq!(text(&world.sql(&rows("id")).await), "1|a|11 3|C|33 4|null|null");
 
     let letters = "SELECT record_offset, table_name, key, value, headers, reason, state, \
                    first_seen = last_seen FROM afterimage.dead_letter WHERE sink = ";
+    let letter = format!(
+        "|{}|\\x6b6579|\\x76616c7565|[[\"h\", null]]|unavailable_without_row|open|t",
+        table.name
+    );
     assert_eq!(
-        text(&world.sql(&format!("{letters}'{}'", world.sink.name)).await),
-        format!(
-            "4|{}|\\x6b6579|\\x76616c7565|[[\"h\", null]]|unavailable_without_row|open|t",
-            table.name
-        )
+        text(&world.sql(&format!("{letters}'{}' ORDER BY 1", world.sink.name)).await),
+        format!("4{letter} 5{letter}")
     );
     let counts = target.dead_letter_counts().await.unwrap();
-    assert_eq!(counts, [(partition(0), 1)]);
+    assert_eq!(counts, [(partition(0), 2)]);
     let (_, found) = target.checkpoints().await.unwrap().remove(0);
-    assert_eq!((found.next.get(), found.epoch), (8, 1));
+    assert_eq!((found.next.get(), found.epoch), (9, 1));
     assert_eq!(found.state.as_deref(), Some("running"));
     assert_eq!(found.source_position.as_deref(), Some("0/1"));
 }
@@ -314,6 +317,44 @@ async fn keys_with_a_refused_image_are_known_to_the_next_owner() {
     target.apply(&second).await.unwrap();
     let next = target.claim(&[partition(0)], Uuid::new_v4(), false).await.unwrap().claimed;
     assert_eq!(next[0].refused_keys, [long]);
+}
+
+#[tokio::test]
+async fn a_trigger_that_touches_a_row_twice_stops_the_table() {
+    let world = World::new().await;
+    let mut target = world.target();
+    let schema = world.schema.as_str();
+    let table = world.table("t", &COLUMNS, &["id"]);
+    let shape = shape(&table, &["id"], Deletes::Hard);
+    let mut claimed = claim(&mut target, &[partition(0)]).await.remove(0);
+    let values = row(1, "a", 1);
+    let mut first = batch(&claimed, &shape, &[Does::Upsert(&values)]);
+    first.schema_changes.push(creation(&table));
+    assert_eq!(target.apply(&first).await.unwrap(), COMMITTED);
+    claimed.next = first.steps[0].to;
+    world
+        .sql(&format!(
+            "CREATE TABLE {schema}.log (id bigint PRIMARY KEY, n int); \
+             CREATE FUNCTION {schema}.log() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ \
+             BEGIN INSERT INTO {schema}.log VALUES (NEW.id, 1), (NEW.id, 2) \
+             ON CONFLICT (id) DO UPDATE SET n = EXCLUDED.n; RETURN NEW; END $$; \
+             CREATE TRIGGER log AFTER UPDATE ON {schema}.t \
+             FOR EACH ROW EXECUTE FUNCTION {schema}.log()"
+        ))
+        .await;
+
+    let values = row(1, "b", 2);
+    let second = batch(&claimed, &shape, &[Does::Upsert(&values)]);
+    let error = target.apply(&second).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Stop(StopReason::TargetRefused));
+    let TargetError::Statement(why) = error else { panic!("{error}") };
+    let named = format!("a trigger of table \"{}\" touches more than one row", table.name);
+    assert_eq!(why.to_string(), named);
+    let rows = format!("SELECT id, note, n FROM {schema}.t");
+    assert_eq!(text(&world.sql(&rows).await), "1|a|1");
+
+    world.sql(&format!("DROP TRIGGER log ON {schema}.t")).await;
+    assert_eq!(target.apply(&second).await.unwrap(), COMMITTED);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The service: assembles the data's path and supervises it.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -191,8 +192,8 @@ impl<F> Member<'_, F> {
             let parts = Parts {
                 limits: limits(settings),
                 link: link.clone(),
-                log: self.log.clone(),
-                registry: self.registry.clone(),
+                log: Arc::new(self.log.clone()),
+                registry: self.registry.clone().map(|registry| Arc::new(registry) as _),
                 mapping: Mapping::new(settings.tables.clone(), T::DIALECT),
                 events,
                 runs,

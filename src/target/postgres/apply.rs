@@ -141,7 +141,7 @@ impl Attempt<'_> {
             let missing = Writer { session, rows, wires }.write(winners, is_one_by_one).await;
             let missing = missing.map_err(|error| rows_failure(error, table))?;
             let steps = &self.batch.steps;
-            refused.extend(missing.iter().filter_map(|&row| without_row(rows, row, steps)));
+            refused.extend(without_row(rows, &missing, steps));
         }
         let all = self.batch.dead_letters.iter().chain(&refused).collect::<Vec<_>>();
         let sink = self.lane.sink;

@@ -8,7 +8,6 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 
 use crate::batch::{Folded, SchemaChange, without_row};
-use crate::checkpoint::Step;
 use crate::fold::Winners;
 use crate::refused::DeadLetter;
 use crate::rows::{Cell, Cells, Deletes, Rows, Shape};
@@ -35,7 +34,8 @@ pub(super) async fn write(
         table.truncate().await?;
         table.delete(&winners.deletes).await?;
         table.upsert(&winners.upserts).await?;
-        table.update(winners, &batch.steps, &mut refused).await?;
+        let missing = table.update(winners).await?;
+        refused.extend(without_row(rows, &missing, &batch.steps));
     }
     for letter in batch.dead_letters.iter().chain(&refused) {
         keep(connection, sink, letter, &now).await?;
@@ -132,13 +132,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Writes partial rows one by one: they are rare, and each must find its row.
-    async fn update(
-        &mut self,
-        winners: &Winners,
-        steps: &[Step],
-        refused: &mut Vec<DeadLetter>,
-    ) -> Result<(), TargetError> {
+    /// Writes partial rows one by one: they are rare, and each must find its row. Returns those that
+    /// do not.
+    async fn update(&mut self, winners: &Winners) -> Result<Vec<usize>, TargetError> {
+        let mut missing = Vec::new();
         for &winner in &winners.partial {
             let row = self.rows.index().get(winner).expect("winners are rows of the index");
             let cells = Cells::new(self.rows.cells(row));
@@ -152,10 +149,10 @@ impl Writer<'_> {
             bind_cells(&mut binds, self.rows.key(row))?;
             let text = sql::update(self.shape(), &is_present).into();
             if self.execute(&text, binds).await? == 0 {
-                refused.extend(without_row(self.rows, winner, steps));
+                missing.push(winner);
             }
         }
-        Ok(())
+        Ok(missing)
     }
 
     fn bind_synced_at(&self, binds: &mut SqliteArguments) -> Result<(), TargetError> {

@@ -240,6 +240,21 @@ async fn a_partial_row_keeps_what_the_target_has_or_becomes_a_dead_letter() {
 }
 
 #[tokio::test]
+async fn each_partial_row_of_a_missing_row_is_kept_as_a_dead_letter() {
+    let world = World::new();
+    let (mut target, claimed) = world.claimed().await;
+    let partial = |id, text| Put(id, Value::Unavailable, price(text));
+    let gone = [partial(7, "0"), partial(7, "1"), Delete(9), partial(9, "3"), partial(9, "4")];
+    let whole = [partial(8, "5"), Put(8, Value::Text("whole"), price("6")), partial(7, "7")];
+    let changes = gone.into_iter().chain(whole).collect::<Vec<_>>();
+    target.apply(&batch(&claimed, &shape(Deletes::Hard), &changes)).await.unwrap();
+
+    assert_eq!(world.items().await, ["8|whole|6"]);
+    let letters = "SELECT record_offset FROM afterimage_dead_letter ORDER BY record_offset";
+    assert_eq!(world.read(letters).await, ["0", "1", "3", "4", "7"]);
+}
+
+#[tokio::test]
 async fn a_soft_delete_marks_the_row_until_it_is_written_again() {
     let world = World::new();
     let (mut target, claimed) = world.claimed().await;

@@ -1,0 +1,190 @@
+//! The bench's target: an actor that says each call on one line, and the answers it may be given.
+
+use uuid::Uuid;
+
+use super::{Caller, TargetAnswer, names, partition};
+use crate::batch::Folded;
+use crate::checkpoint::{Claim, NextOffset};
+use crate::decode::kind::{Kind, SourceColumn};
+use crate::lane::writer::Outcome;
+use crate::record::TopicPartition;
+use crate::rows::Rows;
+use crate::stopped::Stop;
+use crate::table::{Table, TableName};
+use crate::target::sqlite::Sqlite;
+use crate::target::{Applied, Claimed, Claims, Dialect, Target, TargetError};
+
+/// Asks the test at each call.
+pub(super) struct Actor(pub(super) Caller<TargetAnswer>);
+
+impl Target for Actor {
+    const DIALECT: Dialect = Sqlite::DIALECT;
+
+    async fn claim(
+        &mut self,
+        partitions: &[TopicPartition],
+        _token: Uuid,
+        _take_over: bool,
+    ) -> Result<Claims, TargetError> {
+        match self.0.ask(format!("claim{}", names(partitions))).await? {
+            Outcome::Claims(claims) => Ok(claims),
+            other => panic!("a claim cannot end so: {other:?}"),
+        }
+    }
+
+    async fn begin(&mut self, first: &[(TopicPartition, NextOffset)]) -> Result<(), TargetError> {
+        let text = |(partition, next): &(TopicPartition, NextOffset)| {
+            format!(" {partition}@{}", next.get())
+        };
+        let first = first.iter().map(text).collect::<String>();
+        self.0.ask(format!("begin{first}")).await.map(drop)
+    }
+
+    async fn release(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
+        self.0.ask(format!("release{}", epochs(claims))).await.map(drop)
+    }
+
+    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
+        self.0.ask(format!("touch{}", epochs(claims))).await.map(drop)
+    }
+
+    async fn mark(
+        &mut self,
+        partition: &TopicPartition,
+        _claim: Claim,
+        stop: Option<&Stop>,
+    ) -> Result<(), TargetError> {
+        let stop = stop.map(ToString::to_string).unwrap_or_default();
+        self.0.ask(format!("mark {partition} {stop}")).await.map(drop)
+    }
+
+    async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
+        match self.0.ask(format!("table {name}")).await? {
+            Outcome::Table(table) => Ok(table),
+            other => panic!("a question for a table cannot end so: {other:?}"),
+        }
+    }
+
+    async fn apply(&mut self, batch: &Folded) -> Result<Applied, TargetError> {
+        match self.0.ask(format!("apply{}", describe(batch))).await? {
+            Outcome::Applied(applied) => Ok(applied),
+            other => panic!("an apply cannot end so: {other:?}"),
+        }
+    }
+}
+
+fn epochs(claims: &[(TopicPartition, Claim)]) -> String {
+    claims.iter().map(|(partition, claim)| format!(" {partition}#{}", claim.epoch)).collect()
+}
+
+/// Says a batch: each step that moves, tables to create, rows by their offsets (`+` written, `~`
+/// partly, `-` deleted, `!` all before them), dead letters.
+fn describe(batch: &Folded) -> String {
+    let mut text = String::new();
+    for step in batch.steps.iter().filter(|step| step.moves()) {
+        text += &format!(" {} {}..{}", step.partition, step.from.get(), step.to.get());
+    }
+    for change in &batch.schema_changes {
+        text += &format!(", creates {}", change.after.name);
+    }
+    for (rows, winners) in &batch.tables {
+        text += &format!(", {}", rows.shape().table.name);
+        text += if rows.is_truncated() { " !" } else { "" };
+        let offsets = |sign: char, of: &[usize]| {
+            of.iter().map(|&row| format!(" {sign}{}", offset(rows, row))).collect::<String>()
+        };
+        text += &offsets('-', &winners.deletes);
+        text += &offsets('+', &winners.upserts);
+        text += &offsets('~', &winners.partial);
+    }
+    for letter in &batch.dead_letters {
+        text += &format!(", {} {}", letter.record.offset, letter.refusal.reason);
+    }
+    text
+}
+
+fn offset(rows: &Rows, row: usize) -> i64 {
+    rows.index()[row].offset
+}
+
+/// Nothing is claimed, and nothing is unknown.
+pub(in crate::lane) fn nothing() -> TargetAnswer {
+    Ok(Outcome::Claims(Claims::default()))
+}
+
+/// Partitions are ours, in their first epoch, and stand there.
+pub(in crate::lane) fn claims(claimed: &[(&str, i64)]) -> TargetAnswer {
+    let claimed = claimed.iter().map(|(name, next)| claimed_in(1, name, *next)).collect();
+    Ok(Outcome::Claims(Claims { claimed, ..Claims::default() }))
+}
+
+/// A partition is ours in another epoch.
+pub(in crate::lane) fn claim_in(epoch: i64, name: &str, next: i64) -> TargetAnswer {
+    let claimed = vec![claimed_in(epoch, name, next)];
+    Ok(Outcome::Claims(Claims { claimed, ..Claims::default() }))
+}
+
+fn claimed_in(epoch: i64, name: &str, next: i64) -> Claimed {
+    let (partition, next) = (partition(name), NextOffset::at(next));
+    Claimed {
+        partition,
+        claim: Claim { epoch, token: Uuid::nil() },
+        next,
+        refused_keys: Vec::new(),
+    }
+}
+
+/// Another group holds a partition.
+pub(in crate::lane) fn held_by(group: &str, name: &str) -> TargetAnswer {
+    let held = vec![(partition(name), group.to_owned())];
+    Ok(Outcome::Claims(Claims { held, ..Claims::default() }))
+}
+
+/// A partition has no row, and its topic has one or none.
+pub(in crate::lane) fn unknown(name: &str, is_topic_known: bool) -> TargetAnswer {
+    let unknown = vec![(partition(name), is_topic_known)];
+    Ok(Outcome::Claims(Claims { unknown, ..Claims::default() }))
+}
+
+/// The batch is applied.
+pub(in crate::lane) fn committed() -> TargetAnswer {
+    Ok(Outcome::Applied(Applied::Committed { refused: Vec::new() }))
+}
+
+/// Partitions are somebody else's.
+pub(in crate::lane) fn fenced(partitions: &[&str]) -> TargetAnswer {
+    let partitions = partitions.iter().map(|name| partition(name)).collect();
+    Ok(Outcome::Applied(Applied::Fenced { partitions }))
+}
+
+/// It is done.
+pub(in crate::lane) fn done() -> TargetAnswer {
+    Ok(Outcome::Done)
+}
+
+/// There is no such table.
+pub(in crate::lane) fn absent() -> TargetAnswer {
+    Ok(Outcome::Table(None))
+}
+
+/// There is the table that an insert would have made.
+pub(in crate::lane) fn found(name: &str) -> TargetAnswer {
+    let column = |name: &str, kind, optional| {
+        let source = SourceColumn { name: name.to_owned(), kind, optional, source_type: None };
+        (Sqlite::DIALECT.column)(&source, !optional).unwrap()
+    };
+    let columns = vec![column("id", Kind::Int64, false), column("note", Kind::Text, true)];
+    let (name, unique_keys) = (name.to_owned(), vec![vec!["id".to_owned()]]);
+    let name = TableName { schema: None, table: name };
+    Ok(Outcome::Table(Some(Table { name, columns, unique_keys })))
+}
+
+/// The connection is lost.
+pub(in crate::lane) fn unreachable() -> TargetAnswer {
+    Err(TargetError::Unreachable("gone".into()))
+}
+
+/// A right is missing.
+pub(in crate::lane) fn denied() -> TargetAnswer {
+    Err(TargetError::Denied("no right".into()))
+}

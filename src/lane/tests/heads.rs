@@ -1,0 +1,126 @@
+//! Heads: a record that cannot be decoded before a schema, a table or a partition count is there.
+
+use std::time::Duration;
+
+use crate::kafka::log::LogError;
+use crate::lane::testing::{
+    Bench, Known, SCHEMA, absent, avro, committed, create, done, found, tombstone, truncate,
+};
+use crate::status::PartitionState;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_from_a_table_that_does_not_exist_creates_nothing() {
+    let mut bench = Bench::start().await;
+    bench.hold(&["t[0]"]).await;
+    bench.deliver("t[0]", 0, &[tombstone(1), tombstone(2)]).await;
+    bench.answer("table t", absent()).await;
+    bench.answer("apply t[0] 0..2", committed()).await;
+
+    bench.deliver("t[0]", 2, &[create("t", 1), tombstone(1)]).await;
+    bench.answer("table t", absent()).await;
+    bench.answer("apply t[0] 2..4, creates t, t -3", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncate_waits_for_the_number_of_partitions() {
+    let mut bench = truncated().await;
+    bench.answer_log("count t", Ok(Known::Count(1))).await;
+    bench.answer("apply t[0] 1..2, t !", committed()).await;
+    bench.answer("apply t[0] 2..3, t +2", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncate_of_a_topic_with_more_partitions_stops_its_partition() {
+    let mut bench = truncated().await;
+    bench.answer_log("count t", Ok(Known::Count(2))).await;
+    let mark = "mark t[0] truncate_partitioned: table \"t\" was emptied, and topic \"t\" has more \
+                than one partition";
+    bench.answer(mark, done()).await;
+    assert_eq!(bench.commands().await, ["pause t[0]"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncate_whose_partition_count_does_not_come_holds_up_only_its_partition() {
+    let mut bench = truncated().await;
+    bench.answer_log("count t", Err(away())).await;
+    bench.deliver("u[0]", 0, &[create("u", 1)]).await;
+    bench.quiet(SECOND / 2).await;
+    bench.answer("table u", absent()).await;
+    bench.answer("apply u[0] 0..1, creates u, u +0", committed()).await;
+    assert_eq!(bench.commands().await, ["pause t[0]"]);
+    let waiting = PartitionState::Waiting("partition count".to_owned());
+    assert_eq!(bench.state("t[0]").await, Some(waiting));
+
+    bench.answer_log("count t", Ok(Known::Count(1))).await;
+    assert_eq!(bench.commands().await, ["seek to 1 t[0]"]);
+    bench.deliver("t[0]", 1, &[truncate("t")]).await;
+    bench.answer("apply t[0] 1..2, t !", committed()).await;
+    assert_eq!(bench.state("t[0]").await, Some(PartitionState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schema_that_does_not_come_holds_up_only_its_partition() {
+    let mut bench = Bench::start().await;
+    bench.hold(&["t[0]", "u[0]"]).await;
+    bench.deliver("t[0]", 0, &[avro(1)]).await;
+    bench.deliver("u[0]", 0, &[create("u", 1)]).await;
+    bench.quiet(SECOND / 2).await;
+    bench.answer("table u", absent()).await;
+    bench.answer("apply u[0] 0..1, creates u, u +0", committed()).await;
+    assert_eq!(bench.commands().await, ["pause t[0]"]);
+    let waiting = PartitionState::Waiting("schema".to_owned());
+    assert_eq!(bench.state("t[0]").await, Some(waiting));
+
+    bench.answer_registry("schema 1", Some(SCHEMA)).await;
+    assert_eq!(bench.commands().await, ["seek to 0 t[0]"]);
+    bench.deliver("t[0]", 0, &[avro(1)]).await;
+    bench.answer("table t", absent()).await;
+    bench.answer("apply t[0] 0..1, creates t, t +0", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schema_that_the_registry_does_not_know_is_asked_for_again_after_a_minute() {
+    let mut bench = Bench::start().await;
+    bench.hold(&["t[0]"]).await;
+    bench.deliver("t[0]", 0, &[avro(1)]).await;
+    // The registry may lag behind the producer: it is asked for a minute.
+    for _ in 0..=60 {
+        bench.answer_registry("schema 1", None).await;
+    }
+    assert_eq!(bench.commands().await, ["pause t[0]", "seek to 0 t[0]"]);
+    bench.deliver("t[0]", 0, &[avro(1)]).await;
+    let apply = bench.asked_but("touch t[0]#1", "apply t[0] 0..1, 0 schema_not_found").await;
+    apply.send(committed()).unwrap();
+    bench.deliver("t[0]", 1, &[avro(1)]).await;
+    bench.answer("apply t[0] 1..2, 1 schema_not_found", committed()).await;
+    assert!(bench.registry.try_recv().is_err(), "its word is good for a while");
+
+    tokio::time::sleep(60 * SECOND).await;
+    bench.deliver("t[0]", 2, &[avro(1)]).await;
+    bench.answer_registry("schema 1", None).await;
+    let apply = bench.asked_but("touch t[0]#1", "apply t[0] 2..3, 2 schema_not_found").await;
+    apply.send(committed()).unwrap();
+
+    tokio::time::sleep(60 * SECOND).await;
+    bench.deliver("t[0]", 3, &[avro(1)]).await;
+    bench.answer_registry("schema 1", Some(SCHEMA)).await;
+    let table = bench.asked_but("touch t[0]#1", "table t").await;
+    table.send(absent()).unwrap();
+    bench.answer("apply t[0] 3..4, creates t, t +3", committed()).await;
+}
+
+/// Starts a lane with a truncate at the head of `t[0]` and nothing yet of `u[0]`.
+async fn truncated() -> Bench {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    bench.hold(&["u[0]"]).await;
+    bench.deliver("t[0]", 1, &[truncate("t"), create("t", 2)]).await;
+    bench.answer("table t", found("t")).await;
+    bench
+}
+
+fn away() -> LogError {
+    LogError::Unreachable { brokers: "b".to_owned(), detail: "gone".to_owned() }
+}

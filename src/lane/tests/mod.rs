@@ -1,0 +1,7 @@
+//! The lane's flows, on the bench: each test plays the target, the log, the registry and the group.
+
+mod batches;
+mod claims;
+mod heads;
+mod positions;
+mod rebalances;
