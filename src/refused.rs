@@ -23,11 +23,13 @@ pub enum Reason {
     UnavailableWithoutRow,
     /// An unavailable value behind a refused record of the same key, which may have carried it.
     BehindDeadLetter,
+    /// A record of a change log that its order puts before an earlier one.
+    OutOfOrder,
 }
 
 impl Reason {
     /// Every reason, in the order of the list in README.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::NotAnEnvelope,
         Self::SchemaNotFound,
@@ -36,6 +38,7 @@ impl Reason {
         Self::NoKey,
         Self::UnavailableWithoutRow,
         Self::BehindDeadLetter,
+        Self::OutOfOrder,
     ];
 
     /// Returns the reason as tables, metrics and README spell it.
@@ -49,6 +52,7 @@ impl Reason {
             Self::NoKey => "no_key",
             Self::UnavailableWithoutRow => "unavailable_without_row",
             Self::BehindDeadLetter => "behind_dead_letter",
+            Self::OutOfOrder => "out_of_order",
         }
     }
 }

@@ -328,6 +328,20 @@ impl<'a> RowWriter<'a> {
         Ok(())
     }
 
+    /// Adds a delete of the row whose key is among the cells; the others may be unavailable.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RowWriter::finish`].
+    pub fn finish_delete(mut self, origin: Origin) -> Result<(), usize> {
+        let key = self.append_key(self.start..self.rows.bytes.len())?;
+        let (op, is_partial, cells) = (RowOp::Delete, false, key.clone());
+        let Origin { step, offset } = origin;
+        self.rows.index.push(Row { op, is_partial, step, offset, key, cells });
+        self.is_finished = true;
+        Ok(())
+    }
+
     /// Copies the key's cells behind the row's, so that a key is one run of bytes.
     fn append_key(&mut self, cells: Range<usize>) -> Result<Range<usize>, usize> {
         let start = self.rows.bytes.len();

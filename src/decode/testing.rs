@@ -16,6 +16,7 @@ use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, Registered
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
 use crate::rows::{Cell, Cells, Deletes, Origin, Row, RowOp, Rows, Shape};
+use crate::rules::Changelog;
 use crate::table::{Column, Misfit, Table, TableName};
 
 /// A record to decode.
@@ -24,20 +25,31 @@ pub(super) struct Sample {
     pub topic: String,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Sample {
     pub(super) fn new(topic: &str, key: Option<&str>, value: Option<&str>) -> Self {
         let bytes = |text: &str| text.as_bytes().to_vec();
-        Self { topic: topic.to_owned(), key: key.map(bytes), value: value.map(bytes) }
+        let (topic, key, value) = (topic.to_owned(), key.map(bytes), value.map(bytes));
+        Self { topic, key, value, headers: Vec::new() }
+    }
+
+    pub(super) fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), Some(value.as_bytes().to_vec())));
+        self
     }
 
     /// Reads a captured record, such as `json/orders-create`.
     pub(super) fn captured(name: &str) -> Self {
         let json = read(&format!("{name}.json"));
-        let part = |name: &str| json[name].as_str().map(|text| STANDARD.decode(text).unwrap());
+        let bytes =
+            |json: &serde_json::Value| json.as_str().map(|text| STANDARD.decode(text).unwrap());
         let topic = json["topic"].as_str().unwrap().to_owned();
-        Self { topic, key: part("key"), value: part("value") }
+        let header =
+            |pair: &serde_json::Value| (pair[0].as_str().unwrap().to_owned(), bytes(&pair[1]));
+        let headers = json["headers"].as_array().unwrap().iter().map(header).collect();
+        Self { topic, key: bytes(&json["key"]), value: bytes(&json["value"]), headers }
     }
 }
 
@@ -76,8 +88,14 @@ pub(super) struct Bench {
     pub asked: Vec<(SourceTable, bool)>,
     /// A column that is not written.
     pub excluded: Option<&'static str>,
+    /// The only columns that are written.
+    pub only: Option<&'static [&'static str]>,
+    /// The columns that identify a row, whatever the records' key says.
+    pub key: Option<&'static [&'static str]>,
     /// Takes the place of the bench's own target; nothing exists there.
     pub mapping: Option<Mapping>,
+    /// What flat records' columns say of what happened.
+    pub changelog: Option<Changelog>,
     schemas: serde_json::Value,
     offset: i64,
 }
@@ -97,7 +115,10 @@ impl Default for Bench {
             kinds,
             asked,
             excluded: None,
+            only: None,
+            key: None,
             mapping: None,
+            changelog: None,
             schemas,
             offset: 0,
         }
@@ -166,7 +187,8 @@ impl Bench {
         let step = self.batch.step(&partition, claim, NextOffset::at(0));
         let mut run = Run::new(partition, 1);
         let (key, value) = (sample.key.as_deref(), sample.value.as_deref());
-        run.push((self.offset, None), key, value, std::iter::empty());
+        let headers = sample.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
+        run.push((self.offset, None), key, value, headers);
         let arrival = Arrival {
             topic: &run.partition.topic,
             partition: 0,
@@ -178,6 +200,11 @@ impl Bench {
         self.decoder.decode(arrival, &mut self.batch)
     }
 
+    /// Goes on as if the records behind an offset had not been read.
+    pub(super) fn rewind_to(&mut self, offset: i64) {
+        self.offset = offset;
+    }
+
     fn map(&self, request: LayoutRequest) -> Mapped {
         let mut source = request.source;
         for column in &mut source.columns {
@@ -187,18 +214,23 @@ impl Bench {
                 column.kind = kind.clone();
             }
         }
-        let is_written = |column: &SourceColumn| Some(&*column.name) != self.excluded;
+        let is_written = |column: &SourceColumn| {
+            Some(&*column.name) != self.excluded
+                && self.only.is_none_or(|only| only.contains(&&*column.name))
+        };
         let written = source.columns.iter().filter(|column| is_written(column));
         let columns = written.map(target_column).collect::<Vec<_>>();
         let name = TableName { schema: None, table: source.name.table.clone() };
         let table = Table { name, columns: columns.clone(), unique_keys: Vec::new() };
         let position = |name: &String| columns.iter().position(|column| column.name == *name);
-        let key = source.key.iter().filter_map(position).collect();
+        let ruled = self.key.map(|key| key.iter().map(|name| (*name).to_owned()).collect());
+        let key = ruled.as_ref().unwrap_or(&source.key).iter().filter_map(position).collect();
         let (deletes, synced_at) = (self.deletes.clone(), None);
         let shape = Shape { table: Arc::new(table), columns, key, deletes, synced_at };
         let is_written = source.columns.iter().map(is_written).collect();
         let placeholder = "__debezium_unavailable_value".into();
-        Mapped { source, is_written, shape: Arc::new(shape), placeholder }
+        let (shape, changelog) = (Arc::new(shape), self.changelog.clone());
+        Mapped { source, is_written, shape, placeholder, changelog }
     }
 
     fn describe(&mut self, decoded: &Decoded) -> String {
