@@ -152,14 +152,17 @@ impl Batch {
     }
 }
 
-/// Makes the dead letter of a partial row that finds no row to keep its values from.
+/// Makes the dead letter of a row that finds no row of the target's to lean on.
 pub fn without_row(rows: &Rows, row: usize, steps: &[Step]) -> Option<DeadLetter> {
     let step = rows.index().get(row).and_then(|row| steps.get(row.step))?;
-    let refusal = Refusal {
-        reason: Reason::UnavailableWithoutRow,
-        table: Some(rows.shape().table.name.to_string()),
-        detail: "a value is unavailable and the target has no row to keep it from".to_owned(),
+    let (reason, detail) = if rows.shape().key.is_empty() {
+        (Reason::NoMatch, "the target has no row that is equal to the row before")
+    } else {
+        let detail = "a value is unavailable and the target has no row to keep it from";
+        (Reason::UnavailableWithoutRow, detail)
     };
+    let table = Some(rows.shape().table.name.to_string());
+    let refusal = Refusal { reason, table, detail: detail.to_owned() };
     let (partition, record) = (step.partition.clone(), rows.kept(row)?.clone());
     Some(DeadLetter { partition, record, refusal })
 }
@@ -167,7 +170,7 @@ pub fn without_row(rows: &Rows, row: usize, steps: &[Step]) -> Option<DeadLetter
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::Deletes;
+    use crate::rows::{Deletes, Keyless};
 
     #[test]
     fn rows_of_another_shape_are_replaced_only_while_there_are_none() {
@@ -183,6 +186,7 @@ mod tests {
         let name = TableName { schema: None, table: "t".to_owned() };
         let table = Arc::new(Table { name, columns: Vec::new(), unique_keys: Vec::new() });
         let (columns, key, deletes) = (Vec::new(), Vec::new(), Deletes::Hard);
-        Arc::new(Shape { table, columns, key, deletes, synced_at: None })
+        let keyless = Keyless::Refuse;
+        Arc::new(Shape { table, columns, key, keyless, deletes, synced_at: None })
     }
 }

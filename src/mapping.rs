@@ -7,7 +7,7 @@ use crate::batch::SchemaChange;
 use crate::decode::Mapped;
 use crate::decode::kind::{Form, Kind, SourceColumn, SourceName, SourceTable};
 use crate::decode::untyped::resolve;
-use crate::rows::{Deletes, Shape};
+use crate::rows::{Deletes, Keyless, Shape};
 use crate::rules::{Mode, TableRule};
 use crate::settings::{SchemaChanges, Tables};
 use crate::stopped::{Stop, StopReason};
@@ -184,6 +184,10 @@ impl Draft<'_> {
             table: Arc::new(table),
             columns,
             key,
+            keyless: match self.rule.mode {
+                Mode::Upsert => self.rule.keyless,
+                Mode::Append => Keyless::Append,
+            },
             deletes: self.rule.deletes.clone(),
             synced_at,
         };

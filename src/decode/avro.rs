@@ -34,6 +34,13 @@ pub fn walk_envelope(
     let fields = cursor.record(reader).ok_or_else(broken_off)?.ok_or_else(broken_off)?;
     for (name, reader) in fields {
         match name.as_str() {
+            "before" if layout.reads_before() && !found.has_after => {
+                if let Some(row) = cursor.record(reader).ok_or_else(broken_off)? {
+                    cursor.row(row, &layout.row, writer, &mut found)?;
+                    writer.end_before();
+                    found.has_before = true;
+                }
+            }
             "after" => {
                 if let Some(row) = cursor.record(reader).ok_or_else(broken_off)? {
                     cursor.row(row, &layout.row, writer, &mut found)?;

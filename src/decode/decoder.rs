@@ -180,6 +180,13 @@ impl Decoder {
                         return Err(refused(Reason::KeyMissing, "the key is no struct of columns"));
                     }
                 };
+                if let (Form::Flat, Some(row), Some(key)) = (form, row, &key_field)
+                    && !is_row_of(row, key)
+                {
+                    let detail =
+                        "the value is neither an envelope nor a row with the columns of its key";
+                    return Err(refused(Reason::NotAnEnvelope, detail));
+                }
                 let name = place.source_name(arrival.topic);
                 let source = source_table(name, form, row, key_field.as_ref());
                 self.layout_count += 1;
@@ -269,6 +276,12 @@ impl Decoder {
         }
         Ok(decoded)
     }
+}
+
+/// Returns whether a row has the columns of its key; what a router has added to the key it has not.
+fn is_row_of(row: &Field, key: &Field) -> bool {
+    let mut columns = key.fields.iter().filter(|field| !field.name.starts_with("__"));
+    columns.all(|field| row.field(&field.name).is_some())
 }
 
 /// Returns whether a value says null: by itself, or in a frame that a schema may stand in.

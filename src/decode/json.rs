@@ -24,6 +24,8 @@ pub struct Found {
     pub letter: Option<Letter>,
     /// Whether `after` was an object.
     pub has_after: bool,
+    /// Whether `before` was an object, and wanted.
+    pub has_before: bool,
     /// `source.ts_ms`.
     pub source_time: Option<i64>,
     /// `source.lsn`.
@@ -166,7 +168,7 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_, '_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { layout, row } = self;
         let RowSeed { steps, writer, scratch, broken, found } = row;
-        while let Some(name) = map.next_key_seed(NameSeed(&["after", "source", "op"]))? {
+        while let Some(name) = map.next_key_seed(NameSeed(&["after", "source", "op", "before"]))? {
             match name {
                 Some(0) => {
                     let row = RowSeed { steps, writer, scratch, broken, found };
@@ -179,8 +181,16 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_, '_, '_> {
                         return Err(A::Error::custom("another table"));
                     }
                 }
-                Some(_) => found.letter = map.next_value_seed(TextSeed(op))?,
-                None => _ = map.next_value::<IgnoredAny>()?,
+                Some(2) => found.letter = map.next_value_seed(TextSeed(op))?,
+                // The cells of the row follow those of the image before.
+                Some(_) if layout.reads_before() && !found.has_after => {
+                    let row = RowSeed { steps, writer, scratch, broken, found };
+                    found.has_before = map.next_value_seed(row)?;
+                    if found.has_before {
+                        writer.end_before();
+                    }
+                }
+                Some(_) | None => _ = map.next_value::<IgnoredAny>()?,
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::decode::kind::{Form, Kind, SourceName};
 use crate::decode::semantic::{Literal, Unfit, value};
 use crate::decode::value::Value;
 use crate::refused::{Reason, Refusal};
-use crate::rows::{RowWriter, Shape};
+use crate::rows::{Keyless, RowWriter, Shape};
 
 /// How the records of a schema become rows.
 #[derive(Debug)]
@@ -93,6 +93,11 @@ impl Layout {
     /// Returns the layout for a row of which only the key matters, because it is gone.
     pub fn of_key_only(&self) -> Self {
         self.with_row(|cell, step| Step { is_blank: !self.shape.key.contains(&cell), ..step })
+    }
+
+    /// Returns whether the image before is what finds a row.
+    pub fn reads_before(&self) -> bool {
+        self.shape.key.is_empty() && self.shape.keyless == Keyless::Match
     }
 
     /// Changes the row's steps; each knows the cell that it fills, if it is written.

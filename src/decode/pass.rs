@@ -10,7 +10,7 @@ use crate::decode::layout::Layout;
 use crate::decode::sight::Body;
 use crate::decode::{Arrival, Decoded, Ignored, Op, avro, flat, json};
 use crate::refused::Reason;
-use crate::rows::{Deletes, RowWriter, Rows};
+use crate::rows::{Deletes, Keyless, RowWriter, Rows};
 use crate::stopped::{Stop, StopReason};
 
 /// A record with all that its pass needs.
@@ -48,6 +48,9 @@ impl Pass<'_> {
         match found.letter {
             Some(Letter::Row(op @ (Op::Create | Op::Update | Op::Read))) => {
                 self.upsert(writer, &found, op)
+            }
+            Some(Letter::Row(Op::Delete)) if self.layout.shape.key.is_empty() => {
+                self.delete_image(writer, &found)
             }
             Some(Letter::Row(Op::Delete)) => {
                 drop(writer);
@@ -87,6 +90,9 @@ impl Pass<'_> {
         match letter {
             Letter::Row(op @ (Op::Create | Op::Update | Op::Read)) => {
                 self.upsert(writer, &found, op)
+            }
+            Letter::Row(Op::Delete) if self.layout.shape.key.is_empty() => {
+                self.delete_image(writer, &found)
             }
             Letter::Row(Op::Delete) if self.layout.is_changelog => self.delete_row(writer, &found),
             Letter::Row(Op::Delete) => {
@@ -165,8 +171,11 @@ impl Pass<'_> {
         if !found.has_after {
             return Err(refused(Reason::NotAnEnvelope, "the row is missing"));
         }
-        if op == Op::Update && self.layout.shape.key.is_empty() {
-            return Err(refused(Reason::NoKey, "an update of a table without a key"));
+        let is_matched = self.layout.shape.key.is_empty()
+            && op == Op::Update
+            && self.layout.shape.keyless != Keyless::Append;
+        if is_matched && let Some(early) = self.check_image(found, "an update")? {
+            return Ok(early);
         }
         let is_partial = writer.is_partial();
         if is_partial && self.arrival.is_tainted {
@@ -183,10 +192,50 @@ impl Pass<'_> {
         Ok(Decoded::Change(found.change(op, !is_partial)))
     }
 
-    fn delete(&mut self, rows: &mut Rows, found: &Found) -> Result<Decoded, Failed> {
-        if self.layout.shape.key.is_empty() {
-            return Err(refused(Reason::NoKey, "a delete of a table without a key"));
+    /// Deletes the row that is equal to the image before.
+    fn delete_image(&self, writer: RowWriter<'_>, found: &Found) -> Result<Decoded, Failed> {
+        let shape = &self.layout.shape;
+        // Where rows are appended, none is there that a delete could be of.
+        if shape.keyless == Keyless::Append || shape.deletes == Deletes::Ignore {
+            return Ok(Decoded::Ignored(Ignored::Delete));
         }
+        if let Some(early) = self.check_image(found, "a delete")? {
+            return Ok(early);
+        }
+        if writer.is_partial() {
+            let detail = "a value of the row before is unavailable, and there is no key";
+            return Err(refused(Reason::UnavailableWithoutRow, detail));
+        }
+        let finished = writer.finish_delete(self.arrival.origin, self.arrival.record);
+        finished.map_err(|column| self.no_key(column))?;
+        Ok(Decoded::Change(found.change(Op::Delete, true)))
+    }
+
+    /// Makes sure that a change without a key may look for its row by the image before; what must
+    /// come first, if anything.
+    fn check_image(&self, found: &Found, what: &str) -> Result<Option<Decoded>, Failed> {
+        if self.layout.shape.keyless == Keyless::Refuse {
+            return Err(Failed::Refused(Reason::NoKey, format!("{what} of a table without a key")));
+        }
+        if !found.has_before {
+            let detail = format!("{what} of a table without a key lacks the row before");
+            return Err(Failed::Refused(Reason::NoKey, detail));
+        }
+        match self.arrival.is_alone {
+            Some(true) => Ok(None),
+            Some(false) => {
+                let (table, topic) = (&self.layout.source, &self.arrival.topic);
+                let detail = format!(
+                    "table \"{table}\" has no key, and topic \"{topic}\" has more than one \
+                     partition: which row before is whose depends on the order"
+                );
+                Ok(Some(Decoded::Stopped(Stop::new(StopReason::MatchPartitioned, detail))))
+            }
+            None => Ok(Some(Decoded::NeedsPartitionCount)),
+        }
+    }
+
+    fn delete(&mut self, rows: &mut Rows, found: &Found) -> Result<Decoded, Failed> {
         if self.layout.shape.deletes == Deletes::Ignore {
             return Ok(Decoded::Ignored(Ignored::Delete));
         }
@@ -200,13 +249,11 @@ impl Pass<'_> {
 
     /// Deletes by the key that stands in the row itself.
     fn delete_row(&self, writer: RowWriter<'_>, found: &Found) -> Result<Decoded, Failed> {
-        if self.layout.shape.key.is_empty() {
-            return Err(refused(Reason::NoKey, "a delete of a table without a key"));
-        }
         if self.layout.shape.deletes == Deletes::Ignore {
             return Ok(Decoded::Ignored(Ignored::Delete));
         }
-        writer.finish_delete(self.arrival.origin).map_err(|column| self.no_key(column))?;
+        let finished = writer.finish_delete(self.arrival.origin, self.arrival.record);
+        finished.map_err(|column| self.no_key(column))?;
         Ok(Decoded::Change(found.change(Op::Delete, true)))
     }
 

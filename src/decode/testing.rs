@@ -15,7 +15,7 @@ use crate::decode::value::{Day, Decimal, Moment, Value};
 use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, RegisteredSchema};
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
-use crate::rows::{Cell, Cells, Deletes, Origin, Row, RowOp, Rows, Shape};
+use crate::rows::{Cell, Cells, Deletes, Keyless, Origin, Row, RowOp, Rows, Shape};
 use crate::rules::Changelog;
 use crate::table::{Column, Misfit, Table, TableName};
 
@@ -82,6 +82,7 @@ pub(super) struct Bench {
     /// Whether the target has no table yet.
     pub is_absent: bool,
     pub deletes: Deletes,
+    pub keyless: Keyless,
     /// The kinds that the target's columns stand for where a record has no schema, by `table.column`.
     pub kinds: Vec<(&'static str, Kind)>,
     /// The tables that were asked for.
@@ -112,6 +113,7 @@ impl Default for Bench {
             is_alone: Some(true),
             is_absent: false,
             deletes,
+            keyless: Keyless::Refuse,
             kinds,
             asked,
             excluded: None,
@@ -226,7 +228,8 @@ impl Bench {
         let ruled = self.key.map(|key| key.iter().map(|name| (*name).to_owned()).collect());
         let key = ruled.as_ref().unwrap_or(&source.key).iter().filter_map(position).collect();
         let (deletes, synced_at) = (self.deletes.clone(), None);
-        let shape = Shape { table: Arc::new(table), columns, key, deletes, synced_at };
+        let (table, keyless) = (Arc::new(table), self.keyless);
+        let shape = Shape { table, columns, key, keyless, deletes, synced_at };
         let is_written = source.columns.iter().map(is_written).collect();
         let placeholder = "__debezium_unavailable_value".into();
         let (shape, changelog) = (Arc::new(shape), self.changelog.clone());
@@ -270,21 +273,31 @@ fn target_column(column: &SourceColumn) -> Column {
 
 fn print(rows: &Rows, row: &Row) -> String {
     let shape = rows.shape();
-    let (columns, bytes) = match row.op {
-        RowOp::Upsert => (shape.columns.iter().collect::<Vec<_>>(), rows.cells(row)),
-        RowOp::Delete => {
-            (shape.key.iter().map(|cell| &shape.columns[*cell]).collect(), rows.key(row))
-        }
-    };
+    let key = shape.key.iter().map(|cell| &shape.columns[*cell]).collect::<Vec<_>>();
+    let all = shape.columns.iter().collect::<Vec<_>>();
+    let before = rows.key(row);
+    let mut text = shape.table.name.to_string();
+    match row.op {
+        RowOp::Upsert => text.push_str(&print_cells(&all, rows.cells(row))),
+        RowOp::Delete => text.push_str(&print_cells(&key, before)),
+    }
+    if key.is_empty() && !before.is_empty() {
+        text.push_str(" before");
+        text.push_str(&print_cells(&all, before));
+    }
+    text
+}
+
+fn print_cells(columns: &[&Column], bytes: &[u8]) -> String {
     let cells = columns.iter().zip(Cells::new(bytes)).map(|(column, cell)| {
         let text = match cell {
             Cell::Null => "null".to_owned(),
             Cell::Unavailable => "unavailable".to_owned(),
             Cell::Content(content) => String::from_utf8(content.to_vec()).unwrap(),
         };
-        format!("{}={text}", column.name)
+        format!(" {}={text}", column.name)
     });
-    format!("{} {}", shape.table.name, cells.collect::<Vec<_>>().join(" "))
+    cells.collect()
 }
 
 /// Writes a value so that each has a text of its own.

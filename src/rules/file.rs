@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use crate::rows::Keyless;
 use crate::rules::pattern::{Pattern, Template};
 use crate::rules::source::SourceSettings;
 use crate::settings::Problems;
@@ -80,19 +81,6 @@ pub enum Mode {
     #[default]
     Upsert,
     /// Every image is a row of its own.
-    Append,
-}
-
-/// What becomes of updates and deletes of a table without a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Keyless {
-    /// They are refused.
-    #[default]
-    Refuse,
-    /// The whole row before is looked for; not supported yet.
-    Match,
-    /// They are appended as rows; not supported yet.
     Append,
 }
 
@@ -235,11 +223,6 @@ impl TableSection {
         let mut later = |key: &str| problems.add(&format!("{path}.{key}"), "is not supported yet");
         if self.after_refused == Some(AfterRefused::Block) {
             later("after_refused = \"block\"");
-        }
-        match self.keyless {
-            None | Some(Keyless::Refuse) => {}
-            Some(Keyless::Match) => later("keyless = \"match\""),
-            Some(Keyless::Append) => later("keyless = \"append\""),
         }
         if !self.columns.types.is_empty() {
             later("columns.type");

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::decode::kind::{Form, SourceName};
-use crate::rows::Deletes;
+use crate::rows::{Deletes, Keyless};
 use crate::table::TableName;
 
-pub use file::{Changelog, ColumnSection, ConfigFile, DeletePolicy, Keyless, Mode, TableSection};
+pub use file::{Changelog, ColumnSection, ConfigFile, DeletePolicy, Mode, TableSection};
 pub use pattern::{DatabaseUnknown, Pattern, Template};
 pub use source::SourceSettings;
 

@@ -60,6 +60,14 @@ fn a_row_alone_is_the_row_as_it_is_now() {
 }
 
 #[test]
+fn an_object_without_the_columns_of_its_key_is_no_row() {
+    let bench = &mut bench();
+    let neither =
+        "not_an_envelope: the value is neither an envelope nor a row with the columns of its key";
+    check(bench, &record(r#"{"hello":"world"}"#), neither);
+}
+
+#[test]
 fn a_rewritten_delete_is_of_the_records_key() {
     let bench = &mut bench();
     let deleted = |said: &str, note: &str| record(&row(note, &[("__deleted", said)]));

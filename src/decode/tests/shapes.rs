@@ -3,7 +3,7 @@
 use crate::decode::kind::Kind;
 use crate::decode::testing::{Bench, Sample};
 use crate::decode::{Decoded, RegisteredSchema};
-use crate::rows::Deletes;
+use crate::rows::{Deletes, Keyless};
 use crate::stopped::StopReason;
 
 const TOPIC: &str = "s.public.t";
@@ -163,6 +163,72 @@ fn a_table_without_a_key_takes_new_rows_only() {
     check(bench, &keyless("r", row), "Read t id=1 note='n'");
     check(bench, &keyless("u", row), "no_key: an update of a table without a key");
     check(bench, &keyless("d", "null"), "no_key: a delete of a table without a key");
+}
+
+/// An envelope without schemas with the row before.
+fn imaged(op: &str, before: &str, after: &str) -> Sample {
+    let source = r#"{"name":"s","schema":"public","table":"t"}"#;
+    let value = format!(r#"{{"before":{before},"after":{after},"source":{source},"op":"{op}"}}"#);
+    Sample::new(TOPIC, None, Some(&value))
+}
+
+#[test]
+fn a_table_without_a_key_finds_rows_by_the_whole_image_before() {
+    let bench = &mut Bench::default();
+    bench.keyless = Keyless::Match;
+    bench.kinds = vec![("t.id", Kind::Int64), ("t.note", Kind::Text)];
+    let (old, new) = (r#"{"id":1,"note":null}"#, r#"{"id":1,"note":"n"}"#);
+    check(bench, &imaged("c", "null", old), "Create t id=1 note=null");
+    check(bench, &imaged("u", old, new), "Update t id=1 note='n' before id=1 note=null");
+    check(bench, &imaged("d", new, "null"), "Delete t before id=1 note='n'");
+    let lacks =
+        |what: &str| format!("no_key: {what} of a table without a key lacks the row before");
+    check(bench, &imaged("u", "null", new), &lacks("an update"));
+    let unavailable = r#"{"id":1,"note":"__debezium_unavailable_value"}"#;
+    check(
+        bench,
+        &imaged("d", unavailable, "null"),
+        "unavailable_without_row: a value of the row before is unavailable, and there is no key",
+    );
+    bench.is_alone = None;
+    assert!(matches!(bench.once(&imaged("u", old, new)), Decoded::NeedsPartitionCount));
+    bench.is_alone = Some(false);
+    for stopped in [imaged("u", old, new), imaged("d", old, "null")] {
+        let Decoded::Stopped(stop) = bench.once(&stopped) else { panic!("stops") };
+        assert_eq!(stop.reason, StopReason::MatchPartitioned);
+    }
+    check(bench, &imaged("c", "null", old), "Create t id=1 note=null");
+}
+
+#[test]
+fn a_table_without_a_key_may_take_every_image_as_a_row() {
+    let bench = &mut Bench::default();
+    bench.keyless = Keyless::Append;
+    bench.kinds = vec![("t.id", Kind::Int64), ("t.note", Kind::Text)];
+    let (old, new) = (r#"{"id":1,"note":null}"#, r#"{"id":1,"note":"n"}"#);
+    check(bench, &imaged("u", old, new), "Update t id=1 note='n'");
+    check(bench, &imaged("d", new, "null"), "Ignored(Delete)");
+}
+
+#[test]
+fn avro_carries_the_row_before_too() {
+    let bench = &mut Bench::default();
+    bench.keyless = Keyless::Match;
+    let row = r#"{"type":"record","name":"Value","fields":[{"name":"id","type":"long"}]}"#;
+    let schema = format!(
+        r#"{{"type":"record","name":"Envelope","namespace":"s.public.t","fields":[
+            {{"name":"before","type":["null",{row}]}},
+            {{"name":"after","type":["null","Value"]}},
+            {{"name":"op","type":"string"}}]}}"#
+    );
+    bench.register(1, &schema);
+    let framed = |body: &[u8]| Sample {
+        topic: TOPIC.to_owned(),
+        value: Some([&[0, 0, 0, 0, 1], body].concat()),
+        ..Sample::default()
+    };
+    check(bench, &framed(b"\x02\x0e\x02\x10\x02u"), "Update t id=8 before id=7");
+    check(bench, &framed(b"\x02\x10\x00\x02d"), "Delete t before id=8");
 }
 
 #[test]
