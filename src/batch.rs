@@ -8,7 +8,7 @@ use crate::checkpoint::{Claim, LastRecord, NextOffset, Step};
 use crate::fold::{Winners, fold};
 use crate::record::TopicPartition;
 use crate::refused::{DeadLetter, KeptRecord, Reason, Refusal};
-use crate::rows::{Rows, Shape};
+use crate::rows::{Keyless, Rows, Shape};
 use crate::table::{Table, TableName};
 
 /// What was collected since the last batch, in the order it came.
@@ -144,8 +144,7 @@ impl Batch {
         for mut rows in tables.into_iter().filter(|rows| !rows.is_empty()) {
             let winners = fold(&mut rows);
             let kept = rows.kept().filter(|(row, _)| winners.refused.binary_search(row).is_ok());
-            dead_letters
-                .extend(kept.filter_map(|(row, record)| letter(&rows, row, record, &steps)));
+            dead_letters.extend(kept.filter_map(|kept| letter(&rows, kept, &steps, WITHOUT_ROW)));
             folded.push((rows, winners));
         }
         folded.sort_by(|(a, _), (b, _)| a.shape().table.name.cmp(&b.shape().table.name));
@@ -153,23 +152,36 @@ impl Batch {
     }
 }
 
-/// Makes the dead letters of partial rows that find no row to keep their values from: of each, and
-/// of those before it that it was laid over.
+const WITHOUT_ROW: (Reason, &str) = (
+    Reason::UnavailableWithoutRow,
+    "a value is unavailable and the target has no row to keep it from",
+);
+
+/// Makes the dead letters of rows that find no row of the target's to lean on: of each, and of the
+/// partial ones before it that it was laid over.
 pub fn without_row(rows: &Rows, missing: &[usize], steps: &[Step]) -> Vec<DeadLetter> {
     let key_at = |row: usize| rows.index().get(row).map(|row| rows.key(row));
-    let keys = missing.iter().map(|&row| key_at(row)).collect::<HashSet<_>>();
+    let (keys, missing) = (missing.iter().map(|&row| key_at(row)), missing.iter().copied());
+    let (keys, missing) = (keys.collect::<HashSet<_>>(), missing.collect::<HashSet<_>>());
+    if rows.shape().key.is_empty() && rows.shape().keyless == Keyless::Match {
+        let why = (Reason::NoMatch, "the target has no row that is equal to the row before");
+        let kept = rows.kept().filter(|(row, _)| missing.contains(row));
+        return kept.filter_map(|kept| letter(rows, kept, steps, why)).collect();
+    }
     // A row that is partial to the end has had only partial ones of its key before it.
     let kept = rows.kept().filter(|(row, _)| keys.contains(&key_at(*row)));
-    kept.filter_map(|(row, record)| letter(rows, row, record, steps)).collect()
+    kept.filter_map(|kept| letter(rows, kept, steps, WITHOUT_ROW)).collect()
 }
 
-fn letter(rows: &Rows, row: usize, record: &KeptRecord, steps: &[Step]) -> Option<DeadLetter> {
+fn letter(
+    rows: &Rows,
+    (row, record): (usize, &KeptRecord),
+    steps: &[Step],
+    (reason, detail): (Reason, &str),
+) -> Option<DeadLetter> {
     let step = rows.index().get(row).and_then(|row| steps.get(row.step))?;
-    let refusal = Refusal {
-        reason: Reason::UnavailableWithoutRow,
-        table: Some(rows.shape().table.name.to_string()),
-        detail: "a value is unavailable and the target has no row to keep it from".to_owned(),
-    };
+    let table = Some(rows.shape().table.name.to_string());
+    let refusal = Refusal { reason, table, detail: detail.to_owned() };
     let (partition, record) = (step.partition.clone(), record.clone());
     Some(DeadLetter { partition, record, refusal })
 }
@@ -177,7 +189,7 @@ fn letter(rows: &Rows, row: usize, record: &KeptRecord, steps: &[Step]) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::Deletes;
+    use crate::rows::{Deletes, Keyless};
 
     #[test]
     fn rows_of_another_shape_are_replaced_only_while_there_are_none() {
@@ -193,6 +205,7 @@ mod tests {
         let name = TableName { schema: None, table: "t".to_owned() };
         let table = Arc::new(Table { name, columns: Vec::new(), unique_keys: Vec::new() });
         let (columns, key, deletes) = (Vec::new(), Vec::new(), Deletes::Hard);
-        Arc::new(Shape { table, columns, key, deletes, synced_at: None })
+        let keyless = Keyless::Refuse;
+        Arc::new(Shape { table, columns, key, keyless, deletes, synced_at: None })
     }
 }

@@ -10,12 +10,14 @@ use crate::rows::{RowOp, Rows};
 /// The changes of a table that decide its end state; each entry is an index into [`Rows::index`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Winners {
-    /// Whole rows, in key order; without a key, every row as it came.
+    /// Whole rows, in key order; without a key, in the order they came.
     pub upserts: Vec<usize>,
     /// Rows with unavailable cells, which the target's row must supply, in key order.
     pub partial: Vec<usize>,
     /// Keys whose row goes, in key order.
     pub deletes: Vec<usize>,
+    /// Without a key: changes whose image before is a row of the target's, which goes.
+    pub images: Vec<usize>,
     /// Rows whose unavailable cells nothing can supply, because the row before them was deleted.
     pub refused: Vec<usize>,
 }
@@ -28,7 +30,7 @@ pub struct Winners {
 /// else the target's.
 pub fn fold(rows: &mut Rows) -> Winners {
     if rows.shape().key.is_empty() {
-        return Winners { upserts: (0..rows.index().len()).collect(), ..Winners::default() };
+        return match_images(rows);
     }
     let mut winners = Winners::default();
     let mut last = last_of_each_key(rows, &mut winners.refused);
@@ -41,6 +43,45 @@ pub fn fold(rows: &mut Rows) -> Winners {
         }
     }
     winners
+}
+
+/// Without a key, a row of the batch that a later image before is equal to never reaches the target.
+///
+/// Which of several equal rows goes is all the same, so this leaves what every change in turn would,
+/// provided that the target has a row for each image.
+fn match_images(rows: &Rows) -> Winners {
+    let hasher = DefaultHashBuilder::default();
+    let mut images = Vec::new();
+    // The rows of the batch that stand, each with those that are equal to it before it.
+    let mut standing = HashTable::<Vec<usize>>::new();
+    let cells = |row: usize| rows.index().get(row).map(|row| rows.cells(row)).unwrap_or_default();
+    let first = |equal: &Vec<usize>| equal.first().map(|row| cells(*row)).unwrap_or_default();
+    for (at, row) in rows.index().iter().enumerate() {
+        let before = rows.key(row);
+        if !before.is_empty() {
+            let found = standing.find_entry(hasher.hash_one(before), |it| first(it) == before);
+            match found {
+                Ok(mut found) => {
+                    found.get_mut().pop();
+                    if found.get().is_empty() {
+                        found.remove();
+                    }
+                }
+                Err(_) => images.push(at),
+            }
+        }
+        if row.op == RowOp::Upsert {
+            let rehash = |equal: &Vec<usize>| hasher.hash_one(first(equal));
+            let same = |equal: &Vec<usize>| first(equal) == cells(at);
+            match standing.entry(hasher.hash_one(cells(at)), same, rehash) {
+                Entry::Occupied(mut equal) => equal.get_mut().push(at),
+                Entry::Vacant(entry) => _ = entry.insert(vec![at]),
+            }
+        }
+    }
+    let mut upserts = standing.into_iter().flatten().collect::<Vec<_>>();
+    upserts.sort_unstable();
+    Winners { upserts, images, ..Winners::default() }
 }
 
 /// Keeps the last change of each key, its unavailable cells filled from the change before it.
@@ -95,7 +136,7 @@ mod tests {
     use super::*;
     use crate::decode::value::Value;
     use crate::refused::KeptRecord;
-    use crate::rows::{Cell, Cells, Deletes, Origin, Shape};
+    use crate::rows::{Cell, Cells, Deletes, Keyless, Origin, Shape};
     use crate::table::{Column, Misfit, Table, TableName};
 
     #[test]
@@ -165,6 +206,102 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_image_before_takes_back_an_equal_row_of_the_batch_else_one_of_the_targets() {
+        check_images("+ab +ab -ab", "+ab");
+        check_images("ab>cd cd>ef", "-ab +ef");
+        check_images("-ab +ab ab>cd", "-ab +cd");
+    }
+
+    proptest! {
+        #[test]
+        fn matching_images_first_changes_nothing(
+            stored in "( [ab]x){0,3}",
+            batch in "( \\+[ab]x| -[ab]x| [ab]x>[ab]x){0,10}",
+        ) {
+            let mut stepwise = stored.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            let mut at_once = stepwise.clone();
+            let found = batch.split_whitespace().all(|change| apply_image(&mut stepwise, change));
+            let rows = parse_images(&batch);
+            let winners = show_images(&rows, &fold_images(&batch));
+            let all_at_once =
+                winners.split_whitespace().all(|change| apply_image(&mut at_once, change));
+
+            prop_assert_eq!(all_at_once, found);
+            stepwise.sort();
+            at_once.sort();
+            prop_assert!(!found || at_once == stepwise, "{at_once:?} {stepwise:?}");
+        }
+    }
+
+    /// Applies `+AB`, `-AB` or `AB>CD` to a list of rows; `false` when no row is equal.
+    fn apply_image(rows: &mut Vec<String>, change: &str) -> bool {
+        let (before, after) = match change.split_at(1) {
+            ("+", after) => (None, Some(after)),
+            ("-", before) => (Some(before), None),
+            _ => change.split_once('>').map(|(before, after)| (Some(before), Some(after))).unwrap(),
+        };
+        if let Some(before) = before {
+            let Some(found) = rows.iter().position(|row| row == before) else { return false };
+            rows.remove(found);
+        }
+        rows.extend(after.map(str::to_owned));
+        true
+    }
+
+    fn check_images(changes: &str, expected: &str) {
+        assert_eq!(show_images(&parse_images(changes), &fold_images(changes)), expected);
+    }
+
+    fn fold_images(changes: &str) -> Winners {
+        fold(&mut parse_images(changes))
+    }
+
+    fn parse_images(changes: &str) -> Rows {
+        let mut rows = Rows::new(shape(&[]));
+        for (offset, change) in (0..).zip(changes.split_whitespace()) {
+            let mut writer = rows.upsert();
+            let image = |text: &str, writer: &mut crate::rows::RowWriter<'_>| {
+                for cell in ["", text.get(..1).unwrap(), text.get(1..).unwrap()] {
+                    writer.push(Value::Text(cell)).unwrap();
+                }
+            };
+            let origin = Origin { step: 0, offset };
+            match (change.strip_prefix('+'), change.strip_prefix('-'), change.split_once('>')) {
+                (Some(after), ..) => image(after, &mut writer),
+                (_, Some(before), _) => {
+                    image(before, &mut writer);
+                    writer.end_before();
+                    writer.finish_delete(origin, kept(offset)).unwrap();
+                    continue;
+                }
+                (.., Some((before, after))) => {
+                    image(before, &mut writer);
+                    writer.end_before();
+                    image(after, &mut writer);
+                }
+                _ => panic!("{change}"),
+            }
+            writer.finish(origin, kept(offset)).unwrap();
+        }
+        rows
+    }
+
+    fn show_images(rows: &Rows, winners: &Winners) -> String {
+        let text = |cells: &[u8]| {
+            let text = |cell| match cell {
+                Cell::Content(content) => String::from_utf8(content.to_vec()).unwrap(),
+                Cell::Null | Cell::Unavailable => panic!("a text"),
+            };
+            Cells::new(cells).map(text).collect::<String>()
+        };
+        let gone =
+            winners.images.iter().map(|&row| format!("-{}", text(rows.key(&rows.index()[row]))));
+        let new =
+            winners.upserts.iter().map(|&row| format!("+{}", text(rows.cells(&rows.index()[row]))));
+        gone.chain(new).collect::<Vec<_>>().join(" ")
+    }
+
     /// A table that knows no batch: each change in turn, `~` keeps what stands, and a `~` with
     /// nothing under it refuses its change.
     #[derive(Clone, Debug, Default, PartialEq)]
@@ -195,7 +332,7 @@ mod tests {
 
     /// Reads `KEY=AB` (an upsert of two columns) and `KEY!` (a delete); `~` is unavailable.
     fn parse(changes: &str) -> Rows {
-        let mut rows = Rows::new(shape());
+        let mut rows = Rows::new(shape(&[0]));
         for (offset, change) in (0..).zip(changes.split_whitespace()) {
             write(&mut rows, change, offset);
         }
@@ -239,12 +376,13 @@ mod tests {
         KeptRecord { offset, timestamp: None, key: None, value: None, headers: Vec::new() }
     }
 
-    fn shape() -> Arc<Shape> {
+    fn shape(key: &[usize]) -> Arc<Shape> {
         let columns = ["id", "a", "b"].map(column).to_vec();
         let name = TableName { schema: None, table: "t".to_owned() };
         let table = Table { name, columns: columns.clone(), unique_keys: Vec::new() };
         let (table, deletes) = (Arc::new(table), Deletes::Hard);
-        Arc::new(Shape { table, columns, key: vec![0], deletes, synced_at: None })
+        let (key, keyless) = (key.to_vec(), Keyless::Match);
+        Arc::new(Shape { table, columns, key, keyless, deletes, synced_at: None })
     }
 
     fn column(name: &str) -> Column {

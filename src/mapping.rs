@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::batch::SchemaChange;
 use crate::decode::Mapped;
-use crate::decode::kind::{Kind, SourceColumn, SourceName, SourceTable};
+use crate::decode::kind::{Form, Kind, SourceColumn, SourceName, SourceTable};
 use crate::decode::untyped::resolve;
-use crate::rows::{Deletes, Shape};
+use crate::rows::{Deletes, Keyless, Shape};
 use crate::rules::{Mode, TableRule};
 use crate::settings::{SchemaChanges, Tables};
 use crate::stopped::{Stop, StopReason};
@@ -56,7 +56,7 @@ impl Mapping {
         let as_it_is =
             || TableName { schema: Some(source.schema.clone()), table: source.table.clone() };
         let mut name = ruled.unwrap_or_else(as_it_is);
-        if !self.dialect.has_schemas {
+        if !self.dialect.has_schemas || name.schema.as_deref() == Some("") {
             name.schema = None;
         }
         name
@@ -138,6 +138,14 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn plan(self, source: SourceTable, existing: Option<Table>) -> Result<Plan, Stop> {
+        if source.form == Form::FlatUnkeyed && self.rule.changelog.is_none() {
+            let detail = format!(
+                "the records' keys of table \"{}\" are no structs of columns: set the connector's \
+                 key.converter to JSON or Avro",
+                source.name
+            );
+            return Err(Stop::new(StopReason::KeyUnfit, detail));
+        }
         let key = self.key(&source);
         let (table, added) = match &existing {
             None => (self.design(&source, &key)?, Vec::new()),
@@ -176,12 +184,17 @@ impl Draft<'_> {
             table: Arc::new(table),
             columns,
             key,
+            keyless: match self.rule.mode {
+                Mode::Upsert => self.rule.keyless,
+                Mode::Append => Keyless::Append,
+            },
             deletes: self.rule.deletes.clone(),
             synced_at,
         };
         let placeholder = self.mapping.tables.rules.placeholder(&mapped.name.server);
-        let shape = Arc::new(shape);
-        Ok(Plan { mapped: Mapped { source: mapped, is_written, shape, placeholder }, change })
+        let (shape, changelog) = (Arc::new(shape), self.rule.changelog);
+        let mapped = Mapped { source: mapped, is_written, shape, placeholder, changelog };
+        Ok(Plan { mapped, change })
     }
 
     /// Returns the target's names of the key's columns, in the order of the record's key; none
@@ -195,6 +208,11 @@ impl Draft<'_> {
         // no delete is complete then.
         names.sort_by_key(|name| source.key.iter().position(|it| it == name).unwrap_or(usize::MAX));
         names.iter().map(|name| self.column_name(name).unwrap_or(name).to_owned()).collect()
+    }
+
+    /// Iterates over the columns that the target should have.
+    fn row_columns<'a>(&self, table: &'a SourceTable) -> impl Iterator<Item = &'a SourceColumn> {
+        table.columns.iter().filter(|column| !self.rule.is_beside(table.form, &column.name))
     }
 
     /// Returns the target's name of a source column; `None` when the rule leaves it out.
@@ -233,7 +251,7 @@ impl Draft<'_> {
             return Err(Stop::new(StopReason::TableMissing, detail));
         }
         let mut columns = Vec::new();
-        for source in &source.columns {
+        for source in self.row_columns(source) {
             let Some(name) = self.column_name(&source.name) else { continue };
             let is_key = key.iter().any(|key| key == name);
             columns.push(self.column(source, name, is_key)?);
@@ -246,7 +264,7 @@ impl Draft<'_> {
     /// Returns the table with the columns it lacks, and those columns.
     fn extend(&self, source: &SourceTable, existing: &Table) -> Result<(Table, Vec<Column>), Stop> {
         let mut added = Vec::new();
-        for source in &source.columns {
+        for source in self.row_columns(source) {
             let Some(name) = self.column_name(&source.name) else { continue };
             if existing.column(name).is_some() {
                 continue;

@@ -19,23 +19,29 @@ pub enum Reason {
     KeyMissing,
     /// An update or delete of a table without a key.
     NoKey,
+    /// An update or delete of a table without a key whose row before is not at the target.
+    NoMatch,
     /// An unavailable value, and no row to keep it from.
     UnavailableWithoutRow,
     /// An unavailable value behind a refused record of the same key, which may have carried it.
     BehindDeadLetter,
+    /// A record of a change log that its order puts before an earlier one.
+    OutOfOrder,
 }
 
 impl Reason {
     /// Every reason, in the order of the list in README.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::NotAnEnvelope,
         Self::SchemaNotFound,
         Self::ValueUnfit,
         Self::KeyMissing,
         Self::NoKey,
+        Self::NoMatch,
         Self::UnavailableWithoutRow,
         Self::BehindDeadLetter,
+        Self::OutOfOrder,
     ];
 
     /// Returns the reason as tables, metrics and README spell it.
@@ -47,8 +53,10 @@ impl Reason {
             Self::ValueUnfit => "value_unfit",
             Self::KeyMissing => "key_missing",
             Self::NoKey => "no_key",
+            Self::NoMatch => "no_match",
             Self::UnavailableWithoutRow => "unavailable_without_row",
             Self::BehindDeadLetter => "behind_dead_letter",
+            Self::OutOfOrder => "out_of_order",
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use crate::decode::value::Value;
 use crate::refused::KeptRecord;
 use crate::table::{Column, Misfit, Table};
@@ -22,6 +24,8 @@ pub struct Shape {
     pub columns: Vec<Column>,
     /// The key, as indexes into `columns`, in the key's order; empty when rows are appended.
     pub key: Vec<usize>,
+    /// What becomes of updates and deletes when there is no key.
+    pub keyless: Keyless,
     /// What a delete does.
     pub deletes: Deletes,
     /// The column that takes the time of the transaction, if any.
@@ -39,12 +43,25 @@ pub enum Deletes {
     Ignore,
 }
 
+/// What becomes of updates and deletes of a table without a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keyless {
+    /// They are refused.
+    #[default]
+    Refuse,
+    /// They find exactly one row, by the whole image before.
+    Match,
+    /// A row as it is after an update is one more row, and a delete is nothing.
+    Append,
+}
+
 /// What a row of the index does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowOp {
     /// The cells are the whole row.
     Upsert,
-    /// There are no cells: the key's row goes.
+    /// There are no cells: the row of the key, or of the image before, goes.
     Delete,
 }
 
@@ -134,7 +151,8 @@ impl Rows {
         RowWriter::new(self, RowOp::Delete)
     }
 
-    /// Returns the encoded key cells, which identify the row.
+    /// Returns the encoded key cells, which identify the row; without a key, the cells of the whole
+    /// image before, if the change has one.
     pub fn key(&self, row: &Row) -> &[u8] {
         self.bytes.get(row.key.clone()).expect("a row's key lies in its buffer")
     }
@@ -144,7 +162,8 @@ impl Rows {
         self.bytes.get(row.cells.clone()).expect("a row's cells lie in its buffer")
     }
 
-    /// Iterates over the records that rows came from with an unavailable value, with the row's index.
+    /// Iterates over the records that rows came from which lean on one of the target's, with the row's
+    /// index.
     pub fn kept(&self) -> impl Iterator<Item = (usize, &KeptRecord)> {
         self.kept.iter().map(|(row, record)| (*row, record))
     }
@@ -235,6 +254,7 @@ pub struct RowWriter<'a> {
     rows: &'a mut Rows,
     op: RowOp,
     start: usize,
+    before: Option<Range<usize>>,
     count: usize,
     is_partial: bool,
     is_finished: bool,
@@ -252,7 +272,7 @@ pub struct Origin {
 impl<'a> RowWriter<'a> {
     fn new(rows: &'a mut Rows, op: RowOp) -> Self {
         let start = rows.bytes.len();
-        Self { rows, op, start, count: 0, is_partial: false, is_finished: false }
+        Self { rows, op, start, before: None, count: 0, is_partial: false, is_finished: false }
     }
 
     /// Returns the column that the next cell belongs to; `None` behind the last one.
@@ -268,6 +288,12 @@ impl<'a> RowWriter<'a> {
     /// Returns whether a value so far is unavailable.
     pub fn is_partial(&self) -> bool {
         self.is_partial
+    }
+
+    /// Takes the cells so far as the image before; those of the row follow.
+    pub fn end_before(&mut self) {
+        self.before = Some(self.start..self.rows.bytes.len());
+        self.count = 0;
     }
 
     /// Encodes the next column's value.
@@ -300,31 +326,63 @@ impl<'a> RowWriter<'a> {
         Ok(())
     }
 
-    /// Adds the change to the index, with the record it was made from when a value is unavailable.
+    /// Adds the change to the index, with the record it was made from when it leans on a row of the
+    /// target's: a value is unavailable, or the row is found by its image before.
     ///
     /// # Errors
     ///
     /// The index of the key's column that is NULL or unavailable; nothing is left behind.
     pub fn finish(mut self, origin: Origin, record: impl Into<KeptRecord>) -> Result<(), usize> {
-        let cells = self.start..self.rows.bytes.len();
+        let start = self.before.as_ref().map_or(self.start, |before| before.end);
+        let cells = start..self.rows.bytes.len();
         // A key that lacks a column would stand for another row.
         if self.op == RowOp::Delete && (self.column().is_some() || self.is_partial) {
             return Err(self.count);
         }
-        let key = match self.op {
-            RowOp::Upsert => self.append_key(cells.clone())?,
-            RowOp::Delete => cells.clone(),
+        let key = match (self.op, &self.before) {
+            (_, Some(before)) => before.clone(),
+            (RowOp::Upsert, None) => self.append_key(cells.clone())?,
+            (RowOp::Delete, None) => cells.clone(),
         };
-        let (op, is_partial) = (self.op, self.is_partial);
-        if is_partial {
-            let record = record.into();
-            self.rows.kept_bytes += record.byte_count();
-            self.rows.kept.push((self.rows.index.len(), record));
+        if self.is_partial || self.before.is_some() {
+            self.keep(record);
         }
+        let (op, is_partial) = (self.op, self.is_partial);
         let Origin { step, offset } = origin;
         self.rows.index.push(Row { op, is_partial, step, offset, key, cells });
         self.is_finished = true;
         Ok(())
+    }
+
+    /// Adds a delete of the row whose key is among the cells, of which others may be unavailable, or
+    /// of the row that is equal to the image before.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RowWriter::finish`].
+    pub fn finish_delete(
+        mut self,
+        origin: Origin,
+        record: impl Into<KeptRecord>,
+    ) -> Result<(), usize> {
+        let key = match self.before.take() {
+            Some(before) => {
+                self.keep(record);
+                before
+            }
+            None => self.append_key(self.start..self.rows.bytes.len())?,
+        };
+        let (op, is_partial, cells) = (RowOp::Delete, false, key.clone());
+        let Origin { step, offset } = origin;
+        self.rows.index.push(Row { op, is_partial, step, offset, key, cells });
+        self.is_finished = true;
+        Ok(())
+    }
+
+    fn keep(&mut self, record: impl Into<KeptRecord>) {
+        let record = record.into();
+        self.rows.kept_bytes += record.byte_count();
+        self.rows.kept.push((self.rows.index.len(), record));
     }
 
     /// Copies the key's cells behind the row's, so that a key is one run of bytes.

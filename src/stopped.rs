@@ -37,13 +37,15 @@ pub enum StopReason {
     LogTruncated,
     /// A truncate on a topic with more than one partition.
     TruncatePartitioned,
+    /// An update or delete that is found by the row before, on a topic with more than one partition.
+    MatchPartitioned,
     /// A record was refused, and the settings say to stop then.
     RecordRefused,
 }
 
 impl StopReason {
     /// Every reason, in the order of the list in README.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::TableMissing,
         Self::ColumnMissing,
         Self::ColumnUnfit,
@@ -60,6 +62,7 @@ impl StopReason {
         Self::LogGap,
         Self::LogTruncated,
         Self::TruncatePartitioned,
+        Self::MatchPartitioned,
         Self::RecordRefused,
     ];
 
@@ -82,6 +85,7 @@ impl StopReason {
             Self::LogGap => "log_gap",
             Self::LogTruncated => "log_truncated",
             Self::TruncatePartitioned => "truncate_partitioned",
+            Self::MatchPartitioned => "match_partitioned",
             Self::RecordRefused => "record_refused",
         }
     }

@@ -91,8 +91,9 @@ struct Plan {
 
 impl Plan {
     async fn add(&mut self, trial: &mut Trial, source: &SourceTable) -> anyhow::Result<()> {
-        let (name, change) = match trial.plan(source).await? {
-            Ok(plan) => (plan.mapped.shape.table.name.clone(), plan.change.clone()),
+        let (name, change) = match trial.plan(source, false).await? {
+            Ok(Some(plan)) => (plan.mapped.shape.table.name.clone(), plan.change.clone()),
+            Ok(None) => return Ok(()),
             Err(stop) => {
                 self.problems.push(format!("table \"{}\" stops its topic: {stop}", source.name));
                 return Ok(());

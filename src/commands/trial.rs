@@ -29,10 +29,19 @@ pub(crate) struct Trial {
     registry: Option<Registry>,
     mapping: Mapping,
     target: Option<Opened>,
-    plans: Vec<(SourceTable, Result<Plan, Stop>)>,
+    plans: Vec<Planned>,
     /// The tables as they would be after the plans so far.
     changed: HashMap<TableName, Table>,
     is_told: bool,
+}
+
+/// A table as records describe it, and how it is written.
+struct Planned {
+    source: SourceTable,
+    /// Whether the records have no row, but only a key.
+    is_partial: bool,
+    /// No plan where there is nothing to delete from.
+    plan: Result<Option<Plan>, Stop>,
 }
 
 impl Trial {
@@ -62,7 +71,7 @@ impl Trial {
         self.target.as_mut()
     }
 
-    /// Returns the table that a record's own schema describes; `None` for a record that is no row.
+    /// Returns the table that a record's own schema describes; `None` for a record without a row.
     pub(crate) async fn source(
         &mut self,
         topic: &Arc<str>,
@@ -71,7 +80,7 @@ impl Trial {
         // JSON without a schema is compared with what was met before, which may have other fields.
         self.decoder.forget_layouts();
         match self.decode(topic, record).await? {
-            Decoded::NeedsLayout(request) => Ok(Some(request.source)),
+            Decoded::NeedsLayout(request) if !request.is_partial => Ok(Some(request.source)),
             _ => Ok(None),
         }
     }
@@ -91,11 +100,12 @@ impl Trial {
             if self.target.is_none() && is_untyped(&request.source) {
                 return Ok(Decoded::NeedsLayout(request));
             }
-            match self.plan(&request.source).await? {
-                Ok(plan) => {
+            match self.plan(&request.source, request.is_partial).await? {
+                Ok(Some(plan)) => {
                     let mapped = plan.mapped.clone();
                     self.decoder.learn_layout(request.id, mapped);
                 }
+                Ok(None) => self.decoder.learn_absent(request.id),
                 Err(stop) => return Ok(Decoded::Stopped(stop.clone())),
             }
         }
@@ -147,24 +157,34 @@ impl Trial {
         Ok(())
     }
 
-    /// Plans how a source table is written; the same table again has the same plan.
+    /// Plans how a source table is written; the same table again has the same plan. `None` where
+    /// only a key is known, and no table to delete from.
     pub(crate) async fn plan(
         &mut self,
         source: &SourceTable,
-    ) -> anyhow::Result<Result<&Plan, &Stop>> {
-        if !self.plans.iter().any(|(known, _)| known == source) {
-            let plan = match self.existing(source).await? {
-                Ok(existing) => self.mapping.plan(source.clone(), existing),
-                Err(stop) => Err(stop),
-            };
-            if let Ok(Plan { change: Some(change), .. }) = &plan {
-                self.changed.insert(change.after.name.clone(), Table::clone(&change.after));
+        is_partial: bool,
+    ) -> anyhow::Result<Result<Option<&Plan>, &Stop>> {
+        let is_same = |known: &Planned| known.is_partial == is_partial && known.source == *source;
+        let known = match self.plans.iter().position(is_same) {
+            Some(known) => known,
+            None => {
+                let plan = match self.existing(source).await? {
+                    Ok(None) if is_partial => Ok(None),
+                    Ok(Some(existing)) if is_partial => {
+                        self.mapping.plan_partial(source.clone(), existing).map(Some)
+                    }
+                    Ok(existing) => self.mapping.plan(source.clone(), existing).map(Some),
+                    Err(stop) => Err(stop),
+                };
+                if let Ok(Some(Plan { change: Some(change), .. })) = &plan {
+                    self.changed.insert(change.after.name.clone(), Table::clone(&change.after));
+                }
+                self.plans.push(Planned { source: source.clone(), is_partial, plan });
+                self.plans.len() - 1
             }
-            self.plans.push((source.clone(), plan));
-        }
-        let known = self.plans.iter().find(|(known, _)| known == source);
-        let (_, plan) = known.expect("the plan is there now");
-        Ok(plan.as_ref())
+        };
+        let known = self.plans.get(known).expect("the plan is there now");
+        Ok(known.plan.as_ref().map(Option::as_ref))
     }
 
     /// Returns the target's table as it is, or as an earlier plan leaves it.

@@ -34,9 +34,16 @@ pub fn walk_envelope(
     let fields = cursor.record(reader).ok_or_else(broken_off)?.ok_or_else(broken_off)?;
     for (name, reader) in fields {
         match name.as_str() {
+            "before" if layout.reads_before() && !found.has_after => {
+                if let Some(row) = cursor.record(reader).ok_or_else(broken_off)? {
+                    cursor.row(row, &layout.row, writer, &mut found)?;
+                    writer.end_before();
+                    found.has_before = true;
+                }
+            }
             "after" => {
                 if let Some(row) = cursor.record(reader).ok_or_else(broken_off)? {
-                    cursor.row(row, &layout.row, writer)?;
+                    cursor.row(row, &layout.row, writer, &mut found)?;
                     found.has_after = true;
                 }
             }
@@ -70,8 +77,27 @@ pub fn walk_key(
 ) -> Result<(), Broken> {
     let mut cursor = Cursor(body);
     let fields = cursor.record(reader).ok_or_else(broken_off)?.ok_or_else(broken_off)?;
-    cursor.row(fields, &layout.key, writer)?;
+    cursor.row(fields, &layout.key, writer, &mut Found::default())?;
     cursor.end()
+}
+
+/// Walks a flat record; the row goes to the writer.
+///
+/// # Errors
+///
+/// As for [`walk_envelope`].
+pub fn walk_flat(
+    body: &[u8],
+    reader: &Reader,
+    layout: &Layout,
+    writer: &mut RowWriter<'_>,
+) -> Result<Found, Broken> {
+    let mut cursor = Cursor(body);
+    let mut found = Found { has_after: true, ..Found::default() };
+    let fields = cursor.record(reader).ok_or_else(broken_off)?.ok_or_else(broken_off)?;
+    cursor.row(fields, &layout.row, writer, &mut found)?;
+    cursor.end()?;
+    Ok(found)
 }
 
 /// Reads where an envelope comes from; `None` when the bytes are no envelope's.
@@ -79,6 +105,12 @@ pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
     let mut cursor = Cursor(body);
     let mut origin = Origin::default();
     for (name, reader) in cursor.record(reader)?? {
+        if let Some(part) = origin.added(name) {
+            if let Literal::Text(text) = cursor.literal(reader)? {
+                *part = Some(text.to_owned());
+            }
+            continue;
+        }
         if name == "op" {
             origin.is_truncate = cursor.literal(reader)? == Literal::Text("t");
             continue;
@@ -183,16 +215,26 @@ impl<'a> Cursor<'a> {
         fields: &[(String, Reader)],
         steps: &[Step],
         writer: &mut RowWriter<'_>,
+        found: &mut Found,
     ) -> Result<(), Broken> {
         if fields.len() != steps.len() {
             return Err(Broken::Mismatch);
         }
         for ((_, reader), step) in fields.iter().zip(steps) {
-            if !step.is_written {
+            if step.role.is_none() && (!step.is_written || step.is_blank) {
                 self.skip(reader).ok_or_else(broken_off)?;
+                if step.is_blank {
+                    step.write(writer, Literal::Null).map_err(Broken::Unfit)?;
+                }
                 continue;
             }
             let literal = self.literal(reader).ok_or_else(broken_off)?;
+            if let Some(role) = &step.role {
+                role.note(&step.name, literal, found)?;
+            }
+            if !step.is_written {
+                continue;
+            }
             step.write(writer, literal).map_err(Broken::Unfit)?;
         }
         Ok(())

@@ -10,6 +10,7 @@ use crate::decode::envelope::{
     Meaning, Origin, meaning, side_object, side_topic_name, source_table,
 };
 use crate::decode::json_schema::{Framed, fields, origin, split, untyped};
+use crate::decode::kind::Form;
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
 use crate::decode::sight::{Body, Known, Mark, RowSight, Sight, Topic};
@@ -28,11 +29,16 @@ pub struct Decoder {
     layout_count: u64,
     // The last delete: topic, partition, offset and key. Its tombstone follows at once.
     deleted: Option<(Arc<str>, i32, i64, Vec<u8>)>,
+    // The last record of each partition of a change log: its offset and its order.
+    orders: Orders,
     scratch: Vec<u8>,
 }
 
 /// The schemas of the registry by id. `None`: there is no such id. An error: nobody can read it.
 pub(super) type Schemas = HashMap<u32, Option<Result<Compiled, String>>>;
+
+/// Offset and order of the last record of each partition of a change log.
+pub(super) type Orders = HashMap<(Arc<str>, i32), (i64, i64)>;
 
 /// A record that ends without a row.
 pub(super) type Early = Box<Decoded>;
@@ -146,9 +152,16 @@ impl Decoder {
     /// Finds out what a record with unknown schemas means.
     fn meet(&mut self, arrival: &Arrival<'_>) -> Result<(), Early> {
         let Record { key, value, .. } = arrival.record;
-        let (key_mark, key_field, _) = self.read(key, "key")?;
         let (value_mark, value_field, place) = self.read(value, "value")?;
-        let known = match value_field.as_ref().map(meaning) {
+        let meant = value_field.as_ref().map(meaning);
+        let is_flat = matches!(meant, Some(Meaning::Rows(Form::Flat, _)));
+        let (key_mark, key_field) = match self.read(key, "key") {
+            Ok((mark, field, _)) => (mark, field),
+            // A change log may go by its columns alone, which its rule says.
+            Err(early) if is_flat && matches!(*early, Decoded::Refused(_)) => (Mark::Opaque, None),
+            Err(early) => return Err(early),
+        };
+        let known = match meant {
             Some(Meaning::Ignored(ignored)) => Known::Ignored(ignored),
             Some(Meaning::Unknown(detail)) => {
                 return Err(refused(Reason::NotAnEnvelope, &detail));
@@ -156,17 +169,33 @@ impl Decoder {
             rows => {
                 // A truncate has no key: a table must not be made from what it says.
                 let row = match &rows {
-                    Some(Meaning::Rows(row)) if !row.fields.is_empty() && !place.is_truncate => {
+                    Some(Meaning::Rows(Form::Flat, row)) => Some(row),
+                    Some(Meaning::Rows(Form::Enveloped, row))
+                        if !row.fields.is_empty() && !place.is_truncate =>
+                    {
                         Some(row)
                     }
                     _ => None,
                 };
-                let is_struct = key_field.as_ref().is_none_or(|key| !key.fields.is_empty());
-                if !is_struct {
-                    return Err(refused(Reason::KeyMissing, "the key is no struct of columns"));
+                let is_struct = key_mark != Mark::Opaque
+                    && key_field.as_ref().is_none_or(|key| !key.fields.is_empty());
+                let form = match (is_flat, is_struct) {
+                    (true, true) => Form::Flat,
+                    (true, false) => Form::FlatUnkeyed,
+                    (false, true) => Form::Enveloped,
+                    (false, false) => {
+                        return Err(refused(Reason::KeyMissing, "the key is no struct of columns"));
+                    }
+                };
+                if let (Form::Flat, Some(row), Some(key)) = (form, row, &key_field)
+                    && !is_row_of(row, key)
+                {
+                    let detail =
+                        "the value is neither an envelope nor a row with the columns of its key";
+                    return Err(refused(Reason::NotAnEnvelope, detail));
                 }
                 let name = place.source_name(arrival.topic);
-                let source = source_table(name, row, key_field.as_ref());
+                let source = source_table(name, form, row, key_field.as_ref());
                 self.layout_count += 1;
                 let id = LayoutId(self.layout_count);
                 let (is_partial, layout, is_absent) = (row.is_none(), None, false);
@@ -190,6 +219,12 @@ impl Decoder {
             return Ok((Mark::Id(id), Some(compiled.field.clone()), place));
         }
         let malformed = |detail: String| refused(Reason::Malformed, &detail);
+        if bytes.starts_with(b"Struct{") {
+            return Err(malformed(format!(
+                "the {side} is the text of a struct, as StringConverter writes it: set the \
+                 connector's {side}.converter to JSON or Avro"
+            )));
+        }
         let text = std::str::from_utf8(bytes)
             .map_err(|_| malformed(format!("the {side} is neither UTF-8 nor framed Avro")))?;
         if let Some(Framed { prefix, schema, payload }) = split(bytes).map_err(malformed)? {
@@ -237,6 +272,7 @@ impl Decoder {
             key: key.body(key_bytes).ok_or(Failed::Mismatch)?,
             schemas: &self.schemas,
             scratch: &mut self.scratch,
+            orders: &mut self.orders,
         };
         let decoded = pass.run(batch)?;
         if let (Decoded::Change(Change { op: Op::Delete, .. }), Some(_), Some(key)) =
@@ -247,6 +283,12 @@ impl Decoder {
         }
         Ok(decoded)
     }
+}
+
+/// Returns whether a row has the columns of its key; what a router has added to the key it has not.
+fn is_row_of(row: &Field, key: &Field) -> bool {
+    let mut columns = key.fields.iter().filter(|field| !field.name.starts_with("__"));
+    columns.all(|field| row.field(&field.name).is_some())
 }
 
 /// Returns whether a value says null: by itself, or in a frame that a schema may stand in.

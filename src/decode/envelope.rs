@@ -1,14 +1,14 @@
 //! Envelopes: what a record's schema says it is, and what its source block says of its origin.
 
 use crate::decode::connect::Field;
-use crate::decode::kind::{SourceName, SourceTable};
+use crate::decode::kind::{Form, SourceName, SourceTable};
 use crate::decode::{Ignored, Op};
 
 /// What the records of a schema are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// Changes of rows; the columns are those of `after`.
-    Rows(Field),
+    /// Changes of rows; the columns are those of `after`, or of the value itself.
+    Rows(Form, Field),
     /// Nothing to write.
     Ignored(Ignored),
     /// No shape of Debezium's.
@@ -21,11 +21,14 @@ pub fn meaning(value: &Field) -> Meaning {
     if let Some(ignored) = side_topic(name) {
         return Meaning::Ignored(ignored);
     }
-    let is_envelope =
-        name.ends_with(".Envelope") || (name.is_empty() && value.field("op").is_some());
+    let is_named = name.ends_with(".Envelope");
+    let is_envelope = is_named || (name.is_empty() && value.field("op").is_some());
     match value.field("after") {
-        Some(after) if is_envelope => Meaning::Rows(after.clone()),
-        _ => Meaning::Unknown(format!("schema \"{name}\" is no envelope")),
+        Some(after) if is_envelope => Meaning::Rows(Form::Enveloped, after.clone()),
+        _ if is_named || name.starts_with("io.debezium.") || value.fields.is_empty() => {
+            Meaning::Unknown(format!("schema \"{name}\" is neither an envelope nor a row"))
+        }
+        _ => Meaning::Rows(Form::Flat, value.clone()),
     }
 }
 
@@ -99,11 +102,22 @@ pub struct Origin {
     pub schema: Option<String>,
     /// The table.
     pub table: Option<String>,
-    /// Whether the envelope's `op` is a truncate, whose record has neither row nor key.
+    /// Whether an envelope's `op` is a truncate, whose record has neither row nor key.
     pub is_truncate: bool,
 }
 
 impl Origin {
+    /// Finds the part that a field means which a transform has added to a flat record.
+    pub fn added(&mut self, field: &str) -> Option<&mut Option<String>> {
+        let added = field.strip_prefix("__")?;
+        Some(match added.strip_prefix("source_").unwrap_or(added) {
+            "db" => &mut self.database,
+            "schema" => &mut self.schema,
+            "table" => &mut self.table,
+            _ => return None,
+        })
+    }
+
     /// Names the table; what the block does not say comes from the last parts of the topic's name.
     pub fn source_name(self, topic: &str) -> SourceName {
         let mut parts = topic.rsplit('.');
@@ -125,8 +139,13 @@ impl Origin {
 }
 
 /// Describes the table that a row's and a key's schema give.
-pub fn source_table(name: SourceName, row: Option<&Field>, key: Option<&Field>) -> SourceTable {
+pub fn source_table(
+    name: SourceName,
+    form: Form,
+    row: Option<&Field>,
+    key: Option<&Field>,
+) -> SourceTable {
     let columns = row.or(key).map(Field::columns).unwrap_or_default();
     let key = key.map(|key| key.fields.iter().map(|field| field.name.clone()).collect());
-    SourceTable { name, columns, key: key.unwrap_or_default() }
+    SourceTable { name, columns, key: key.unwrap_or_default(), form }
 }

@@ -11,7 +11,7 @@ use crate::decode::envelope::{Meaning, meaning, source_table};
 use crate::decode::kind::{Kind, SourceColumn, SourceTable, Unit};
 use crate::decode::semantic::{Literal, value};
 use crate::decode::value::Value;
-use crate::decode::{Decoded, Decoder, Ignored, avro, json_schema};
+use crate::decode::{Decoded, Decoder, Ignored, avro, flat, json_schema};
 use crate::record::Record;
 
 /// What Debezium sends in place of octets that did not change.
@@ -28,6 +28,8 @@ pub struct Inspected {
     pub op: Option<String>,
     /// The source's table; `None` for a record that is no row.
     pub source: Option<SourceTable>,
+    /// Whether the record has no row, so that the source's columns are only those of the key.
+    pub is_partial: bool,
     /// The key, as the tree that JSON carries.
     pub key: Option<Json>,
     /// The row before, as for the key.
@@ -68,10 +70,19 @@ impl Decoder {
                 return Ok(seen);
             }
             Some(Meaning::Unknown(_)) => return Ok(seen),
-            Some(Meaning::Rows(row)) => Some(row),
+            Some(Meaning::Rows(form, row)) => Some((form, row)),
             None => None,
         };
+        let form = row.as_ref().map(|(form, _)| *form).unwrap_or_default();
         match side.tree.as_mut().and_then(Json::as_object_mut) {
+            Some(row) if form.is_flat() => {
+                let is_deleted =
+                    row.get("__deleted").is_some_and(|it| *it == true || *it == "true");
+                let letter = row.get("__op").and_then(Json::as_str);
+                let letter = if is_deleted { Some("d") } else { letter };
+                seen.op = letter.map(str::to_owned).or_else(|| flat::op_header(record.headers));
+                seen.after = side.tree.take();
+            }
             Some(envelope) => {
                 let letter = envelope.get("op").and_then(Json::as_str);
                 seen.op = letter.map(str::to_owned);
@@ -81,7 +92,9 @@ impl Decoder {
             None => seen.op = Some(ignored_name(Ignored::Tombstone).to_owned()),
         }
         if row.is_some() || key_field.as_ref().is_some_and(|key| !key.fields.is_empty()) {
-            seen.source = Some(source_table(name, row.as_ref(), key_field.as_ref()));
+            let row = row.as_ref().map(|(_, row)| row).filter(|row| !row.fields.is_empty());
+            seen.is_partial = row.is_none();
+            seen.source = Some(source_table(name, form, row, key_field.as_ref()));
         }
         Ok(seen)
     }

@@ -5,9 +5,12 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::decode::envelope::{Letter, op};
+use crate::decode::flat::with_literal;
 use crate::decode::kind::Kind;
 use crate::decode::layout::{Layout, Step};
 use crate::decode::semantic::Literal;
@@ -21,6 +24,8 @@ pub struct Found {
     pub letter: Option<Letter>,
     /// Whether `after` was an object.
     pub has_after: bool,
+    /// Whether `before` was an object, and wanted.
+    pub has_before: bool,
     /// `source.ts_ms`.
     pub source_time: Option<i64>,
     /// `source.lsn`.
@@ -29,6 +34,10 @@ pub struct Found {
     pub file: Option<String>,
     /// `source.pos`.
     pub pos: Option<i64>,
+    /// Whether a flat record says that its row is gone.
+    pub is_deleted: bool,
+    /// Where a change log orders its record.
+    pub order: Option<i64>,
 }
 
 impl Found {
@@ -72,11 +81,28 @@ pub fn walk_envelope(
 ) -> Result<Found, Broken> {
     let mut found = Found::default();
     let mut broken = None;
-    let row = RowSeed { steps: &layout.row, writer, scratch, broken: &mut broken };
+    let row =
+        RowSeed { steps: &layout.row, writer, scratch, broken: &mut broken, found: &mut found };
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let seed = EnvelopeSeed { layout, row, found: &mut found };
+    let seed = EnvelopeSeed { layout, row };
     let walked = seed.deserialize(&mut json).and_then(|()| json.end());
     walked.map(|()| found).map_err(|error| broken.unwrap_or_else(|| malformed(&error)))
+}
+
+/// Walks a flat record; the row goes to the writer.
+///
+/// # Errors
+///
+/// As for [`walk_envelope`].
+pub fn walk_flat(
+    bytes: &[u8],
+    layout: &Layout,
+    writer: &mut RowWriter<'_>,
+    scratch: &mut Vec<u8>,
+) -> Result<Found, Broken> {
+    let mut found = Found::default();
+    found.has_after = walk_row(bytes, &layout.row, writer, (scratch, &mut found))?;
+    Ok(found)
 }
 
 /// Walks a record's key, an object with the layout's key fields in their order.
@@ -90,10 +116,20 @@ pub fn walk_key(
     writer: &mut RowWriter<'_>,
     scratch: &mut Vec<u8>,
 ) -> Result<(), Broken> {
+    walk_row(bytes, &layout.key, writer, (scratch, &mut Found::default())).map(drop)
+}
+
+/// Walks an object whose fields are the steps'; yields whether it was there.
+fn walk_row(
+    bytes: &[u8],
+    steps: &[Step],
+    writer: &mut RowWriter<'_>,
+    (scratch, found): (&mut Vec<u8>, &mut Found),
+) -> Result<bool, Broken> {
     let mut broken = None;
-    let row = RowSeed { steps: &layout.key, writer, scratch, broken: &mut broken };
+    let row = RowSeed { steps, writer, scratch, broken: &mut broken, found };
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let walked = row.deserialize(&mut json).and_then(|_| json.end());
+    let walked = row.deserialize(&mut json).and_then(|is_there| json.end().map(|()| is_there));
     walked.map_err(|error| broken.unwrap_or_else(|| malformed(&error)))
 }
 
@@ -112,7 +148,6 @@ fn malformed(error: &serde_json::Error) -> Broken {
 struct EnvelopeSeed<'a, 'w, 'r> {
     layout: &'a Layout,
     row: RowSeed<'a, 'w, 'r>,
-    found: &'a mut Found,
 }
 
 impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_, '_, '_> {
@@ -131,12 +166,12 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_, '_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { layout, row, found } = self;
-        let RowSeed { steps, writer, scratch, broken } = row;
-        while let Some(name) = map.next_key_seed(NameSeed(&["after", "source", "op"]))? {
+        let Self { layout, row } = self;
+        let RowSeed { steps, writer, scratch, broken, found } = row;
+        while let Some(name) = map.next_key_seed(NameSeed(&["after", "source", "op", "before"]))? {
             match name {
                 Some(0) => {
-                    let row = RowSeed { steps, writer, scratch, broken };
+                    let row = RowSeed { steps, writer, scratch, broken, found };
                     found.has_after = map.next_value_seed(row)?;
                 }
                 Some(1) => {
@@ -146,8 +181,16 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_, '_, '_> {
                         return Err(A::Error::custom("another table"));
                     }
                 }
-                Some(_) => found.letter = map.next_value_seed(TextSeed(op))?,
-                None => _ = map.next_value::<IgnoredAny>()?,
+                Some(2) => found.letter = map.next_value_seed(TextSeed(op))?,
+                // The cells of the row follow those of the image before.
+                Some(_) if layout.reads_before() && !found.has_after => {
+                    let row = RowSeed { steps, writer, scratch, broken, found };
+                    found.has_before = map.next_value_seed(row)?;
+                    if found.has_before {
+                        writer.end_before();
+                    }
+                }
+                Some(_) | None => _ = map.next_value::<IgnoredAny>()?,
             }
         }
         Ok(())
@@ -263,6 +306,7 @@ struct RowSeed<'a, 'w, 'r> {
     writer: &'a mut RowWriter<'r>,
     scratch: &'w mut Vec<u8>,
     broken: &'a mut Option<Broken>,
+    found: &'a mut Found,
 }
 
 impl<'de> DeserializeSeed<'de> for RowSeed<'_, '_, '_> {
@@ -285,13 +329,23 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let Self { steps, writer, scratch, broken } = self;
+        let Self { steps, writer, scratch, broken, found } = self;
         for step in steps {
             if map.next_key_seed(NameSeed(&[&step.name]))? != Some(Some(0)) {
                 *broken = Some(Broken::Mismatch);
                 return Err(A::Error::custom("other fields"));
             }
-            if step.is_written {
+            if let Some(role) = &step.role {
+                let raw = map.next_value::<&RawValue>()?;
+                with_literal(raw, |said| role.note(&step.name, said, found)).map_err(|why| {
+                    *broken = Some(why);
+                    A::Error::custom("says otherwise")
+                })?;
+                if step.is_written {
+                    let field = FieldSeed { step, writer, scratch, broken };
+                    field.deserialize(raw).map_err(A::Error::custom)?;
+                }
+            } else if step.is_written {
                 map.next_value_seed(FieldSeed { step, writer, scratch, broken })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -328,10 +382,14 @@ impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        if self.step.is_blank {
+            IgnoredAny::deserialize(json)?;
+            return self.write(Literal::Null);
+        }
         match self.step.kind {
             // A decimal as a JSON number has digits that no double holds.
             Kind::Decimal { .. } => {
-                let text = <&serde_json::value::RawValue as serde::Deserialize>::deserialize(json)?;
+                let text = <&RawValue>::deserialize(json)?;
                 self.write_decimal(text.get())
             }
             _ => json.deserialize_any(self),

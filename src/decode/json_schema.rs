@@ -125,7 +125,14 @@ pub fn origin(payload: &str) -> Origin {
     let Envelope { source, op } = serde_json::from_str(payload).unwrap_or_default();
     let Source { name, db, schema, table } = source.unwrap_or_default();
     let is_truncate = op.as_deref() == Some("t");
-    Origin { server: name.unwrap_or_default(), database: db, schema, table, is_truncate }
+    let server = name.unwrap_or_default();
+    let mut origin = Origin { server, database: db, schema, table, is_truncate };
+    for (name, value) in fields(payload).unwrap_or_default() {
+        if let Some(part) = origin.added(&name) {
+            *part = serde_json::from_str(value.get()).unwrap_or_default();
+        }
+    }
+    origin
 }
 
 /// Describes an object without a schema: its fields, of unknown types.

@@ -142,6 +142,27 @@ pub struct SourceTable {
     pub columns: Vec<SourceColumn>,
     /// The key's columns, in the key's order; empty for a table without a key.
     pub key: Vec<String>,
+    /// How its records carry a row.
+    pub form: Form,
+}
+
+/// How a record carries its row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Inside an envelope, which says what happened to it.
+    #[default]
+    Enveloped,
+    /// The value is the row, with fields beside the row's own.
+    Flat,
+    /// As [`Form::Flat`], and the record's key is no struct of columns.
+    FlatUnkeyed,
+}
+
+impl Form {
+    /// Returns whether the value is the row itself.
+    pub fn is_flat(self) -> bool {
+        self != Self::Enveloped
+    }
 }
 
 impl fmt::Display for SourceName {
@@ -164,6 +185,14 @@ pub struct SourceName {
 }
 
 impl SourceName {
+    /// Returns the name as the rules for tables spell it; a topic without a point is a table alone.
+    pub fn rule_name(&self) -> String {
+        if self.schema.is_empty() {
+            return self.table.clone();
+        }
+        format!("{}.{}", self.schema, self.table)
+    }
+
     /// Returns whether both name one table; a record without a value does not say its database.
     pub fn is_same_table(&self, other: &Self) -> bool {
         let is_same_database = match (&self.database, &other.database) {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::decode::Mapped;
-use crate::decode::kind::{Kind, SourceName};
+use crate::decode::flat::{Role, role};
+use crate::decode::kind::{Form, Kind, SourceName};
 use crate::decode::semantic::{Literal, Unfit, value};
 use crate::decode::value::Value;
 use crate::refused::{Reason, Refusal};
-use crate::rows::{RowWriter, Shape};
+use crate::rows::{Keyless, RowWriter, Shape};
 
 /// How the records of a schema become rows.
 #[derive(Debug)]
@@ -20,6 +21,10 @@ pub struct Layout {
     pub row: Vec<Step>,
     /// One step for each field of the record's key.
     pub key: Vec<Step>,
+    /// How the records carry the row.
+    pub form: Form,
+    /// Whether what happened stands in a column, so that a delete brings its row.
+    pub is_changelog: bool,
 }
 
 /// What happens to one field.
@@ -31,6 +36,10 @@ pub struct Step {
     pub kind: Kind,
     /// Whether the row's next cell takes it.
     pub is_written: bool,
+    /// Whether that cell is left unavailable, because only the key matters.
+    pub is_blank: bool,
+    /// What the field of a flat record says besides.
+    pub role: Option<Role>,
     /// What stands for an unavailable value; `None` for a field of the key, which is always there.
     placeholder: Option<Arc<str>>,
 }
@@ -38,7 +47,12 @@ pub struct Step {
 impl Layout {
     /// Compiles a mapping.
     pub fn new(mapped: Mapped) -> Self {
-        let Mapped { source, is_written, shape, placeholder } = mapped;
+        let Mapped { source, is_written, shape, placeholder, changelog } = mapped;
+        let changelog = changelog.filter(|_| source.form.is_flat()).map(Arc::new);
+        let role = |field: &str| {
+            let role = || role(field, &source.name, changelog.as_ref());
+            source.form.is_flat().then(role).flatten()
+        };
         let is_key = |name: &String| source.key.contains(name);
         let row = source
             .columns
@@ -48,6 +62,8 @@ impl Layout {
                 name: column.name.clone(),
                 kind: column.kind.clone(),
                 is_written,
+                is_blank: false,
+                role: role(&column.name),
                 placeholder: (!is_key(&column.name)).then(|| Arc::clone(&placeholder)),
             })
             .collect::<Vec<_>>();
@@ -60,18 +76,41 @@ impl Layout {
         let key = source.key.iter().map(|name| {
             let column = source.columns.iter().find(|column| column.name == *name);
             let kind = column.map_or(Kind::Untyped, |column| column.kind.clone());
-            Step { name: name.clone(), kind, is_written: identifies(name), placeholder: None }
+            let (name, is_written) = (name.clone(), identifies(name));
+            Step { name, kind, is_written, is_blank: false, role: None, placeholder: None }
         });
         let key = key.collect::<Vec<_>>();
-        Self { source: source.name, shape, row, key }
+        let (form, is_changelog) = (source.form, changelog.is_some());
+        Self { source: source.name, shape, row, key, form, is_changelog }
     }
 
     /// Returns the layout for a row in which every value is there, also one that looks like the
     /// placeholder.
     pub fn without_placeholder(&self) -> Self {
-        let row = self.row.iter().map(|step| Step { placeholder: None, ..step.clone() }).collect();
+        self.with_row(|_, step| Step { placeholder: None, ..step })
+    }
+
+    /// Returns the layout for a row of which only the key matters, because it is gone.
+    pub fn of_key_only(&self) -> Self {
+        self.with_row(|cell, step| Step { is_blank: !self.shape.key.contains(&cell), ..step })
+    }
+
+    /// Returns whether the image before is what finds a row.
+    pub fn reads_before(&self) -> bool {
+        self.shape.key.is_empty() && self.shape.keyless == Keyless::Match
+    }
+
+    /// Changes the row's steps; each knows the cell that it fills, if it is written.
+    fn with_row(&self, change: impl Fn(usize, Step) -> Step) -> Self {
+        let mut cell = 0;
+        let step = |step: &Step| {
+            let changed = change(cell, step.clone());
+            cell += usize::from(step.is_written);
+            changed
+        };
+        let row = self.row.iter().map(step).collect();
         let (source, shape, key) = (self.source.clone(), self.shape.clone(), self.key.clone());
-        Self { source, shape, row, key }
+        Self { source, shape, row, key, form: self.form, is_changelog: self.is_changelog }
     }
 
     /// Finishes a refusal with the table's name.
@@ -88,6 +127,9 @@ impl Step {
     ///
     /// The value does not fit: the detail names column and type.
     pub fn write(&self, writer: &mut RowWriter<'_>, literal: Literal<'_>) -> Result<(), String> {
+        if self.is_blank {
+            return writer.push(Value::Unavailable).map_err(|misfit| misfit.to_string());
+        }
         let value = self.value(literal).map_err(|Unfit(why)| self.detail(why))?;
         let type_name = |writer: &RowWriter<'_>| {
             writer.column().map(|column| column.type_name.clone()).unwrap_or_default()

@@ -6,6 +6,7 @@ use crate::decode::kind::SourceTable;
 use crate::record::Record;
 use crate::refused::Refusal;
 use crate::rows::{Origin, Shape};
+use crate::rules::Changelog;
 use crate::stopped::Stop;
 
 pub mod avro;
@@ -13,6 +14,7 @@ pub mod avro_schema;
 pub mod connect;
 mod decoder;
 pub mod envelope;
+pub mod flat;
 pub mod inspect;
 pub mod json;
 pub mod json_schema;
@@ -150,6 +152,8 @@ pub struct Mapped {
     pub shape: Arc<Shape>,
     /// The text that stands for an unavailable value (`unavailable.value.placeholder`).
     pub placeholder: Arc<str>,
+    /// What a flat record's columns say of what happened; `None` for those of a transform.
+    pub changelog: Option<Changelog>,
 }
 
 /// A record as it reaches the decoder.

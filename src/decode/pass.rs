@@ -1,14 +1,16 @@
 //! One pass over a record whose layout is known: its row or its key goes into the batch.
 
+use std::sync::Arc;
+
 use crate::batch::Batch;
-use crate::decode::decoder::{Failed, Schemas};
+use crate::decode::decoder::{Failed, Orders, Schemas};
 use crate::decode::envelope::Letter;
 use crate::decode::json::{Broken, Found};
 use crate::decode::layout::Layout;
 use crate::decode::sight::Body;
-use crate::decode::{Arrival, Decoded, Ignored, Op, avro, json};
+use crate::decode::{Arrival, Decoded, Ignored, Op, avro, flat, json};
 use crate::refused::Reason;
-use crate::rows::{Deletes, RowWriter, Rows};
+use crate::rows::{Deletes, Keyless, RowWriter, Rows};
 use crate::stopped::{Stop, StopReason};
 
 /// A record with all that its pass needs.
@@ -19,6 +21,7 @@ pub(super) struct Pass<'a> {
     pub(super) key: Body<'a>,
     pub(super) schemas: &'a Schemas,
     pub(super) scratch: &'a mut Vec<u8>,
+    pub(super) orders: &'a mut Orders,
 }
 
 impl Pass<'_> {
@@ -31,6 +34,9 @@ impl Pass<'_> {
             return self.delete(rows, &Found::of(Letter::Row(Op::Delete)));
         }
         // What the row is for is known only behind it: a writer that is dropped leaves nothing.
+        if self.layout.form.is_flat() {
+            return self.run_flat(rows);
+        }
         let mut writer = rows.upsert();
         let mut found = self.walk(self.layout, &mut writer)?;
         if writer.is_partial() && found.letter == Some(Letter::Row(Op::Read)) {
@@ -42,6 +48,9 @@ impl Pass<'_> {
         match found.letter {
             Some(Letter::Row(op @ (Op::Create | Op::Update | Op::Read))) => {
                 self.upsert(writer, &found, op)
+            }
+            Some(Letter::Row(Op::Delete)) if self.layout.shape.key.is_empty() => {
+                self.delete_image(writer, &found)
             }
             Some(Letter::Row(Op::Delete)) => {
                 drop(writer);
@@ -56,23 +65,82 @@ impl Pass<'_> {
         }
     }
 
+    fn run_flat(mut self, rows: &mut Rows) -> Result<Decoded, Failed> {
+        let mut writer = rows.upsert();
+        let (mut found, failed) = match self.walk(self.layout, &mut writer) {
+            Ok(found) => (found, None),
+            Err(Failed::Mismatch) => return Err(Failed::Mismatch),
+            // A row that is gone may lack the values that its columns need: its key is enough.
+            Err(failed) => {
+                drop(writer);
+                writer = rows.upsert();
+                (self.walk(&self.layout.of_key_only(), &mut writer)?, Some(failed))
+            }
+        };
+        let letter = flat::letter(&found, self.arrival.record.headers);
+        if let (Some(failed), true) = (failed, letter != Letter::Row(Op::Delete)) {
+            return Err(failed);
+        }
+        if writer.is_partial() && letter == Letter::Row(Op::Read) {
+            drop(writer);
+            writer = rows.upsert();
+            found = self.walk(&self.layout.without_placeholder(), &mut writer)?;
+        }
+        self.check_order(&found)?;
+        match letter {
+            Letter::Row(op @ (Op::Create | Op::Update | Op::Read)) => {
+                self.upsert(writer, &found, op)
+            }
+            Letter::Row(Op::Delete) if self.layout.shape.key.is_empty() => {
+                self.delete_image(writer, &found)
+            }
+            Letter::Row(Op::Delete) if self.layout.is_changelog => self.delete_row(writer, &found),
+            Letter::Row(Op::Delete) => {
+                drop(writer);
+                self.delete(rows, &found)
+            }
+            Letter::Row(Op::Truncate) | Letter::Message => {
+                Err(refused(Reason::NotAnEnvelope, "a flat record can be no truncate or message"))
+            }
+        }
+    }
+
+    /// Makes sure that a change log's order does not step back. A record that is read again is
+    /// behind nothing.
+    fn check_order(&mut self, found: &Found) -> Result<(), Failed> {
+        let Some(order) = found.order else { return Ok(()) };
+        let Arrival { topic, partition, record, .. } = self.arrival;
+        let last = self.orders.get(&(Arc::clone(topic), *partition));
+        if last.is_some_and(|(offset, last)| *offset < record.offset && *last > order) {
+            let detail = "the change log's order steps back behind an earlier record's";
+            return Err(refused(Reason::OutOfOrder, detail));
+        }
+        self.orders.insert((Arc::clone(topic), *partition), (record.offset, order));
+        Ok(())
+    }
+
     /// Without a value, or with a frame around null, a record is the end of its key.
     fn is_tombstone(&self) -> bool {
         match self.value {
             Body::Absent => true,
             Body::Json(text) => text.trim_ascii() == b"null",
-            Body::Avro(..) => false,
+            Body::Avro(..) | Body::Opaque => false,
         }
     }
 
     fn walk(&mut self, layout: &Layout, writer: &mut RowWriter<'_>) -> Result<Found, Failed> {
+        let is_flat = layout.form.is_flat();
         let walked = match self.value {
+            Body::Json(text) if is_flat => json::walk_flat(text, layout, writer, self.scratch),
+            Body::Avro(id, body) if is_flat => {
+                avro::walk_flat(body, &self.compiled(id)?.reader, layout, writer)
+            }
             Body::Json(text) => json::walk_envelope(text, layout, writer, self.scratch),
             Body::Avro(id, body) => {
                 let reader = &self.compiled(id)?.reader;
                 avro::walk_envelope(body, reader, layout, writer)
             }
-            Body::Absent => Err(Broken::Mismatch),
+            Body::Absent | Body::Opaque => Err(Broken::Mismatch),
         };
         walked.map_err(Failed::from)
     }
@@ -85,6 +153,9 @@ impl Pass<'_> {
                 avro::walk_key(body, reader, self.layout, writer)
             }
             Body::Absent => return Err(refused(Reason::KeyMissing, "the record has no key")),
+            Body::Opaque => {
+                return Err(refused(Reason::KeyMissing, "the key is no struct of columns"));
+            }
         };
         walked.map_err(Failed::from)
     }
@@ -100,8 +171,11 @@ impl Pass<'_> {
         if !found.has_after {
             return Err(refused(Reason::NotAnEnvelope, "the row is missing"));
         }
-        if op == Op::Update && self.layout.shape.key.is_empty() {
-            return Err(refused(Reason::NoKey, "an update of a table without a key"));
+        let is_matched = self.layout.shape.key.is_empty()
+            && op == Op::Update
+            && self.layout.shape.keyless != Keyless::Append;
+        if is_matched && let Some(early) = self.check_image(found, "an update")? {
+            return Ok(early);
         }
         let is_partial = writer.is_partial();
         if is_partial && self.arrival.is_tainted {
@@ -113,19 +187,55 @@ impl Pass<'_> {
                 "a value is unavailable, and without a key there is no row to keep it from";
             return Err(refused(Reason::UnavailableWithoutRow, detail));
         }
-        writer.finish(self.arrival.origin, self.arrival.record).map_err(|column| {
-            let column = self.layout.shape.columns.get(column).map(|column| column.name.as_str());
-            let name = column.unwrap_or_default();
-            let detail = format!("the key's column \"{name}\" is null or unavailable");
-            Failed::Refused(Reason::KeyMissing, detail)
-        })?;
+        let finished = writer.finish(self.arrival.origin, self.arrival.record);
+        finished.map_err(|column| self.no_key(column))?;
         Ok(Decoded::Change(found.change(op, !is_partial)))
     }
 
-    fn delete(&mut self, rows: &mut Rows, found: &Found) -> Result<Decoded, Failed> {
-        if self.layout.shape.key.is_empty() {
-            return Err(refused(Reason::NoKey, "a delete of a table without a key"));
+    /// Deletes the row that is equal to the image before.
+    fn delete_image(&self, writer: RowWriter<'_>, found: &Found) -> Result<Decoded, Failed> {
+        let shape = &self.layout.shape;
+        // Where rows are appended, none is there that a delete could be of.
+        if shape.keyless == Keyless::Append || shape.deletes == Deletes::Ignore {
+            return Ok(Decoded::Ignored(Ignored::Delete));
         }
+        if let Some(early) = self.check_image(found, "a delete")? {
+            return Ok(early);
+        }
+        if writer.is_partial() {
+            let detail = "a value of the row before is unavailable, and there is no key";
+            return Err(refused(Reason::UnavailableWithoutRow, detail));
+        }
+        let finished = writer.finish_delete(self.arrival.origin, self.arrival.record);
+        finished.map_err(|column| self.no_key(column))?;
+        Ok(Decoded::Change(found.change(Op::Delete, true)))
+    }
+
+    /// Makes sure that a change without a key may look for its row by the image before; what must
+    /// come first, if anything.
+    fn check_image(&self, found: &Found, what: &str) -> Result<Option<Decoded>, Failed> {
+        if self.layout.shape.keyless == Keyless::Refuse {
+            return Err(Failed::Refused(Reason::NoKey, format!("{what} of a table without a key")));
+        }
+        if !found.has_before {
+            let detail = format!("{what} of a table without a key lacks the row before");
+            return Err(Failed::Refused(Reason::NoKey, detail));
+        }
+        match self.arrival.is_alone {
+            Some(true) => Ok(None),
+            Some(false) => {
+                let (table, topic) = (&self.layout.source, &self.arrival.topic);
+                let detail = format!(
+                    "table \"{table}\" has no key, and topic \"{topic}\" has more than one \
+                     partition: which row before is whose depends on the order"
+                );
+                Ok(Some(Decoded::Stopped(Stop::new(StopReason::MatchPartitioned, detail))))
+            }
+            None => Ok(Some(Decoded::NeedsPartitionCount)),
+        }
+    }
+
+    fn delete(&mut self, rows: &mut Rows, found: &Found) -> Result<Decoded, Failed> {
         if self.layout.shape.deletes == Deletes::Ignore {
             return Ok(Decoded::Ignored(Ignored::Delete));
         }
@@ -135,6 +245,23 @@ impl Pass<'_> {
         let detail = "the record's key lacks a column of the table's key, or it is null";
         finished.map_err(|_| refused(Reason::KeyMissing, detail))?;
         Ok(Decoded::Change(found.change(Op::Delete, true)))
+    }
+
+    /// Deletes by the key that stands in the row itself.
+    fn delete_row(&self, writer: RowWriter<'_>, found: &Found) -> Result<Decoded, Failed> {
+        if self.layout.shape.deletes == Deletes::Ignore {
+            return Ok(Decoded::Ignored(Ignored::Delete));
+        }
+        let finished = writer.finish_delete(self.arrival.origin, self.arrival.record);
+        finished.map_err(|column| self.no_key(column))?;
+        Ok(Decoded::Change(found.change(Op::Delete, true)))
+    }
+
+    fn no_key(&self, column: usize) -> Failed {
+        let column = self.layout.shape.columns.get(column).map(|column| column.name.as_str());
+        let name = column.unwrap_or_default();
+        let detail = format!("the key's column \"{name}\" is null or unavailable");
+        Failed::Refused(Reason::KeyMissing, detail)
     }
 
     fn truncate(&self, rows: &mut Rows, found: &Found) -> Result<Decoded, Failed> {

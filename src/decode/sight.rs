@@ -34,6 +34,8 @@ pub(super) enum Mark {
     Plain,
     /// The registry's id.
     Id(u32),
+    /// A key that is no struct in any format.
+    Opaque,
 }
 
 /// What is known of a sight's records.
@@ -66,6 +68,8 @@ pub(super) enum Body<'a> {
     Json(&'a [u8]),
     /// Avro, with its schema's id.
     Avro(u32, &'a [u8]),
+    /// A key that is no struct.
+    Opaque,
 }
 
 impl Mark {
@@ -84,6 +88,10 @@ impl Mark {
             Self::Id(id) => {
                 let (found, body) = avro::frame(bytes)?;
                 (found == *id).then_some(Body::Avro(found, body))
+            }
+            Self::Opaque => {
+                let is_struct = bytes.starts_with(b"{") || avro::frame(bytes).is_some();
+                (!is_struct).then_some(Body::Opaque)
             }
         }
     }

@@ -15,7 +15,8 @@ use crate::decode::value::{Day, Decimal, Moment, Value};
 use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, RegisteredSchema};
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
-use crate::rows::{Cell, Cells, Deletes, Origin, Row, RowOp, Rows, Shape};
+use crate::rows::{Cell, Cells, Deletes, Keyless, Origin, Row, RowOp, Rows, Shape};
+use crate::rules::Changelog;
 use crate::table::{Column, Misfit, Table, TableName};
 
 /// A record to decode.
@@ -24,20 +25,31 @@ pub(super) struct Sample {
     pub topic: String,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Sample {
     pub(super) fn new(topic: &str, key: Option<&str>, value: Option<&str>) -> Self {
         let bytes = |text: &str| text.as_bytes().to_vec();
-        Self { topic: topic.to_owned(), key: key.map(bytes), value: value.map(bytes) }
+        let (topic, key, value) = (topic.to_owned(), key.map(bytes), value.map(bytes));
+        Self { topic, key, value, headers: Vec::new() }
+    }
+
+    pub(super) fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), Some(value.as_bytes().to_vec())));
+        self
     }
 
     /// Reads a captured record, such as `json/orders-create`.
     pub(super) fn captured(name: &str) -> Self {
         let json = read(&format!("{name}.json"));
-        let part = |name: &str| json[name].as_str().map(|text| STANDARD.decode(text).unwrap());
+        let bytes =
+            |json: &serde_json::Value| json.as_str().map(|text| STANDARD.decode(text).unwrap());
         let topic = json["topic"].as_str().unwrap().to_owned();
-        Self { topic, key: part("key"), value: part("value") }
+        let header =
+            |pair: &serde_json::Value| (pair[0].as_str().unwrap().to_owned(), bytes(&pair[1]));
+        let headers = json["headers"].as_array().unwrap().iter().map(header).collect();
+        Self { topic, key: bytes(&json["key"]), value: bytes(&json["value"]), headers }
     }
 }
 
@@ -70,14 +82,21 @@ pub(super) struct Bench {
     /// Whether the target has no table yet.
     pub is_absent: bool,
     pub deletes: Deletes,
+    pub keyless: Keyless,
     /// The kinds that the target's columns stand for where a record has no schema, by `table.column`.
     pub kinds: Vec<(&'static str, Kind)>,
     /// The tables that were asked for.
     pub asked: Vec<(SourceTable, bool)>,
     /// A column that is not written.
     pub excluded: Option<&'static str>,
+    /// The only columns that are written.
+    pub only: Option<&'static [&'static str]>,
+    /// The columns that identify a row, whatever the records' key says.
+    pub key: Option<&'static [&'static str]>,
     /// Takes the place of the bench's own target; nothing exists there.
     pub mapping: Option<Mapping>,
+    /// What flat records' columns say of what happened.
+    pub changelog: Option<Changelog>,
     schemas: serde_json::Value,
     offset: i64,
 }
@@ -94,10 +113,14 @@ impl Default for Bench {
             is_alone: Some(true),
             is_absent: false,
             deletes,
+            keyless: Keyless::Refuse,
             kinds,
             asked,
             excluded: None,
+            only: None,
+            key: None,
             mapping: None,
+            changelog: None,
             schemas,
             offset: 0,
         }
@@ -166,7 +189,9 @@ impl Bench {
         let step = self.batch.step(&partition, claim, NextOffset::at(0));
         let mut run = Run::new(partition, 1);
         let (key, value) = (sample.key.as_deref(), sample.value.as_deref());
-        run.push((self.offset, None), key, value, std::iter::empty());
+        let headers =
+            sample.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
+        run.push((self.offset, None), key, value, headers);
         let arrival = Arrival {
             topic: &run.partition.topic,
             partition: 0,
@@ -178,6 +203,11 @@ impl Bench {
         self.decoder.decode(arrival, &mut self.batch)
     }
 
+    /// Goes on as if the records behind an offset had not been read.
+    pub(super) fn rewind_to(&mut self, offset: i64) {
+        self.offset = offset;
+    }
+
     fn map(&self, request: LayoutRequest) -> Mapped {
         let mut source = request.source;
         for column in &mut source.columns {
@@ -187,18 +217,24 @@ impl Bench {
                 column.kind = kind.clone();
             }
         }
-        let is_written = |column: &SourceColumn| Some(&*column.name) != self.excluded;
+        let is_written = |column: &SourceColumn| {
+            Some(&*column.name) != self.excluded
+                && self.only.is_none_or(|only| only.contains(&&*column.name))
+        };
         let written = source.columns.iter().filter(|column| is_written(column));
         let columns = written.map(target_column).collect::<Vec<_>>();
         let name = TableName { schema: None, table: source.name.table.clone() };
         let table = Table { name, columns: columns.clone(), unique_keys: Vec::new() };
         let position = |name: &String| columns.iter().position(|column| column.name == *name);
-        let key = source.key.iter().filter_map(position).collect();
+        let ruled = self.key.map(|key| key.iter().map(|name| (*name).to_owned()).collect());
+        let key = ruled.as_ref().unwrap_or(&source.key).iter().filter_map(position).collect();
         let (deletes, synced_at) = (self.deletes.clone(), None);
-        let shape = Shape { table: Arc::new(table), columns, key, deletes, synced_at };
+        let (table, keyless) = (Arc::new(table), self.keyless);
+        let shape = Shape { table, columns, key, keyless, deletes, synced_at };
         let is_written = source.columns.iter().map(is_written).collect();
         let placeholder = "__debezium_unavailable_value".into();
-        Mapped { source, is_written, shape: Arc::new(shape), placeholder }
+        let (shape, changelog) = (Arc::new(shape), self.changelog.clone());
+        Mapped { source, is_written, shape, placeholder, changelog }
     }
 
     fn describe(&mut self, decoded: &Decoded) -> String {
@@ -238,21 +274,31 @@ fn target_column(column: &SourceColumn) -> Column {
 
 fn print(rows: &Rows, row: &Row) -> String {
     let shape = rows.shape();
-    let (columns, bytes) = match row.op {
-        RowOp::Upsert => (shape.columns.iter().collect::<Vec<_>>(), rows.cells(row)),
-        RowOp::Delete => {
-            (shape.key.iter().map(|cell| &shape.columns[*cell]).collect(), rows.key(row))
-        }
-    };
+    let key = shape.key.iter().map(|cell| &shape.columns[*cell]).collect::<Vec<_>>();
+    let all = shape.columns.iter().collect::<Vec<_>>();
+    let before = rows.key(row);
+    let mut text = shape.table.name.to_string();
+    match row.op {
+        RowOp::Upsert => text.push_str(&print_cells(&all, rows.cells(row))),
+        RowOp::Delete => text.push_str(&print_cells(&key, before)),
+    }
+    if key.is_empty() && !before.is_empty() {
+        text.push_str(" before");
+        text.push_str(&print_cells(&all, before));
+    }
+    text
+}
+
+fn print_cells(columns: &[&Column], bytes: &[u8]) -> String {
     let cells = columns.iter().zip(Cells::new(bytes)).map(|(column, cell)| {
         let text = match cell {
             Cell::Null => "null".to_owned(),
             Cell::Unavailable => "unavailable".to_owned(),
             Cell::Content(content) => String::from_utf8(content.to_vec()).unwrap(),
         };
-        format!("{}={text}", column.name)
+        format!(" {}={text}", column.name)
     });
-    format!("{} {}", shape.table.name, cells.collect::<Vec<_>>().join(" "))
+    cells.collect()
 }
 
 /// Writes a value so that each has a text of its own.

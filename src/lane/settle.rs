@@ -321,7 +321,8 @@ fn count(batch: &Folded) -> u64 {
     for (rows, winners) in &batch.tables {
         let table = rows.shape().table.name.to_string();
         let upserts = winners.upserts.len() + winners.partial.len();
-        for (op, count) in [("upsert", upserts), ("delete", winners.deletes.len())] {
+        let deletes = winners.deletes.len() + winners.images.len();
+        for (op, count) in [("upsert", upserts), ("delete", deletes)] {
             if count > 0 {
                 let count = as_count(count);
                 written += count;

@@ -120,5 +120,6 @@ fn source(table: &str, key: &[&str]) -> SourceTable {
     let (server, schema) = ("s".to_owned(), "public".to_owned());
     let name = SourceName { server, database: None, schema, table: table.to_owned() };
     let key = key.iter().map(|name| (*name).to_owned()).collect();
-    SourceTable { name, columns: ["a", "b", "c"].map(column).to_vec(), key }
+    let (columns, form) = (["a", "b", "c"].map(column).to_vec(), Form::Enveloped);
+    SourceTable { name, columns, key, form }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use crate::rows::Keyless;
 use crate::rules::pattern::{Pattern, Template};
 use crate::rules::source::SourceSettings;
 use crate::settings::Problems;
@@ -37,7 +38,8 @@ pub struct TableSection {
     /// What becomes of a table without a key.
     keyless: Option<Keyless>,
     after_refused: Option<AfterRefused>,
-    changelog: Option<Table>,
+    /// Which columns of a flat change log say what happened.
+    pub changelog: Option<Changelog>,
     /// Which columns go, and how.
     #[serde(default)]
     pub columns: ColumnSection,
@@ -82,17 +84,35 @@ pub enum Mode {
     Append,
 }
 
-/// What becomes of updates and deletes of a table without a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Keyless {
-    /// They are refused.
-    #[default]
-    Refuse,
-    /// The whole row before is looked for; not supported yet.
-    Match,
-    /// They are appended as rows; not supported yet.
-    Append,
+/// A flat change log: each record is a row, and a column of it says what happened to the row.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Changelog {
+    /// The column that says it.
+    pub op: String,
+    /// What it says of a new row.
+    #[serde(default = "insert")]
+    pub insert: String,
+    /// What it says of a changed row.
+    #[serde(default = "update")]
+    pub update: String,
+    /// What it says of a row that is gone.
+    #[serde(default = "delete")]
+    pub delete: String,
+    /// The column whose integer never falls from one record of a partition to the next.
+    pub order: Option<String>,
+}
+
+fn insert() -> String {
+    "INSERT".to_owned()
+}
+
+fn update() -> String {
+    "UPDATE".to_owned()
+}
+
+fn delete() -> String {
+    "DELETE".to_owned()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -201,19 +221,15 @@ impl TableSection {
     /// Adds what the types let through.
     fn check(&self, path: &str, problems: &mut Problems) {
         let mut later = |key: &str| problems.add(&format!("{path}.{key}"), "is not supported yet");
-        if self.changelog.is_some() {
-            later("changelog");
-        }
         if self.after_refused == Some(AfterRefused::Block) {
             later("after_refused = \"block\"");
         }
-        match self.keyless {
-            None | Some(Keyless::Refuse) => {}
-            Some(Keyless::Match) => later("keyless = \"match\""),
-            Some(Keyless::Append) => later("keyless = \"append\""),
-        }
         if !self.columns.types.is_empty() {
             later("columns.type");
+        }
+        if self.changelog.is_some() && self.key.is_none() && self.mode() == Mode::Upsert {
+            let rule = "needs key: the columns that identify a row of the table";
+            problems.add(&format!("{path}.changelog"), rule);
         }
         if self.key.as_ref().is_some_and(Vec::is_empty) {
             problems.add(&format!("{path}.key"), "must name a column");

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::decode::kind::SourceName;
-use crate::rows::Deletes;
+use crate::decode::kind::{Form, SourceName};
+use crate::rows::{Deletes, Keyless};
 use crate::table::TableName;
 
-pub use file::{ColumnSection, ConfigFile, DeletePolicy, Keyless, Mode, TableSection};
+pub use file::{Changelog, ColumnSection, ConfigFile, DeletePolicy, Mode, TableSection};
 pub use pattern::{DatabaseUnknown, Pattern, Template};
 pub use source::SourceSettings;
 
@@ -46,14 +46,25 @@ pub struct TableRule {
     pub mode: Mode,
     /// What becomes of updates and deletes when there is no key.
     pub keyless: Keyless,
+    /// What a flat record's columns say of what happened.
+    pub changelog: Option<Changelog>,
     /// Which columns go, and how.
     pub columns: ColumnSection,
+}
+
+impl TableRule {
+    /// Returns whether a field of a flat record stands beside the row's own: it is written where the
+    /// target has a column for it, and none is made.
+    pub fn is_beside(&self, form: Form, field: &str) -> bool {
+        let is_named = |log: &Changelog| log.op == field || log.order.as_deref() == Some(field);
+        form.is_flat() && (field.starts_with("__") || self.changelog.as_ref().is_some_and(is_named))
+    }
 }
 
 impl Rules {
     /// Returns the rule of a source table; of several sections the most specific one decides alone.
     pub fn for_table(&self, source: &SourceName) -> Result<TableRule, DatabaseUnknown> {
-        let name = format!("{}.{}", source.schema, source.table);
+        let name = source.rule_name();
         let sections = self.tables.iter().filter(|(pattern, _)| pattern.matches(&name));
         let section = sections.max_by_key(|(pattern, _)| pattern.specificity());
         let section = section.map(|(_, section)| section.clone()).unwrap_or_default();
@@ -68,8 +79,8 @@ impl Rules {
             DeletePolicy::Ignore => Deletes::Ignore,
         };
         let (mode, keyless) = (section.mode(), section.keyless());
-        let (key, columns) = (section.key, section.columns);
-        Ok(TableRule { target, key, deletes, mode, keyless, columns })
+        let TableSection { key, changelog, columns, .. } = section;
+        Ok(TableRule { target, key, deletes, mode, keyless, changelog, columns })
     }
 
     /// Returns the settings of the connector with this `topic.prefix`.

@@ -43,7 +43,7 @@ deletes = "ignore"
 key = ["id"]
 deletes = "soft"
 mode = "append"
-keyless = "refuse"
+keyless = "match"
 after_refused = "continue"
 [table."public.orders".columns]
 exclude = ["secret"]
@@ -61,7 +61,7 @@ fn the_most_specific_section_decides_alone() {
     assert_eq!(orders.target, None);
     assert_eq!(orders.key, Some(vec!["id".to_owned()]));
     assert_eq!(orders.deletes, Deletes::Soft("gone_at".to_owned()));
-    assert_eq!((orders.mode, orders.keyless), (Mode::Append, Keyless::Refuse));
+    assert_eq!((orders.mode, orders.keyless), (Mode::Append, Keyless::Match));
     assert!(!orders.columns.takes("secret") && orders.columns.takes("a"));
     assert_eq!((orders.columns.target_name("a"), orders.columns.target_name("c")), ("b", "c"));
 
@@ -135,16 +135,9 @@ fn wrong_values_are_told_with_what_is_known() {
 #[test]
 fn what_comes_later_is_refused_not_ignored() {
     refused(
-        "[table.'a']\nkeyless = 'match'\nafter_refused = 'block'\nchangelog = { op = 'x' }",
+        "[table.'a']\nafter_refused = 'block'\n[table.'a'.columns]\ntype = { b = 'text' }",
         &expect![[r#"
-            table."a".changelog is not supported yet
             table."a".after_refused = "block" is not supported yet
-            table."a".keyless = "match" is not supported yet"#]],
-    );
-    refused(
-        "[table.'a']\nkeyless = 'append'\n[table.'a'.columns]\ntype = { b = 'text' }",
-        &expect![[r#"
-            table."a".keyless = "append" is not supported yet
             table."a".columns.type is not supported yet"#]],
     );
 }

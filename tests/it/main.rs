@@ -16,6 +16,8 @@ mod postgres;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_fence;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod postgres_keyless;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_support;
 mod postgres_types;
 mod proof_can_fail;

@@ -8,7 +8,7 @@ use afterimage::decode::kind::{Kind, SourceColumn};
 use afterimage::decode::value::Value;
 use afterimage::record::TopicPartition;
 use afterimage::refused::KeptRecord;
-use afterimage::rows::{Deletes, Origin, Shape};
+use afterimage::rows::{Deletes, Keyless, Origin, Shape};
 use afterimage::table::{Column, Table, TableName};
 use afterimage::target::postgres::Postgres;
 use afterimage::target::{Claimed, Sink, Target};
@@ -144,7 +144,8 @@ pub(crate) fn shape(table: &Table, key: &[&str], deletes: Deletes) -> Arc<Shape>
     let index = |name: &&str| columns.iter().position(|column| column.name == **name).unwrap();
     let key = key.iter().map(index).collect();
     let synced_at = table.column("synced_at").map(|column| column.name.clone());
-    Arc::new(Shape { table: Arc::new(table.clone()), columns, key, deletes, synced_at })
+    let (table, keyless) = (Arc::new(table.clone()), Keyless::Match);
+    Arc::new(Shape { table, columns, key, keyless, deletes, synced_at })
 }
 
 /// A change of a row: an upsert with all columns, or a delete with the key's.

@@ -43,7 +43,7 @@ pub(super) async fn show<'a>(
         let refused = refused(trial.judge(topic, peeked.record()).await?);
         let seen = trial.inspect(topic, peeked.record()).await?;
         let row = match seen.source.clone() {
-            Some(source) => Some(row(source, trial).await?),
+            Some(source) => Some(row(source, seen.is_partial, trial).await?),
             None => None,
         };
         shown.push(Shown { peeked, seen, row, refused });
@@ -51,13 +51,13 @@ pub(super) async fn show<'a>(
     Ok(shown)
 }
 
-async fn row(source: SourceTable, trial: &mut Trial) -> anyhow::Result<Row> {
+async fn row(source: SourceTable, is_partial: bool, trial: &mut Trial) -> anyhow::Result<Row> {
     let has_target = trial.target().is_some();
     let mut row = Row { source, table: None, columns: None };
     if !has_target {
         return Ok(row);
     }
-    if let Ok(plan) = trial.plan(&row.source).await? {
+    if let Ok(Some(plan)) = trial.plan(&row.source, is_partial).await? {
         let mapped = &plan.mapped;
         let mut columns = mapped.shape.columns.iter().cloned();
         let mut next = |is_written: &bool| is_written.then(|| columns.next()).flatten();
@@ -203,7 +203,7 @@ impl Shown<'_> {
 impl Row {
     /// Names the source's table as the rules for tables do.
     fn name(&self) -> String {
-        format!("{}.{}", self.source.name.schema, self.source.name.table)
+        self.source.name.rule_name()
     }
 
     /// Names the source's table, and the target's where it is another.

@@ -102,7 +102,8 @@ proptest! {
         let (key, value) = (key.map(framed), value.map(framed));
         let mut bench = Bench::default();
         bench.captured("avro/heartbeat");
-        check(&mut bench, &Sample { topic: "dbserver1.public.users".to_owned(), key, value });
+        let topic = "dbserver1.public.users".to_owned();
+        check(&mut bench, &Sample { topic, key, value, headers: Vec::new() });
     }
 }
 

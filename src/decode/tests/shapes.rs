@@ -3,7 +3,7 @@
 use crate::decode::kind::Kind;
 use crate::decode::testing::{Bench, Sample};
 use crate::decode::{Decoded, RegisteredSchema};
-use crate::rows::Deletes;
+use crate::rows::{Deletes, Keyless};
 use crate::stopped::StopReason;
 
 const TOPIC: &str = "s.public.t";
@@ -165,6 +165,72 @@ fn a_table_without_a_key_takes_new_rows_only() {
     check(bench, &keyless("d", "null"), "no_key: a delete of a table without a key");
 }
 
+/// An envelope without schemas with the row before.
+fn imaged(op: &str, before: &str, after: &str) -> Sample {
+    let source = r#"{"name":"s","schema":"public","table":"t"}"#;
+    let value = format!(r#"{{"before":{before},"after":{after},"source":{source},"op":"{op}"}}"#);
+    Sample::new(TOPIC, None, Some(&value))
+}
+
+#[test]
+fn a_table_without_a_key_finds_rows_by_the_whole_image_before() {
+    let bench = &mut Bench::default();
+    bench.keyless = Keyless::Match;
+    bench.kinds = vec![("t.id", Kind::Int64), ("t.note", Kind::Text)];
+    let (old, new) = (r#"{"id":1,"note":null}"#, r#"{"id":1,"note":"n"}"#);
+    check(bench, &imaged("c", "null", old), "Create t id=1 note=null");
+    check(bench, &imaged("u", old, new), "Update t id=1 note='n' before id=1 note=null");
+    check(bench, &imaged("d", new, "null"), "Delete t before id=1 note='n'");
+    let lacks =
+        |what: &str| format!("no_key: {what} of a table without a key lacks the row before");
+    check(bench, &imaged("u", "null", new), &lacks("an update"));
+    let unavailable = r#"{"id":1,"note":"__debezium_unavailable_value"}"#;
+    check(
+        bench,
+        &imaged("d", unavailable, "null"),
+        "unavailable_without_row: a value of the row before is unavailable, and there is no key",
+    );
+    bench.is_alone = None;
+    assert!(matches!(bench.once(&imaged("u", old, new)), Decoded::NeedsPartitionCount));
+    bench.is_alone = Some(false);
+    for stopped in [imaged("u", old, new), imaged("d", old, "null")] {
+        let Decoded::Stopped(stop) = bench.once(&stopped) else { panic!("stops") };
+        assert_eq!(stop.reason, StopReason::MatchPartitioned);
+    }
+    check(bench, &imaged("c", "null", old), "Create t id=1 note=null");
+}
+
+#[test]
+fn a_table_without_a_key_may_take_every_image_as_a_row() {
+    let bench = &mut Bench::default();
+    bench.keyless = Keyless::Append;
+    bench.kinds = vec![("t.id", Kind::Int64), ("t.note", Kind::Text)];
+    let (old, new) = (r#"{"id":1,"note":null}"#, r#"{"id":1,"note":"n"}"#);
+    check(bench, &imaged("u", old, new), "Update t id=1 note='n'");
+    check(bench, &imaged("d", new, "null"), "Ignored(Delete)");
+}
+
+#[test]
+fn avro_carries_the_row_before_too() {
+    let bench = &mut Bench::default();
+    bench.keyless = Keyless::Match;
+    let row = r#"{"type":"record","name":"Value","fields":[{"name":"id","type":"long"}]}"#;
+    let schema = format!(
+        r#"{{"type":"record","name":"Envelope","namespace":"s.public.t","fields":[
+            {{"name":"before","type":["null",{row}]}},
+            {{"name":"after","type":["null","Value"]}},
+            {{"name":"op","type":"string"}}]}}"#
+    );
+    bench.register(1, &schema);
+    let framed = |body: &[u8]| Sample {
+        topic: TOPIC.to_owned(),
+        value: Some([&[0, 0, 0, 0, 1], body].concat()),
+        ..Sample::default()
+    };
+    check(bench, &framed(b"\x02\x0e\x02\x10\x02u"), "Update t id=8 before id=7");
+    check(bench, &framed(b"\x02\x10\x00\x02d"), "Delete t before id=8");
+}
+
 #[test]
 fn the_placeholder_stands_for_a_missing_value_unless_a_snapshot_or_a_key_has_it() {
     let bench = &mut Bench::default();
@@ -257,16 +323,28 @@ fn what_is_neither_an_envelope_nor_known_is_refused() {
     check(bench, &change("x", row), "not_an_envelope: the op is missing or unknown");
     check(bench, &change("c", "null"), "not_an_envelope: the row is missing");
     check(bench, &change("m", "null"), "Ignored(Message)");
-    let flat = r#"{"schema":{"type":"struct","name":"t.Value","fields":[]},"payload":{}}"#;
-    check(bench, &sample(1, Some(flat)), "not_an_envelope: schema \"t.Value\" is no envelope");
-    check(bench, &sample(1, Some("{}")), "not_an_envelope: schema \"\" is no envelope");
+    let empty = r#"{"schema":{"type":"struct","name":"t.Value","fields":[]},"payload":{}}"#;
+    let neither =
+        |name: &str| format!("not_an_envelope: schema \"{name}\" is neither an envelope nor a row");
+    check(bench, &sample(1, Some(empty)), &neither("t.Value"));
+    check(bench, &sample(1, Some("{}")), &neither(""));
+    let unknown = r#"{"schema":{"type":"struct","name":"io.debezium.connector.x.New","fields":[
+        {"type":"int64","field":"id"}]},"payload":{"id":1}}"#;
+    check(bench, &sample(1, Some(unknown)), &neither("io.debezium.connector.x.New"));
     check(
         bench,
         &sample(1, Some("Struct{id=1}")),
-        "malformed: the value is neither a JSON object nor framed Avro",
+        "malformed: the value is the text of a struct, as StringConverter writes it: set the \
+         connector's value.converter to JSON or Avro",
     );
-    let text_key = Sample::new(TOPIC, Some("Struct{id=1}"), Some(&envelope("c", row)));
-    check(bench, &text_key, "malformed: the key is neither a JSON object nor framed Avro");
+    let with_key = |key: &str| Sample::new(TOPIC, Some(key), Some(&envelope("c", row)));
+    check(
+        bench,
+        &with_key("Struct{id=1}"),
+        "malformed: the key is the text of a struct, as StringConverter writes it: set the \
+         connector's key.converter to JSON or Avro",
+    );
+    check(bench, &with_key("x"), "malformed: the key is neither a JSON object nor framed Avro");
 }
 
 #[test]
@@ -274,15 +352,15 @@ fn a_schema_of_the_registry_may_be_missing_or_unreadable() {
     let bench = &mut Bench::default();
     let framed = |id: u8| Sample {
         topic: TOPIC.to_owned(),
-        key: None,
         value: Some(vec![0, 0, 0, 0, id, 0]),
+        ..Sample::default()
     };
     check(bench, &framed(9), "schema_not_found: the registry has no schema with the id 9");
     bench.register(8, r#"{"type":"record"}"#);
     let unreadable = "schema_unreadable: schema 8: No `name` field";
     check(bench, &framed(8), unreadable);
     bench.register(7, r#""long""#);
-    check(bench, &framed(7), "not_an_envelope: schema \"\" is no envelope");
+    check(bench, &framed(7), "not_an_envelope: schema \"\" is neither an envelope nor a row");
 }
 
 #[test]
@@ -317,8 +395,8 @@ fn a_truncate_in_avro_asks_for_no_columns_of_its_table() {
     bench.register(1, &schema);
     let framed = |body: &[u8]| Sample {
         topic: TOPIC.to_owned(),
-        key: None,
         value: Some([&[0, 0, 0, 0, 1], body].concat()),
+        ..Sample::default()
     };
     check(bench, &framed(b"\x00\x02t\x02t"), "Truncate");
     check(bench, &framed(b"\x02\x0e\x02t\x02c"), "Create t id=7");
@@ -336,6 +414,6 @@ fn a_schema_of_the_registry_may_refer_to_others_that_refer_to_others() {
     let references = vec![id.to_owned(), row.to_owned()];
     bench.decoder.learn_schema(1, Some(RegisteredSchema { text: text.to_owned(), references }));
     let value = Some(b"\x00\x00\x00\x00\x01\x00\x02m".to_vec());
-    let message = Sample { topic: TOPIC.to_owned(), key: None, value };
+    let message = Sample { topic: TOPIC.to_owned(), value, ..Sample::default() };
     check(bench, &message, "Ignored(Message)");
 }

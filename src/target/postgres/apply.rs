@@ -10,7 +10,7 @@ use crate::batch::{Folded, without_row};
 use crate::checkpoint::Step;
 use crate::fold::Winners;
 use crate::refused::DeadLetter;
-use crate::rows::{Cell, Cells, Deletes, Row, Rows};
+use crate::rows::{Cell, Cells, Deletes, Keyless, Row, RowOp, Rows};
 use crate::table::{Column, TableName};
 use crate::target::postgres::catalog::{self, Described, Wire};
 use crate::target::postgres::columns::Columns;
@@ -53,6 +53,10 @@ pub(super) async fn apply(
                 return verdict(session, lane, &steps, TargetError::Statement(text.into())).await;
             }
             Err(Failure::TouchedTwice(table)) => {
+                session.run_all(sql::ROLLBACK.to_owned()).await.map_err(other)?;
+                one_by_one.insert(table);
+            }
+            Err(Failure::Unmatched(table)) => {
                 session.run_all(sql::ROLLBACK.to_owned()).await.map_err(other)?;
                 one_by_one.insert(table);
             }
@@ -106,6 +110,9 @@ enum Failure {
     },
     /// The server finds two keys of the batch equal that differ as bytes.
     TouchedTwice(TableName),
+    /// An image before is no row of a table without a key: which changes that concerns shows only in
+    /// the order they came.
+    Unmatched(TableName),
     Target(TargetError),
 }
 
@@ -138,7 +145,16 @@ impl Attempt<'_> {
             let wires = wires(&rows.shape().columns, described);
             let wires = wires.ok_or_else(|| TargetError::StaleLayout { table: table.clone() })?;
             let is_one_by_one = self.one_by_one.contains(table);
-            let missing = Writer { session, rows, wires }.write(winners, is_one_by_one).await;
+            let mut writer = Writer { session, rows, wires };
+            let missing = match (rows.shape().keyless, rows.shape().key.is_empty()) {
+                (Keyless::Match, true) if is_one_by_one => writer.match_one_by_one().await,
+                (Keyless::Match, true) => match writer.match_images(winners).await {
+                    Ok(true) => Ok(Vec::new()),
+                    Ok(false) => return Err(Failure::Unmatched(table.clone())),
+                    Err(error) => Err(error),
+                },
+                _ => writer.write(winners, is_one_by_one).await,
+            };
             let missing = missing.map_err(|error| rows_failure(error, table))?;
             let steps = &self.batch.steps;
             refused.extend(without_row(rows, &missing, steps));
@@ -214,6 +230,7 @@ fn deferred_failure(error: sqlx::Error, names: &[&TableName]) -> Failure {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Delete,
+    Image,
     Upsert,
     Partial,
 }
@@ -252,6 +269,35 @@ impl Writer<'_> {
         in_order.sort_by_key(|(row, _)| *row);
         for (row, kind) in in_order {
             missing.extend(self.write_as(kind, &[row]).await?);
+        }
+        Ok(missing)
+    }
+
+    /// Writes a table without a key whose rows are found by their images; `false` when one is not.
+    async fn match_images(&mut self, winners: &Winners) -> Result<bool, sqlx::Error> {
+        if self.rows.is_truncated() {
+            self.empty().await?;
+        }
+        if !self.write_as(Kind::Image, &winners.images).await?.is_empty() {
+            return Ok(false);
+        }
+        self.write_as(Kind::Upsert, &winners.upserts).await.map(|_| true)
+    }
+
+    /// Does the same in the order the changes came; returns those whose image is no row.
+    async fn match_one_by_one(&mut self) -> Result<Vec<usize>, sqlx::Error> {
+        if self.rows.is_truncated() {
+            self.empty().await?;
+        }
+        let mut missing = Vec::new();
+        for (at, row) in self.rows.index().iter().enumerate() {
+            if !self.rows.key(row).is_empty()
+                && !self.write_as(Kind::Image, &[at]).await?.is_empty()
+            {
+                missing.push(at);
+            } else if row.op == RowOp::Upsert {
+                self.write_as(Kind::Upsert, &[at]).await?;
+            }
         }
         Ok(missing)
     }
@@ -303,6 +349,12 @@ impl Writer<'_> {
                 Ok(Vec::new())
             }
             Kind::Partial => self.update(rows).await,
+            Kind::Image => {
+                let wires = self.wires.clone();
+                let wires = wires.iter().collect::<Vec<_>>();
+                let text = sql::delete_images(shape, &wires);
+                self.write_counted(rows, &text, &wires, Rows::key).await
+            }
         }
     }
 
@@ -355,17 +407,28 @@ impl Writer<'_> {
         let wires = wires.collect::<Vec<_>>();
         let wires = wires.iter().collect::<Vec<_>>();
         let text = sql::update(self.rows.shape(), available, &wires);
+        self.write_counted(rows, &text, &wires, Rows::cells).await
+    }
+
+    /// Sends rows as arrays with their ordinals, and returns those that do not come back.
+    async fn write_counted(
+        &mut self,
+        rows: &[usize],
+        text: &str,
+        wires: &[&Wire],
+        part: for<'r> fn(&'r Rows, &Row) -> &'r [u8],
+    ) -> Result<Vec<usize>, sqlx::Error> {
         let mut missing = rows.iter().copied().collect::<BTreeSet<_>>();
         let (mut columns, mut ordinals) = (Columns::new(wires.len()), Vec::new());
         for (&row, is_last) in rows.iter().zip((1..=rows.len()).map(|count| count == rows.len())) {
             let Some(entry) = self.rows.index().get(row) else { continue };
-            let cells = Cells::new(self.rows.cells(entry));
+            let cells = Cells::new(part(self.rows, entry));
             columns.push(cells.filter(|cell| *cell != Cell::Unavailable));
             ordinals.push(i64::try_from(row).unwrap_or(i64::MAX));
             if columns.is_full() || is_last {
-                let mut arguments = columns.take(&wires)?;
+                let mut arguments = columns.take(wires)?;
                 bind(&mut arguments, std::mem::take(&mut ordinals))?;
-                for found in self.session.fetch(text.clone(), arguments).await? {
+                for found in self.session.fetch(text.to_owned(), arguments).await? {
                     let ordinal = usize::try_from(found.try_get::<i64, _>(0)?);
                     missing.remove(&ordinal.unwrap_or(usize::MAX));
                 }

@@ -8,9 +8,10 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 
 use crate::batch::{Folded, SchemaChange, without_row};
+use crate::checkpoint::Step;
 use crate::fold::Winners;
 use crate::refused::DeadLetter;
-use crate::rows::{Cell, Cells, Deletes, Rows, Shape};
+use crate::rows::{Cell, Cells, Deletes, RowOp, Rows, Shape};
 use crate::table::Table;
 use crate::target::sqlite::encode::{self, Content};
 use crate::target::sqlite::{Writing, catalog, fence, sql, text, time_text};
@@ -32,6 +33,10 @@ pub(super) async fn write(
         check_layout(connection, &rows.shape().table).await?;
         let mut table = Writer { connection, rows, now: &now };
         table.truncate().await?;
+        if !winners.images.is_empty() {
+            table.match_images(&batch.steps, &mut refused).await?;
+            continue;
+        }
         table.delete(&winners.deletes).await?;
         table.upsert(&winners.upserts).await?;
         let missing = table.update(winners).await?;
@@ -128,6 +133,32 @@ impl Writer<'_> {
                 self.bind_synced_at(&mut binds)?;
             }
             self.execute(&text, binds).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the changes of a table without a key one by one, each over the row that is equal to its
+    /// image before: whether there is one may depend on the change before it.
+    async fn match_images(
+        &mut self,
+        steps: &[Step],
+        refused: &mut Vec<DeadLetter>,
+    ) -> Result<(), TargetError> {
+        let text = sql::delete_image(self.shape()).into();
+        for (at, row) in self.rows.index().iter().enumerate() {
+            let before = self.rows.key(row);
+            if !before.is_empty() {
+                let mut binds = SqliteArguments::default();
+                self.bind_deleted_at(&mut binds)?;
+                bind_cells(&mut binds, before)?;
+                if self.execute(&text, binds).await? == 0 {
+                    refused.extend(without_row(self.rows, &[at], steps));
+                    continue;
+                }
+            }
+            if row.op == RowOp::Upsert {
+                self.upsert(&[at]).await?;
+            }
         }
         Ok(())
     }

@@ -82,6 +82,15 @@ pub(super) fn delete(shape: &Shape, rows: usize) -> String {
     }
 }
 
+/// Deletes or marks one row that is equal to an image; binds the time when it marks, then the image.
+pub(super) fn delete_image(shape: &Shape) -> String {
+    let equal = names(&shape.columns).join(" IS ? AND ");
+    let (head, condition) = delete_head(shape);
+    let standing = condition.map(|it| format!("{it} AND ")).unwrap_or_default();
+    let found = format!("SELECT rowid FROM {} WHERE", quote(&shape.table.name.table));
+    format!("{head}\nWHERE rowid = ({found} {standing}{equal} IS ? LIMIT 1)")
+}
+
 /// Empties the table, or marks all of its rows; binds the time when it marks.
 pub(super) fn truncate(shape: &Shape) -> String {
     match delete_head(shape) {
@@ -380,7 +389,7 @@ mod tests {
             unique_keys: if key.is_empty() { vec![] } else { vec![names(key)] },
         };
         let (table, key, synced_at) = (Arc::new(table), key.to_vec(), Some("synced_at".to_owned()));
-        Shape { table, columns, key, deletes, synced_at }
+        Shape { table, columns, key, keyless: crate::rows::Keyless::Refuse, deletes, synced_at }
     }
 
     fn check(actual: &str, expected: &Expect) {

@@ -13,10 +13,12 @@ use crate::decode::kind::{Kind, SourceColumn};
 use crate::decode::value::{Decimal, Value};
 use crate::record::TopicPartition;
 use crate::refused::{DeadLetter, KeptRecord, Reason, Refusal};
-use crate::rows::{Deletes, Origin, Shape};
+use crate::rows::{Deletes, Keyless, Origin, Shape};
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Table, TableName};
 use crate::target::{Applied, Claimed, Sink, Target, TargetError};
+
+mod keyless;
 
 /// A file, and the partition `t[0]` that its tests move.
 pub(super) struct World {
@@ -115,7 +117,8 @@ fn shape(deletes: Deletes) -> Arc<Shape> {
     let table = items();
     let columns = table.columns[..3].to_vec();
     let synced_at = Some("synced_at".to_owned());
-    Arc::new(Shape { table, columns, key: vec![0], deletes, synced_at })
+    let (key, keyless) = (vec![0], Keyless::Refuse);
+    Arc::new(Shape { table, columns, key, keyless, deletes, synced_at })
 }
 
 fn creation() -> SchemaChange {
@@ -265,6 +268,7 @@ async fn a_soft_delete_marks_the_row_until_it_is_written_again() {
         table: Arc::new(table),
         columns: items().columns[..3].to_vec(),
         key: vec![0],
+        keyless: Keyless::Refuse,
         deletes: Deletes::Soft("deleted_at".to_owned()),
         synced_at: Some("synced_at".to_owned()),
     });

@@ -20,7 +20,7 @@ pub(super) use inspect::{
 };
 pub(super) use rows::{
     CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, IS_TRUNCATABLE, MARK_KEYS, ROLLBACK,
-    delete, insert, lock, mark_all_deleted, remove_all, start, truncate, update,
+    delete, delete_images, insert, lock, mark_all_deleted, remove_all, start, truncate, update,
 };
 pub(super) use schema::{
     IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, bootstrap, create_schema,

@@ -2,7 +2,7 @@
 
 use crate::rows::{Deletes, Shape};
 use crate::table::TableName;
-use crate::target::postgres::catalog::Wire;
+use crate::target::postgres::catalog::{NUMERIC, Wire};
 use crate::target::postgres::sql::{quote, relation};
 
 /// Checks what is deferred while the transaction can still be repeated, not at COMMIT.
@@ -164,6 +164,58 @@ pub(in crate::target::postgres) fn update(
     )
 }
 
+/// Deletes one row for each image, or marks one deleted, and returns the ordinals of the images that
+/// had one. Parameters: an array for each column, the ordinals.
+///
+/// Images are compared as texts, because not every type can be compared, and as arrays, because
+/// those find NULL equal to NULL and can be hashed. Of several equal images each takes another row.
+pub(in crate::target::postgres) fn delete_images(shape: &Shape, wires: &[&Wire]) -> String {
+    let list = wires.iter().zip(0..).map(|(wire, n)| format!("{} AS c{n}", cells(wire, n + 1)));
+    let ordinals = format!("unnest(${}::pg_catalog.int8[]) AS ordinal", wires.len() + 1);
+    let list = list.chain([ordinals]).collect::<Vec<_>>().join(", ");
+    let wanted = wires.iter().zip(0..).map(|(wire, n)| text_of(wire, &format!("s.c{n}")));
+    let columns = wires.iter().zip(&shape.columns);
+    let found = columns.map(|(wire, column)| text_of(wire, &format!("t.{}", quote(&column.name))));
+    let table = relation(&shape.table.name);
+    let (end, standing) = match &shape.deletes {
+        Deletes::Hard | Deletes::Ignore => {
+            (format!("DELETE FROM {table} AS t\nUSING"), String::new())
+        }
+        Deletes::Soft(deleted_at) => {
+            let sets = set_deleted(shape, deleted_at);
+            let standing = format!(" WHERE t.{} IS NULL", quote(deleted_at));
+            (format!("UPDATE {table} AS t\nSET {sets}\nFROM"), standing)
+        }
+    };
+    format!(
+        "WITH w AS (\n  \
+           SELECT s.ordinal, s.image, pg_catalog.row_number() OVER (PARTITION BY s.image) AS n\n  \
+           FROM (SELECT s.ordinal, ARRAY[{wanted}] AS image FROM (SELECT {list}) AS s) AS s\n\
+         ), f AS (\n  \
+           SELECT t.part, t.place, t.image,\n    \
+             pg_catalog.row_number() OVER (PARTITION BY t.image) AS n\n  \
+           FROM (SELECT t.tableoid AS part, t.ctid AS place, ARRAY[{found}] AS image\n    \
+             FROM {table} AS t{standing}) AS t\n  \
+           WHERE t.image IN (SELECT w.image FROM w)\n\
+         )\n\
+         {end} w JOIN f ON f.image = w.image AND f.n = w.n\n\
+         WHERE t.tableoid = f.part AND t.ctid = f.place\n\
+         RETURNING w.ordinal",
+        wanted = wanted.collect::<Vec<_>>().join(", "),
+        found = found.collect::<Vec<_>>().join(", "),
+    )
+}
+
+/// Spells a value so that equal ones have one text.
+fn text_of(wire: &Wire, value: &str) -> String {
+    // Trailing zeros of a number without a scale do not come from the source.
+    let value = match wire.element {
+        NUMERIC => format!("pg_catalog.trim_scale({value})"),
+        _ => value.to_owned(),
+    };
+    format!("{value}::pg_catalog.text COLLATE pg_catalog.\"C\"")
+}
+
 /// Empties a table at once.
 pub(in crate::target::postgres) fn truncate(table: &TableName) -> String {
     format!("TRUNCATE TABLE {}", relation(table))
@@ -222,6 +274,7 @@ mod tests {
 
     use super::*;
     use crate::decode::kind::{Kind, SourceColumn};
+    use crate::rows::Keyless;
     use crate::table::Table;
     use crate::target::postgres::ddl::DIALECT;
     use expect_test::{Expect, expect};
@@ -242,7 +295,7 @@ mod tests {
         let name = TableName { schema: Some("s".to_owned()), table: "t".to_owned() };
         let table = Arc::new(Table { name, columns: columns.clone(), unique_keys: Vec::new() });
         let synced_at = synced_at.then(|| "synced_at".to_owned());
-        Shape { table, columns, key: key.to_vec(), deletes, synced_at }
+        Shape { table, columns, key: key.to_vec(), keyless: Keyless::Refuse, deletes, synced_at }
     }
 
     fn wires() -> [Wire; 2] {
@@ -319,6 +372,33 @@ mod tests {
                 WHERE t."id" = s.c0
                 RETURNING s.ordinal"#]],
         );
+    }
+
+    #[test]
+    fn a_row_is_found_by_its_whole_image() {
+        let [id, region] = wires();
+        let number = Wire { element: NUMERIC, ..id };
+        check(
+            &delete_images(&shape(&[], soft(), false), &[&number, &region]),
+            &expect![[r#"
+            WITH w AS (
+              SELECT s.ordinal, s.image, pg_catalog.row_number() OVER (PARTITION BY s.image) AS n
+              FROM (SELECT s.ordinal, ARRAY[pg_catalog.trim_scale(s.c0)::pg_catalog.text COLLATE pg_catalog."C", s.c1::pg_catalog.text COLLATE pg_catalog."C"] AS image FROM (SELECT unnest($1::"pg_catalog"."int8"[]) AS c0, unnest($2::"pg_catalog"."text"[])::"public"."citext" AS c1, unnest($3::pg_catalog.int8[]) AS ordinal) AS s) AS s
+            ), f AS (
+              SELECT t.part, t.place, t.image,
+                pg_catalog.row_number() OVER (PARTITION BY t.image) AS n
+              FROM (SELECT t.tableoid AS part, t.ctid AS place, ARRAY[pg_catalog.trim_scale(t."id")::pg_catalog.text COLLATE pg_catalog."C", t."region"::pg_catalog.text COLLATE pg_catalog."C"] AS image
+                FROM "s"."t" AS t WHERE t."deleted_at" IS NULL) AS t
+              WHERE t.image IN (SELECT w.image FROM w)
+            )
+            UPDATE "s"."t" AS t
+            SET "deleted_at" = pg_catalog.now()
+            FROM w JOIN f ON f.image = w.image AND f.n = w.n
+            WHERE t.tableoid = f.part AND t.ctid = f.place
+            RETURNING w.ordinal"#]],
+        );
+        let hard = delete_images(&shape(&[], HARD, false), &[&number, &region]);
+        assert!(hard.contains("DELETE FROM \"s\".\"t\" AS t\nUSING w JOIN f"));
     }
 
     #[test]
