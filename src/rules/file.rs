@@ -212,9 +212,6 @@ impl TableSection {
             Some(Keyless::Match) => later("keyless = \"match\""),
             Some(Keyless::Append) => later("keyless = \"append\""),
         }
-        if !self.columns.types.is_empty() {
-            later("columns.type");
-        }
         if self.key.as_ref().is_some_and(Vec::is_empty) {
             problems.add(&format!("{path}.key"), "must name a column");
         }

@@ -142,10 +142,8 @@ fn what_comes_later_is_refused_not_ignored() {
             table."a".keyless = "match" is not supported yet"#]],
     );
     refused(
-        "[table.'a']\nkeyless = 'append'\n[table.'a'.columns]\ntype = { b = 'text' }",
-        &expect![[r#"
-            table."a".keyless = "append" is not supported yet
-            table."a".columns.type is not supported yet"#]],
+        "[table.'a']\nkeyless = 'append'",
+        &expect![[r#"table."a".keyless = "append" is not supported yet"#]],
     );
 }
 
