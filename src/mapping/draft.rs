@@ -69,13 +69,7 @@ impl Draft<'_> {
             Stop::new(StopReason::KeyUnfit, detail)
         })?;
         let synced_at = self.time_column_of(&table);
-        let shape = Shape {
-            table,
-            columns,
-            key,
-            deletes: self.rule.deletes.clone(),
-            synced_at,
-        };
+        let shape = Shape { table, columns, key, deletes: self.rule.deletes.clone(), synced_at };
         let placeholder = self.mapping.tables.rules.placeholder(&mapped.name.server);
         let shape = Arc::new(shape);
         Ok(Plan { mapped: Mapped { source: mapped, is_written, shape, placeholder }, change })
@@ -146,7 +140,8 @@ impl Draft<'_> {
         for source in &source.columns {
             let Some(name) = self.column_name(&source.name) else { continue };
             if let Some(column) = self.time_columns().iter().find(|column| column.name == name) {
-                let flag = if column.not_null { "--synced-at-column" } else { "--deleted-at-column" };
+                let flag =
+                    if column.not_null { "--synced-at-column" } else { "--deleted-at-column" };
                 let detail = format!(
                     "the source's column \"{}\" of table \"{}\" has the name of the column for the \
                      time of writing: choose another with {flag}",

@@ -145,7 +145,8 @@ impl Extension<'_> {
     fn alter(&mut self, before: &Column, after: Column, why: &str) -> Result<(), Stop> {
         let (draft, column) = (self.draft, &before.name);
         let narrow = |but: &str| {
-            let detail = format!("column \"{column}\" of table \"{}\" {why}, and {but}", draft.name);
+            let detail =
+                format!("column \"{column}\" of table \"{}\" {why}, and {but}", draft.name);
             Stop::new(StopReason::ColumnNarrow, detail)
         };
         match self.schema_changes() {

@@ -144,7 +144,8 @@ fn a_column_that_has_become_too_narrow_is_widened_or_stops() {
     );
     let mut other = source("t", &["a"]);
     other.columns[2].kind = Kind::Text;
-    let unfit = "column_unfit: column \"c\" of table \"public.t\": no conversion from text to bigint";
+    let unfit =
+        "column_unfit: column \"c\" of table \"public.t\": no conversion from text to bigint";
     check_modes(&other, &table, [unfit; 3]);
 }
 

@@ -15,10 +15,12 @@ mod looking;
 mod postgres;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_fence;
+mod postgres_schema;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_support;
 mod postgres_types;
 mod proof_can_fail;
 mod scale;
+mod schema_change;
 mod support;
 mod zombie;

@@ -46,12 +46,7 @@ impl Chosen {
     }
 
     /// Chooses a type that takes one number, or what it is without.
-    pub(super) fn sized(
-        id: u32,
-        name: &str,
-        length: Option<u32>,
-        header: i32,
-    ) -> Option<Self> {
+    pub(super) fn sized(id: u32, name: &str, length: Option<u32>, header: i32) -> Option<Self> {
         let length = length.filter(|length| (1..=LENGTH_MAX).contains(length))?;
         let modifier = i32::try_from(length).ok()? + header;
         Some(Self { id, name: format!("{name}({length})"), modifier })

@@ -95,9 +95,7 @@ fn text(existing: &Column, wanted: &Column, source: &SourceColumn) -> Option<Cho
         Some(length) if (existing.type_id, wanted.type_id) == (BPCHAR, BPCHAR) => {
             Chosen::sized(BPCHAR, "character", Some(length), ddl::HEADER)
         }
-        Some(length) => {
-            Chosen::sized(VARCHAR, "character varying", Some(length), ddl::HEADER)
-        }
+        Some(length) => Chosen::sized(VARCHAR, "character varying", Some(length), ddl::HEADER),
         None => Some(Chosen::plain(TEXT, "text")),
     }
 }
@@ -166,7 +164,11 @@ mod tests {
         check("numeric(1000,10)", decimal(1000, 20), Some("numeric"));
         check("numeric(10,2)", (Kind::VariableScaleDecimal, None), Some("numeric"));
         check("numeric(10,2)", (Kind::Decimal { scale: 2, precision: None }, None), None);
-        check("numeric(10,2)", (Kind::Decimal { scale: 3, precision: None }, None), Some("numeric"));
+        check(
+            "numeric(10,2)",
+            (Kind::Decimal { scale: 3, precision: None }, None),
+            Some("numeric"),
+        );
         check("numeric", decimal(1000, 500), None);
         check("real", (Kind::Float64, None), Some("double precision"));
         check("double precision", (Kind::Float32, None), None);
