@@ -387,8 +387,16 @@ mod tests {
 
     fn column(name: &str) -> Column {
         let (name, type_name) = (name.to_owned(), "text".to_owned());
-        let (not_null, generated, encode) = (false, false, Some(text as _));
-        Column { name, type_name, type_id: 0, modifier: -1, not_null, generated, encode }
+        Column {
+            name,
+            type_name,
+            type_id: 0,
+            modifier: -1,
+            not_null: false,
+            generated: false,
+            has_default: false,
+            encode: Some(text as _),
+        }
     }
 
     fn text(value: Value<'_>, _: i32, cell: &mut Vec<u8>) -> Result<(), Misfit> {

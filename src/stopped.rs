@@ -11,10 +11,14 @@ pub enum StopReason {
     ColumnMissing,
     /// A column's type has no conversion from the source's type.
     ColumnUnfit,
+    /// A column holds less than the source's, and the settings or the target forbid to change it.
+    ColumnNarrow,
     /// The target's table has no unique key over the key's columns.
     KeyUnfit,
     /// A source column has the name of the column for the time of writing.
     ColumnReserved,
+    /// Two source columns lead to one column of the target.
+    ColumnShared,
     /// Two source tables lead to one target table.
     TableShared,
     /// JSON without a schema needs a setting of the connector.
@@ -45,12 +49,14 @@ pub enum StopReason {
 
 impl StopReason {
     /// Every reason, in the order of the list in README.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::TableMissing,
         Self::ColumnMissing,
         Self::ColumnUnfit,
+        Self::ColumnNarrow,
         Self::KeyUnfit,
         Self::ColumnReserved,
+        Self::ColumnShared,
         Self::TableShared,
         Self::SourceSettingMissing,
         Self::SchemaUnreadable,
@@ -72,8 +78,10 @@ impl StopReason {
             Self::TableMissing => "table_missing",
             Self::ColumnMissing => "column_missing",
             Self::ColumnUnfit => "column_unfit",
+            Self::ColumnNarrow => "column_narrow",
             Self::KeyUnfit => "key_unfit",
             Self::ColumnReserved => "column_reserved",
+            Self::ColumnShared => "column_shared",
             Self::TableShared => "table_shared",
             Self::SourceSettingMissing => "source_setting_missing",
             Self::SchemaUnreadable => "schema_unreadable",

@@ -62,12 +62,14 @@ pub struct Column {
     pub not_null: bool,
     /// Whether the target computes it, so that nobody may write it.
     pub generated: bool,
+    /// Whether the target fills it where nobody writes it: by a default, or as an identity.
+    pub has_default: bool,
     /// How it takes a value; `None` when no conversion to its type exists.
     pub encode: Option<Encode>,
 }
 
 impl PartialEq for Column {
-    /// Compares what the catalogue says; `encode` follows from it.
+    /// Compares what decides about cells; `encode` follows from it.
     fn eq(&self, other: &Self) -> bool {
         let facts =
             |column: &Self| (column.type_id, column.modifier, column.not_null, column.generated);

@@ -269,7 +269,16 @@ impl Bench {
 fn target_column(column: &SourceColumn) -> Column {
     let (name, type_name) = (column.name.clone(), "text".to_owned());
     let (not_null, encode) = (!column.optional, Some(encode as _));
-    Column { name, type_name, type_id: 0, modifier: -1, not_null, generated: false, encode }
+    Column {
+        name,
+        type_name,
+        type_id: 0,
+        modifier: -1,
+        not_null,
+        generated: false,
+        has_default: false,
+        encode,
+    }
 }
 
 fn print(rows: &Rows, row: &Row) -> String {

@@ -213,8 +213,16 @@ mod tests {
 
     fn column(type_name: &str, type_id: u32) -> Column {
         let (name, type_name) = ("c".to_owned(), type_name.to_owned());
-        let (modifier, not_null, generated, encode) = (-1, false, false, None);
-        Column { name, type_name, type_id, modifier, not_null, generated, encode }
+        Column {
+            name,
+            type_name,
+            type_id,
+            modifier: -1,
+            not_null: false,
+            generated: false,
+            has_default: false,
+            encode: None,
+        }
     }
 
     fn defaults() -> SourceSettings {

@@ -3,8 +3,10 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::decode::kind::SourceColumn;
+use crate::decode::kind::{Form, Kind, SourceColumn};
 use crate::rules::{ConfigFile, DeletePolicy, Rules};
+use crate::settings::SchemaChanges;
+use crate::table::Column;
 use crate::target::Target as _;
 use crate::target::postgres::Postgres;
 use crate::target::sqlite::Sqlite;
@@ -94,6 +96,166 @@ fn a_partial_table_keeps_the_columns_of_a_rules_key_that_the_record_lacks() {
     let plan = mapping.plan_partial(partial, existing).unwrap();
     assert_eq!(plan.mapped.shape.key, [0, 1]);
     assert_eq!(plan.mapped.is_written, [true]);
+}
+
+/// Plans a source's table for one that is there, and returns the statements or why it stops.
+fn planned(mode: SchemaChanges, file: &str, source: SourceTable, table: &Table) -> String {
+    let mut mapping = mapping(file, Postgres::DIALECT);
+    mapping.tables.schema_changes = mode;
+    match mapping.plan(source, Some(table.clone())) {
+        Ok(Plan { change: None, .. }) => "nothing".to_owned(),
+        Ok(Plan { change: Some(change), mapped }) => {
+            assert_eq!(change.before.as_ref(), Some(table));
+            assert_eq!(mapped.shape.table, change.after);
+            change.statements.join("; ")
+        }
+        Err(stop) => stop.to_string(),
+    }
+}
+
+/// The table that is created for [`source`] with the key a.
+fn created(file: &str) -> Table {
+    let plan = mapping(file, Postgres::DIALECT).plan(source("t", &["a"]), None).unwrap();
+    Table::clone(&plan.mapped.shape.table)
+}
+
+fn check_modes(source: &SourceTable, table: &Table, expected: [&str; 3]) {
+    let modes = [SchemaChanges::Apply, SchemaChanges::Check, SchemaChanges::Ignore];
+    let found = modes.map(|mode| planned(mode, "", source.clone(), table));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_column_that_has_become_too_narrow_is_widened_or_stops() {
+    let table = created("");
+    let mut wider = source("t", &["a"]);
+    wider.columns[1].kind = Kind::VariableScaleDecimal;
+    wider.columns[1].optional = true;
+    check_modes(
+        &wider,
+        &table,
+        [
+            "ALTER TABLE \"public\".\"t\" ALTER COLUMN \"b\" TYPE numeric; \
+             ALTER TABLE \"public\".\"t\" ALTER COLUMN \"b\" DROP NOT NULL",
+            "column_narrow: column \"b\" of table \"public.t\" is bigint, which does not hold every \
+             value of the source's variable scale decimal, and --schema-changes forbids to change it",
+            "nothing",
+        ],
+    );
+    let mut other = source("t", &["a"]);
+    other.columns[2].kind = Kind::Text;
+    let unfit =
+        "column_unfit: column \"c\" of table \"public.t\": no conversion from text to bigint";
+    check_modes(&other, &table, [unfit; 3]);
+}
+
+#[test]
+fn a_column_that_the_source_drops_stays_and_takes_null() {
+    let table = created("");
+    let mut narrower = source("t", &["a"]);
+    narrower.columns.remove(1);
+    check_modes(
+        &narrower,
+        &table,
+        [
+            "ALTER TABLE \"public\".\"t\" ALTER COLUMN \"b\" DROP NOT NULL",
+            "column_narrow: column \"b\" of table \"public.t\" refuses NULL, and the source has no \
+             such column, and --schema-changes forbids to change it",
+            "nothing",
+        ],
+    );
+    let mut filled = table;
+    filled.columns[1].has_default = true;
+    check_modes(&narrower, &filled, ["nothing"; 3]);
+}
+
+#[test]
+fn a_renamed_column_is_a_new_one() {
+    let mut renamed = source("t", &["a"]);
+    renamed.columns[1].name = "d".to_owned();
+    check_modes(
+        &renamed,
+        &created(""),
+        [
+            "ALTER TABLE \"public\".\"t\" ADD COLUMN IF NOT EXISTS \"d\" bigint; \
+             ALTER TABLE \"public\".\"t\" ALTER COLUMN \"b\" DROP NOT NULL",
+            "column_missing: table \"public.t\" has no column \"d\"",
+            "nothing",
+        ],
+    );
+}
+
+#[test]
+fn the_keys_columns_refuse_null_for_good() {
+    let mut source = source("t", &["a"]);
+    source.columns[0].optional = true;
+    check_modes(&source, &created(""), ["nothing"; 3]);
+}
+
+#[test]
+fn a_rules_type_is_for_new_columns_and_keeps_old_ones_as_they_are() {
+    let file = "[table.'public.t'.columns]\ntype = { b = 'varchar(40)', d = 'strng' }";
+    let table = created(file);
+    let column = table.column("b").unwrap();
+    assert_eq!((column.type_name.as_str(), column.not_null), ("character varying(40)", true));
+
+    let mut grown = source("t", &["a"]);
+    grown.columns[1].kind = Kind::Text;
+    assert_eq!(planned(SchemaChanges::Apply, file, grown.clone(), &table), "nothing");
+    let d = SourceColumn { name: "d".to_owned(), ..grown.columns[2].clone() };
+    grown.columns.push(d);
+    let stop = planned(SchemaChanges::Apply, file, grown.clone(), &table);
+    assert!(stop.starts_with("column_unfit: column \"d\"") && stop.contains("strng"), "{stop}");
+    let file = "[table.'public.t'.columns]\ntype = { d = 'date' }";
+    let stop = planned(SchemaChanges::Apply, file, grown, &table);
+    assert!(stop.ends_with("no conversion from int64 to date"), "{stop}");
+}
+
+#[test]
+fn json_without_a_schema_adds_only_what_a_rule_types() {
+    let mut plain = source("t", &["a"]);
+    plain.columns.push(SourceColumn { name: "d".to_owned(), ..plain.columns[2].clone() });
+    for column in &mut plain.columns {
+        (column.kind, column.optional) = (Kind::Untyped, true);
+    }
+    let missing = "column_missing: table \"public.t\" has no column \"d\"";
+    check_modes(&plain, &created(""), [missing, missing, "nothing"]);
+    let file = "[table.'public.t'.columns]\ntype = { d = 'text' }";
+    let typed = planned(SchemaChanges::Apply, file, plain, &created(""));
+    assert_eq!(typed, "ALTER TABLE \"public\".\"t\" ADD COLUMN IF NOT EXISTS \"d\" text");
+}
+
+#[test]
+fn no_two_columns_meet_in_one() {
+    let stop = |file: &str, dialect| {
+        let mut source = source("t", &["a"]);
+        source.columns[1].name = "A".to_owned();
+        mapping(file, dialect).plan(source, None).map(|_| ()).map_err(|stop| stop.reason)
+    };
+    assert_eq!(stop("", Postgres::DIALECT), Ok(()));
+    assert_eq!(stop("", Sqlite::DIALECT), Err(StopReason::ColumnShared));
+    let renamed = "[table.'public.t'.columns]\nrename = { c = 'a' }";
+    assert_eq!(stop(renamed, Postgres::DIALECT), Err(StopReason::ColumnShared));
+    let reserved = "[table.'public.t']\ndeletes = 'soft'\n[table.'public.t'.columns]\n\
+                    rename = { c = 'deleted_at' }";
+    assert_eq!(stop(reserved, Postgres::DIALECT), Err(StopReason::ColumnReserved));
+}
+
+#[test]
+fn sqlite_stops_where_it_cannot_change_a_column() {
+    let mut mapping = mapping("", Sqlite::DIALECT);
+    let plan = mapping.plan(source("t", &["a"]), None).unwrap();
+    let mut table = Table::clone(&plan.mapped.shape.table);
+    let mut wider = source("t", &["a"]);
+    wider.columns[1].kind = Kind::Decimal { scale: 0, precision: Some(30) };
+    assert!(mapping.plan(wider.clone(), Some(table.clone())).unwrap().change.is_none());
+    wider.columns[1].kind = Kind::Decimal { scale: 2, precision: Some(30) };
+    let stop = mapping.plan(wider, Some(table.clone())).map(|_| ()).unwrap_err();
+    assert_eq!(stop.reason, StopReason::ColumnNarrow);
+    assert!(stop.detail.ends_with("and the target cannot change it"), "{}", stop.detail);
+    table.columns[2].not_null = true;
+    let stop = mapping.plan(source("t", &["a"]), Some(table)).map(|_| ()).unwrap_err();
+    assert_eq!(stop.reason, StopReason::ColumnNarrow);
 }
 
 fn mapping(file: &str, dialect: Dialect) -> Mapping {

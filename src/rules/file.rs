@@ -224,9 +224,6 @@ impl TableSection {
         if self.after_refused == Some(AfterRefused::Block) {
             later("after_refused = \"block\"");
         }
-        if !self.columns.types.is_empty() {
-            later("columns.type");
-        }
         if self.changelog.is_some() && self.key.is_none() && self.mode() == Mode::Upsert {
             let rule = "needs key: the columns that identify a row of the table";
             problems.add(&format!("{path}.changelog"), rule);

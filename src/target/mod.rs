@@ -135,12 +135,20 @@ pub struct Dialect {
     /// Returns the column that holds every value of the source's column; `None` when the source's
     /// type has no conversion. `is_key` asks for a type that can be indexed.
     pub column: fn(source: &SourceColumn, is_key: bool) -> Option<Column>,
+    /// Returns the existing column in a type that holds every value of the source's column as well
+    /// as its own; `None` where it does so as it is, and where no such type is known.
+    pub widened: fn(existing: &Column, source: &SourceColumn) -> Option<Column>,
+    /// Returns the column of a type as users spell it; `None` for a spelling that is not known.
+    pub typed: fn(name: &str, type_name: &str, not_null: bool) -> Option<Column>,
     /// Returns the column of that name for a time of writing (`synced_at`, `deleted_at`).
     pub time_column: fn(name: &str, not_null: bool) -> Column,
     /// Returns the statements that create the table and what it stands in.
     pub create_table: fn(table: &Table) -> Vec<String>,
     /// Returns the statement that adds the column.
     pub add_column: fn(table: &TableName, column: &Column) -> String,
+    /// Returns the statement that gives a column its new type, or lets it be NULL; `None` where the
+    /// target can do neither.
+    pub alter_column: fn(table: &TableName, before: &Column, after: &Column) -> Option<String>,
     /// Returns all that must exist before the first claim: schema, checkpoint, dead letters.
     pub bootstrap: fn() -> Vec<String>,
     /// Whether table names have a schema.

@@ -17,10 +17,12 @@ mod postgres;
 mod postgres_fence;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_keyless;
+mod postgres_schema;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_support;
 mod postgres_types;
 mod proof_can_fail;
 mod scale;
+mod schema_change;
 mod support;
 mod zombie;

@@ -50,6 +50,7 @@ pub(super) async fn describe(
             modifier: row.try_get(4)?,
             not_null: row.try_get(5)?,
             generated: row.try_get(6)?,
+            has_default: row.try_get(12)?,
             encode: taker.map(|(encode, _)| encode),
         };
         let wire = match taker {

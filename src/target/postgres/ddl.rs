@@ -7,16 +7,21 @@ use crate::batch::SchemaChange;
 use crate::decode::kind::{Kind, SourceColumn, SourceType, Unit};
 use crate::table::{Column, TableName};
 use crate::target::postgres::error::{Doing, target_error};
+use crate::target::postgres::named::typed;
 use crate::target::postgres::session::{Session, bind};
+use crate::target::postgres::widen::widened;
 use crate::target::postgres::{catalog, encode, sql};
 use crate::target::{Dialect, TargetError};
 
 /// How PostgreSQL spells types and DDL.
 pub(super) const DIALECT: Dialect = Dialect {
     column,
+    widened,
+    typed,
     time_column,
     create_table: sql::create_table,
     add_column: sql::add_column,
+    alter_column: |table, before, after| Some(sql::alter_column(table, before, after)),
     bootstrap: sql::bootstrap,
     has_schemas: true,
 };
@@ -26,22 +31,22 @@ const PRECISION_MAX: u32 = 1000;
 const LENGTH_MAX: u32 = 10_485_760;
 
 /// What the modifiers of `numeric` and the character types are above what they say.
-const HEADER: i32 = 4;
+pub(super) const HEADER: i32 = 4;
 
 /// A type with its modifier, as the catalogue will have it.
-struct Chosen {
-    id: u32,
-    name: String,
-    modifier: i32,
+pub(super) struct Chosen {
+    pub(super) id: u32,
+    pub(super) name: String,
+    pub(super) modifier: i32,
 }
 
 impl Chosen {
-    fn plain(id: u32, name: &str) -> Self {
+    pub(super) fn plain(id: u32, name: &str) -> Self {
         Self { id, name: name.to_owned(), modifier: -1 }
     }
 
     /// Chooses a type that takes one number, or what it is without.
-    fn sized(id: u32, name: &str, length: Option<u32>, header: i32) -> Option<Self> {
+    pub(super) fn sized(id: u32, name: &str, length: Option<u32>, header: i32) -> Option<Self> {
         let length = length.filter(|length| (1..=LENGTH_MAX).contains(length))?;
         let modifier = i32::try_from(length).ok()? + header;
         Some(Self { id, name: format!("{name}({length})"), modifier })
@@ -49,7 +54,7 @@ impl Chosen {
 }
 
 /// Returns the column that holds every value of the source's column.
-fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
+pub(super) fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
     let kind = &source.kind;
     let propagated = source.source_type.as_ref().and_then(|source| propagated(kind, source));
     let mut chosen = match propagated {
@@ -66,6 +71,7 @@ fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         modifier: chosen.modifier,
         not_null: is_key || !source.optional,
         generated: false,
+        has_default: false,
         encode: catalog::encode_of(chosen.id).or(Some(encode::textual)),
     })
 }
@@ -133,7 +139,7 @@ fn propagated(kind: &Kind, source: &SourceType) -> Option<Chosen> {
 }
 
 /// Chooses `numeric(p,s)` where the schema says both and they are of the usual kind.
-fn numeric(scale: i32, precision: Option<u32>) -> Chosen {
+pub(super) fn numeric(scale: i32, precision: Option<u32>) -> Chosen {
     let usual = precision
         .filter(|precision| (1..=PRECISION_MAX).contains(precision))
         .and_then(|precision| i32::try_from(precision).ok())
@@ -165,6 +171,7 @@ fn time_column(name: &str, not_null: bool) -> Column {
         modifier: -1,
         not_null,
         generated: false,
+        has_default: false,
         encode: catalog::encode_of(catalog::TIMESTAMPTZ),
     }
 }

@@ -9,8 +9,10 @@ mod error;
 mod fence;
 mod inspect;
 mod letters;
+mod named;
 mod session;
 mod sql;
+mod widen;
 
 use std::fmt;
 use std::str::FromStr;

@@ -17,14 +17,14 @@ pub(super) async fn read(
         .await
         .map_err(TargetError::of_sqlite)?;
     let Some(is_strict) = is_strict else { return Ok(None) };
-    let found = sqlx::query_as::<_, (String, String, bool, i64, i64)>(sql::COLUMNS)
+    let found = sqlx::query_as::<_, (String, String, bool, i64, i64, bool)>(sql::COLUMNS)
         .bind(&name.table)
         .fetch_all(&mut *connection)
         .await
         .map_err(TargetError::of_sqlite)?;
     let mut columns = Vec::with_capacity(found.len());
     let mut primary = Vec::new();
-    for (name, declared, not_null, place_in_key, hidden) in found {
+    for (name, declared, not_null, place_in_key, hidden, has_default) in found {
         if place_in_key > 0 {
             primary.push((place_in_key, name.clone()));
         }
@@ -37,6 +37,7 @@ pub(super) async fn read(
             // An old table's key may hold NULL by SQLite's own mistake; ours never does.
             not_null: not_null || place_in_key > 0,
             generated: hidden > 1,
+            has_default,
             encode,
         });
     }

@@ -13,9 +13,12 @@ use crate::target::sqlite::{encode, sql};
 /// SQLite.
 pub(super) const DIALECT: Dialect = Dialect {
     column,
+    widened,
+    typed,
     time_column,
     create_table: |table: &Table| vec![sql::create_table(table)],
     add_column: sql::add_column,
+    alter_column: |_, _, _| None,
     bootstrap: || sql::BOOTSTRAP.map(str::to_owned).to_vec(),
     has_schemas: false,
 };
@@ -45,6 +48,23 @@ fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
     Some(declare(&source.name, declared, is_key))
 }
 
+/// Only an integer with a fraction needs another type than its column has: every other class of
+/// values is as wide as it gets.
+fn widened(existing: &Column, source: &SourceColumn) -> Option<Column> {
+    let has_fraction = match &source.kind {
+        Kind::Decimal { scale, .. } => *scale > 0,
+        kind => *kind == Kind::VariableScaleDecimal,
+    };
+    let is_integer = existing.type_name.to_ascii_uppercase().contains("INT");
+    (has_fraction && is_integer).then(|| declare(&existing.name, "DECIMAL_TEXT", existing.not_null))
+}
+
+fn typed(name: &str, type_name: &str, not_null: bool) -> Option<Column> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_ (),".contains(c);
+    let column = declare(name, type_name, not_null);
+    column.encode.filter(|_| type_name.chars().all(is_plain)).map(|_| column)
+}
+
 const TIMESTAMPTZ: &str = "TIMESTAMPTZ_TEXT";
 
 fn time_column(name: &str, not_null: bool) -> Column {
@@ -59,6 +79,7 @@ fn declare(name: &str, declared: &str, not_null: bool) -> Column {
         modifier: -1,
         not_null,
         generated: false,
+        has_default: false,
         encode: encode::of_declared(declared, false),
     }
 }

@@ -309,7 +309,7 @@ FROM pragma_table_list
 WHERE schema = 'main' AND name = ? COLLATE NOCASE";
 
 /// Returns the columns of a table.
-pub(super) const COLUMNS: &str = r#"SELECT name, type, "notnull", pk, hidden
+pub(super) const COLUMNS: &str = r#"SELECT name, type, "notnull", pk, hidden, dflt_value IS NOT NULL
 FROM pragma_table_xinfo(?)
 WHERE hidden <> 1
 ORDER BY cid"#;

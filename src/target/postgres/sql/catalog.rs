@@ -12,7 +12,8 @@ SELECT w.ordinal, a.attname::text,
     ELSE pg_catalog.format('%I.%I', tn.nspname, t.typname)
   END,
   a.atttypid, base.pair[2]::pg_catalog.int4, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
-  tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text
+  tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text,
+  a.atthasdef OR a.attidentity <> ''
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
   WITH ORDINALITY AS w (schema_name, table_name, ordinal)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name

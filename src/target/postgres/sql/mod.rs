@@ -23,8 +23,8 @@ pub(super) use rows::{
     delete, delete_images, insert, lock, mark_all_deleted, remove_all, start, truncate, update,
 };
 pub(super) use schema::{
-    IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, bootstrap, create_schema,
-    create_table, grants, lock_exclusive,
+    IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, alter_column, bootstrap,
+    create_schema, create_table, grants, lock_exclusive,
 };
 
 use crate::table::TableName;

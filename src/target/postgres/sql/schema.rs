@@ -163,6 +163,23 @@ pub(in crate::target::postgres) fn add_column(table: &TableName, column: &Column
     )
 }
 
+/// Gives a column its new type, or lets it be NULL.
+pub(in crate::target::postgres) fn alter_column(
+    table: &TableName,
+    before: &Column,
+    after: &Column,
+) -> String {
+    let name = quote(&after.name);
+    let mut actions = Vec::new();
+    if before.type_name != after.type_name {
+        actions.push(format!("ALTER COLUMN {name} TYPE {}", after.type_name));
+    }
+    if before.not_null && !after.not_null {
+        actions.push(format!("ALTER COLUMN {name} DROP NOT NULL"));
+    }
+    format!("ALTER TABLE {} {}", relation(table), actions.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,264 @@
+//! A plan in the making: one source table, its rule, and the target's side.
+
+use std::sync::Arc;
+
+use crate::batch::SchemaChange;
+use crate::decode::Mapped;
+use crate::decode::inspect::source_type;
+use crate::decode::kind::{Form, Kind, SourceColumn, SourceTable};
+use crate::decode::untyped::resolve;
+use crate::mapping::{Mapping, Plan};
+use crate::rows::{Deletes, Keyless, Shape};
+use crate::rules::{Mode, TableRule};
+use crate::settings::SchemaChanges;
+use crate::stopped::{Stop, StopReason};
+use crate::table::{Column, Misfit, Table, TableName};
+
+/// A plan in the making.
+pub(super) struct Draft<'a> {
+    pub(super) mapping: &'a Mapping,
+    /// Whether the source's side has no columns but the key's.
+    pub(super) is_partial: bool,
+    pub(super) name: TableName,
+    pub(super) rule: TableRule,
+}
+
+impl Draft<'_> {
+    pub(super) fn plan(self, source: SourceTable, existing: Option<Table>) -> Result<Plan, Stop> {
+        if source.form == Form::FlatUnkeyed && self.rule.changelog.is_none() {
+            let detail = format!(
+                "the records' keys of table \"{}\" are no structs of columns: set the connector's \
+                 key.converter to JSON or Avro",
+                source.name
+            );
+            return Err(Stop::new(StopReason::KeyUnfit, detail));
+        }
+        self.check_names(&source)?;
+        let key = self.key(&source);
+        let (table, statements) = match &existing {
+            None => {
+                let table = self.design(&source, &key)?;
+                let statements = (self.mapping.dialect.create_table)(&table);
+                (table, statements)
+            }
+            Some(existing) => self.extend(&source, existing)?,
+        };
+        let table = Arc::new(table);
+        let change = (!statements.is_empty()).then(|| SchemaChange {
+            before: existing,
+            after: Arc::clone(&table),
+            statements,
+        });
+        let mut mapped = source;
+        let (mut columns, mut is_written) = (Vec::new(), Vec::new());
+        for source in &mut mapped.columns {
+            let target = self.column_name(&source.name).and_then(|name| table.column(name));
+            let target = target.filter(|column| !column.generated);
+            is_written.push(target.is_some());
+            let Some(target) = target else { continue };
+            self.resolve(source, target, &mapped.name.server)?;
+            self.fit(source, target)?;
+            columns.push(target.clone());
+        }
+        if self.is_partial {
+            // No step fills these, so that no delete is complete without them.
+            let lacking = key.iter().filter(|name| columns.iter().all(|it| it.name != **name));
+            let lacking = lacking.filter_map(|name| table.column(name).cloned());
+            columns.extend(lacking.collect::<Vec<_>>());
+        }
+        let key_names = key.iter().map(String::as_str).collect::<Vec<_>>();
+        if !key.is_empty() && !table.is_unique(&key_names) {
+            let detail = format!("table \"{}\" has no unique key over {key:?}", self.name);
+            return Err(Stop::new(StopReason::KeyUnfit, detail));
+        }
+        let positions = key.iter().map(|name| columns.iter().position(|it| it.name == *name));
+        let key = positions.collect::<Option<Vec<_>>>().ok_or_else(|| {
+            let detail = format!("table \"{}\": the key {key:?} is not in the row", self.name);
+            Stop::new(StopReason::KeyUnfit, detail)
+        })?;
+        let synced_at = self.time_column_of(&table);
+        let shape = Shape {
+            table,
+            columns,
+            key,
+            keyless: match self.rule.mode {
+                Mode::Upsert => self.rule.keyless,
+                Mode::Append => Keyless::Append,
+            },
+            deletes: self.rule.deletes.clone(),
+            synced_at,
+        };
+        let placeholder = self.mapping.tables.rules.placeholder(&mapped.name.server);
+        let (shape, changelog) = (Arc::new(shape), self.rule.changelog);
+        let mapped = Mapped { source: mapped, is_written, shape, placeholder, changelog };
+        Ok(Plan { mapped, change })
+    }
+
+    /// Returns the target's names of the key's columns, in the order of the record's key; none
+    /// when rows are appended.
+    fn key(&self, source: &SourceTable) -> Vec<String> {
+        if self.rule.mode == Mode::Append {
+            return Vec::new();
+        }
+        let mut names = self.rule.key.clone().unwrap_or_else(|| source.key.clone());
+        // A delete's cells come in the order of the record's key; what that lacks comes last, and
+        // no delete is complete then.
+        names.sort_by_key(|name| source.key.iter().position(|it| it == name).unwrap_or(usize::MAX));
+        names.iter().map(|name| self.column_name(name).unwrap_or(name).to_owned()).collect()
+    }
+
+    /// Iterates over the columns that the target should have.
+    pub(super) fn row_columns<'a>(
+        &self,
+        table: &'a SourceTable,
+    ) -> impl Iterator<Item = &'a SourceColumn> {
+        table.columns.iter().filter(|column| !self.rule.is_beside(table.form, &column.name))
+    }
+
+    /// Returns the target's name of a source column; `None` when the rule leaves it out.
+    pub(super) fn column_name<'a>(&'a self, source: &'a str) -> Option<&'a str> {
+        let columns = &self.rule.columns;
+        columns.takes(source).then(|| columns.target_name(source))
+    }
+
+    /// Returns the columns for times of writing that the table should have.
+    pub(super) fn time_columns(&self) -> Vec<Column> {
+        let mut columns = Vec::new();
+        if let Deletes::Soft(name) = &self.rule.deletes {
+            columns.push((self.mapping.dialect.time_column)(name, false));
+        }
+        if let Some(name) = &self.mapping.tables.synced_at_column {
+            columns.push((self.mapping.dialect.time_column)(name, true));
+        }
+        columns
+    }
+
+    fn time_column_of(&self, table: &Table) -> Option<String> {
+        let name = self.mapping.tables.synced_at_column.as_ref()?;
+        table.column(name).map(|column| column.name.clone())
+    }
+
+    /// Designs the table that the target does not have.
+    fn design(&self, source: &SourceTable, key: &[String]) -> Result<Table, Stop> {
+        let is_untyped = source.columns.iter().any(|column| column.kind == Kind::Untyped);
+        if is_untyped || self.mapping.tables.schema_changes != SchemaChanges::Apply {
+            let why = if is_untyped {
+                "JSON without a schema cannot create it"
+            } else {
+                "--schema-changes forbids to create it"
+            };
+            let detail = format!("table \"{}\" does not exist, and {why}", self.name);
+            return Err(Stop::new(StopReason::TableMissing, detail));
+        }
+        let mut columns = Vec::new();
+        for source in self.row_columns(source) {
+            let Some(name) = self.column_name(&source.name) else { continue };
+            let is_key = key.iter().any(|key| key == name);
+            columns.push(self.column(source, name, is_key)?);
+        }
+        columns.extend(self.time_columns());
+        let unique_keys = if key.is_empty() { Vec::new() } else { vec![key.to_vec()] };
+        Ok(Table { name: self.name.clone(), columns, unique_keys })
+    }
+
+    /// Keeps the names of columns apart, at the target too.
+    fn check_names(&self, source: &SourceTable) -> Result<(), Stop> {
+        let mut taken = Vec::<(String, &str)>::new();
+        for source in self.row_columns(source) {
+            let Some(name) = self.column_name(&source.name) else { continue };
+            if let Some(column) = self.time_columns().iter().find(|column| column.name == name) {
+                let flag =
+                    if column.not_null { "--synced-at-column" } else { "--deleted-at-column" };
+                let detail = format!(
+                    "the source's column \"{}\" of table \"{}\" has the name of the column for the \
+                     time of writing: choose another with {flag}",
+                    source.name, self.name
+                );
+                return Err(Stop::new(StopReason::ColumnReserved, detail));
+            }
+            let folded = self.mapping.fold_case(name);
+            if let Some((_, first)) = taken.iter().find(|(other, _)| *other == folded) {
+                let detail = format!(
+                    "columns \"{first}\" and \"{}\" both lead to column \"{name}\" of table \"{}\"",
+                    source.name, self.name
+                );
+                return Err(Stop::new(StopReason::ColumnShared, detail));
+            }
+            taken.push((folded, &source.name));
+        }
+        Ok(())
+    }
+
+    /// Returns a new target column that holds every value of the source's, or is of the type that
+    /// the rule says.
+    pub(super) fn column(
+        &self,
+        source: &SourceColumn,
+        name: &str,
+        is_key: bool,
+    ) -> Result<Column, Stop> {
+        let dialect = self.mapping.dialect;
+        let chosen = (dialect.column)(source, is_key);
+        if let Some(type_name) = self.rule.columns.types.get(&source.name) {
+            let not_null = chosen.as_ref().map_or(is_key, |column| column.not_null);
+            return (dialect.typed)(name, type_name, not_null).ok_or_else(|| {
+                let detail = format!(
+                    "column \"{}\" of table \"{}\": the rule's type \"{type_name}\" is none that a \
+                     column can be created with",
+                    source.name, self.name
+                );
+                Stop::new(StopReason::ColumnUnfit, detail)
+            });
+        }
+        let column = chosen.ok_or_else(|| self.unfit(source, "any type of the target"))?;
+        Ok(Column { name: name.to_owned(), ..column })
+    }
+
+    fn unfit(&self, source: &SourceColumn, target: &str) -> Stop {
+        let detail = format!(
+            "column \"{}\" of table \"{}\": no conversion from {} to {target}",
+            source.name,
+            self.name,
+            source_name(source)
+        );
+        Stop::new(StopReason::ColumnUnfit, detail)
+    }
+
+    /// Gives a column of JSON without a schema the kind that its target column stands for.
+    fn resolve(
+        &self,
+        source: &mut SourceColumn,
+        target: &Column,
+        server: &str,
+    ) -> Result<(), Stop> {
+        if source.kind != Kind::Untyped {
+            return Ok(());
+        }
+        source.kind =
+            resolve(target, self.mapping.tables.rules.source(server)).map_err(|missing| {
+                let detail = format!(
+                    "column \"{}\" of table \"{}\" needs {missing} under [source.\"{server}\"]",
+                    source.name, self.name
+                );
+                Stop::new(StopReason::SourceSettingMissing, detail)
+            })?;
+        Ok(())
+    }
+
+    /// Makes sure that some value of the source's kind fits the target's column at all.
+    fn fit(&self, source: &SourceColumn, target: &Column) -> Result<(), Stop> {
+        let unfit = || self.unfit(source, &target.type_name);
+        let encode = target.encode.ok_or_else(unfit)?;
+        let Some(sample) = source.kind.sample() else { return Err(unfit()) };
+        match encode(sample, target.modifier, &mut Vec::new()) {
+            Err(Misfit::Type) => Err(unfit()),
+            // A sample may be too long or of another form; a value need not.
+            Ok(()) | Err(Misfit::Range | Misfit::Length | Misfit::Form) => Ok(()),
+        }
+    }
+}
+
+/// Names a column's type at the source.
+pub(super) fn source_name(source: &SourceColumn) -> String {
+    source_type(source).unwrap_or_else(|| "a value without a schema".to_owned())
+}

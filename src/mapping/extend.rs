@@ -1,0 +1,168 @@
+//! What an existing table lacks for a source's rows, and what the settings let be done about it.
+
+use crate::decode::kind::{Kind, SourceColumn, SourceTable};
+use crate::mapping::draft::{Draft, source_name};
+use crate::settings::SchemaChanges;
+use crate::stopped::{Stop, StopReason};
+use crate::table::{Column, Table};
+
+/// A table on its way to what the rows need.
+struct Extension<'a> {
+    draft: &'a Draft<'a>,
+    table: Table,
+    statements: Vec<String>,
+}
+
+impl Draft<'_> {
+    /// Returns the table as the rows need it, and the statements that lead there.
+    ///
+    /// # Errors
+    ///
+    /// It lacks what may not be changed, or what the target cannot change.
+    pub(super) fn extend(
+        &self,
+        source: &SourceTable,
+        existing: &Table,
+    ) -> Result<(Table, Vec<String>), Stop> {
+        let (table, statements) = (existing.clone(), Vec::new());
+        let mut extension = Extension { draft: self, table, statements };
+        for source in self.row_columns(source) {
+            let Some(name) = self.column_name(&source.name) else { continue };
+            match existing.column(name) {
+                None => extension.add(source, name)?,
+                // A record without a row says nothing of the columns' types.
+                Some(_) if self.is_partial => {}
+                Some(column) => extension.widen(source, column)?,
+            }
+        }
+        for column in self.time_columns() {
+            extension.add_time(column)?;
+        }
+        if !self.is_partial {
+            extension.release(source)?;
+        }
+        Ok((extension.table, extension.statements))
+    }
+
+    /// Returns whether a column belongs to the table's first key, which refuses NULL for good.
+    fn is_of_first_key(table: &Table, column: &Column) -> bool {
+        table.unique_keys.first().is_some_and(|key| key.contains(&column.name))
+    }
+}
+
+impl Extension<'_> {
+    fn schema_changes(&self) -> SchemaChanges {
+        self.draft.mapping.tables.schema_changes
+    }
+
+    /// Adds a column of the source's. Rows that are there have no value of it yet.
+    fn add(&mut self, source: &SourceColumn, name: &str) -> Result<(), Stop> {
+        let draft = self.draft;
+        let is_typed = draft.rule.columns.types.contains_key(&source.name);
+        let is_known = source.kind != Kind::Untyped || is_typed;
+        match self.schema_changes() {
+            SchemaChanges::Apply if is_known && !draft.is_partial => {
+                let column = draft.column(source, name, false)?;
+                self.push(Column { not_null: false, ..column });
+            }
+            SchemaChanges::Apply | SchemaChanges::Check => return Err(self.missing(name)),
+            SchemaChanges::Ignore => {
+                tracing::warn!(table = %draft.name, column = name, "ignores an unknown column");
+            }
+        }
+        Ok(())
+    }
+
+    fn add_time(&mut self, column: Column) -> Result<(), Stop> {
+        if self.table.column(&column.name).is_some() {
+            return Ok(());
+        }
+        match self.schema_changes() {
+            SchemaChanges::Apply => self.push(column),
+            SchemaChanges::Check => return Err(self.missing(&column.name)),
+            // Without `synced_at` rows can be written; without `deleted_at` none can be marked.
+            SchemaChanges::Ignore if column.not_null => {}
+            SchemaChanges::Ignore => return Err(self.missing(&column.name)),
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, column: Column) {
+        let draft = self.draft;
+        self.statements.push((draft.mapping.dialect.add_column)(&draft.name, &column));
+        self.table.columns.push(column);
+    }
+
+    fn missing(&self, column: &str) -> Stop {
+        let detail = format!("table \"{}\" has no column \"{column}\"", self.draft.name);
+        Stop::new(StopReason::ColumnMissing, detail)
+    }
+
+    /// Makes a column take every value of the source's, NULL included. What a rule types, and what
+    /// JSON without a schema fills, keeps its type.
+    fn widen(&mut self, source: &SourceColumn, column: &Column) -> Result<(), Stop> {
+        let draft = self.draft;
+        let is_typed = draft.rule.columns.types.contains_key(&source.name);
+        if source.kind == Kind::Untyped || is_typed || column.generated {
+            return Ok(());
+        }
+        if let Some(wider) = (draft.mapping.dialect.widened)(column, source) {
+            let (is, of) = (&column.type_name, source_name(source));
+            let why = format!("is {is}, which does not hold every value of the source's {of}");
+            self.alter(column, wider, &why)?;
+        }
+        if column.not_null && source.optional && !Draft::is_of_first_key(&self.table, column) {
+            self.drop_not_null(column, "refuses NULL, which the source's column takes")?;
+        }
+        Ok(())
+    }
+
+    /// Lets those columns be NULL that no column of the source fills, nor the target itself.
+    fn release(&mut self, source: &SourceTable) -> Result<(), Stop> {
+        let draft = self.draft;
+        let times = draft.time_columns();
+        let is_filled = |column: &Column| {
+            let mut names = source.columns.iter().filter_map(|it| draft.column_name(&it.name));
+            names.any(|name| name == column.name) || times.iter().any(|it| it.name == column.name)
+        };
+        let is_lacking = |column: &&Column| {
+            column.not_null && !column.generated && !column.has_default && !is_filled(column)
+        };
+        for column in self.table.columns.clone().iter().filter(is_lacking) {
+            // The key is compared with the record's elsewhere.
+            if !Draft::is_of_first_key(&self.table, column) {
+                self.drop_not_null(column, "refuses NULL, and the source has no such column")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_not_null(&mut self, column: &Column, why: &str) -> Result<(), Stop> {
+        let now = self.table.column(&column.name).unwrap_or(column).clone();
+        self.alter(&now.clone(), Column { not_null: false, ..now }, why)
+    }
+
+    fn alter(&mut self, before: &Column, after: Column, why: &str) -> Result<(), Stop> {
+        let (draft, column) = (self.draft, &before.name);
+        let narrow = |but: &str| {
+            let detail =
+                format!("column \"{column}\" of table \"{}\" {why}, and {but}", draft.name);
+            Stop::new(StopReason::ColumnNarrow, detail)
+        };
+        match self.schema_changes() {
+            SchemaChanges::Apply => {
+                let altered = (draft.mapping.dialect.alter_column)(&draft.name, before, &after);
+                let altered = altered.ok_or_else(|| narrow("the target cannot change it"))?;
+                self.statements.push(altered);
+                for column in self.table.columns.iter_mut().filter(|it| it.name == after.name) {
+                    *column = after.clone();
+                }
+            }
+            SchemaChanges::Check => return Err(narrow("--schema-changes forbids to change it")),
+            SchemaChanges::Ignore => {
+                tracing::warn!(table = %draft.name, column, why, "leaves a column as it is");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! The source's tables change while members run, and the target's tables follow.
+
+use crate::support::{Database, Format, LATER, Member, SOON, World, kafka, until};
+
+const TABLE: &str = "
+CREATE TABLE t (id int PRIMARY KEY, small smallint NOT NULL, n int NOT NULL,
+    amount numeric(10, 2) NOT NULL, score real, at timestamp(3), code bit(3), gone int NOT NULL,
+    old text);
+INSERT INTO t SELECT i, i, i, i + 0.25, i / 4.0, '2024-01-01 00:00:00.125', B'101', i, 'old ' || i
+    FROM generate_series(1, 20) AS i";
+
+/// Each way in which a table of the source may grow, and rows that only the new form holds.
+const GROWTH: [(&str, &str, &str); 7] = [
+    (
+        "integers",
+        "ALTER TABLE t ALTER small TYPE int, ALTER n TYPE bigint",
+        "INSERT INTO t VALUES ({id}, 40000, 5000000000, 1, 1, NULL, NULL, 1, NULL)",
+    ),
+    (
+        "numbers",
+        "ALTER TABLE t ALTER amount TYPE numeric(14, 4), ALTER score TYPE double precision",
+        "INSERT INTO t VALUES ({id}, 1, 1, 9999999999.0001, 1e300, NULL, NULL, 1, NULL)",
+    ),
+    (
+        "an integer to a number",
+        "ALTER TABLE t ALTER n TYPE numeric(24, 1)",
+        "INSERT INTO t VALUES ({id}, 1, 99999999999999999999999.5, 1, 1, NULL, NULL, 1, NULL)",
+    ),
+    (
+        "times and bits",
+        "ALTER TABLE t ALTER at TYPE timestamp(6), ALTER code TYPE bit varying(5)",
+        "INSERT INTO t VALUES ({id}, 1, 1, 1, 1, '2024-01-01 00:00:00.123456', B'10101', 1, NULL)",
+    ),
+    (
+        "no more NOT NULL",
+        "ALTER TABLE t ALTER small DROP NOT NULL, ALTER amount DROP NOT NULL",
+        "INSERT INTO t VALUES ({id}, NULL, 1, NULL, 1, NULL, NULL, 1, NULL)",
+    ),
+    ("a column less", "ALTER TABLE t DROP gone", "INSERT INTO t VALUES ({id}, 1, 1, 1)"),
+    (
+        "another name",
+        "ALTER TABLE t RENAME old TO \"New \"\"name\"\"\"; UPDATE t SET small = small",
+        "INSERT INTO t VALUES ({id}, 1, 1, 1, 1, NULL, NULL, 'new')",
+    ),
+];
+
+#[test]
+fn a_table_grows_with_its_source_while_two_members_share_its_partitions() {
+    let world = World::new("grow");
+    let source = world.source(TABLE);
+    let name = &world.name;
+    kafka::create_topic(&format!("{name}.{name}.t"), 4, &[]);
+    source.connect(Format::Json);
+    let members = ["one", "two"].map(|label| world.member(label).start());
+    for member in &members {
+        member.until_ready();
+    }
+    world.until_equal(&["t"]);
+
+    for ((what, change, insert), turn) in GROWTH.iter().zip(1_i32..) {
+        source.database.run(change);
+        // Enough keys for every partition, so that both members meet the change at once.
+        let ids = turn * 100..turn * 100 + 20;
+        let inserts = ids.map(|id| insert.replace("{id}", &id.to_string())).collect::<Vec<_>>();
+        source.database.run(&inserts.join(";"));
+        world.until_equal(&["t"]);
+        eprintln!("{what} arrived");
+    }
+
+    let target = &world.target;
+    assert_eq!(
+        types(target, name),
+        [
+            "id integer not null",
+            "small integer",
+            "n numeric(24,1) not null",
+            "amount numeric(14,4)",
+            "score double precision",
+            "at timestamp(6) without time zone",
+            "code bit varying(5)",
+            "gone integer",
+            "old text",
+            "synced_at timestamp with time zone not null",
+            "New \"name\" text",
+        ]
+    );
+    let kept = format!(
+        "SELECT count(*) FROM {name}.t WHERE id <= 20 AND gone = id AND old = 'old ' || id"
+    );
+    assert_eq!(target.number(&kept), 20, "what stood in columns that are gone stays");
+    let empty = format!("SELECT count(*) FROM {name}.t WHERE id >= 700 AND gone IS NULL");
+    assert_eq!(target.number(&empty), 20, "rows from then on have NULL there");
+    assert_eq!(world.dead_letters(), []);
+    assert_eq!(members.map(Member::terminate), [0, 0]);
+}
+
+/// Returns the columns of the world's table t.
+fn types(target: &Database, schema: &str) -> Vec<String> {
+    let rows = target.rows(&format!(
+        "SELECT attname || ' ' || format_type(atttypid, atttypmod)
+            || CASE WHEN attnotnull THEN ' not null' ELSE '' END
+         FROM pg_attribute WHERE attrelid = '{schema}.t'::regclass AND attnum > 0 ORDER BY attnum"
+    ));
+    rows.into_iter().flatten().flatten().collect()
+}
+
+#[test]
+fn a_column_that_comes_with_a_default_is_null_in_rows_that_did_not_change_since() {
+    let world = World::new("default");
+    let source = world.source("CREATE TABLE t (id int PRIMARY KEY)");
+    source.database.run("INSERT INTO t VALUES (1), (2)");
+    source.connect(Format::Json);
+    let _member = world.member("member").start();
+    world.until_equal(&["t"]);
+
+    // No record says what these rows hold now, and the schema's default is no proof: for now() it
+    // is 1970, and one that was set later has filled nothing.
+    source.database.run("ALTER TABLE t ADD n int DEFAULT 7, ADD at timestamptz DEFAULT now()");
+    source.database.run("INSERT INTO t VALUES (3), (4)");
+    let count = format!("SELECT count(*) FROM {}.t", world.name);
+    until(SOON, "the rows arrive", || world.target.number(&count) == 4);
+    let null = format!(
+        "SELECT string_agg(id::text, ' ' ORDER BY id) FROM {}.t WHERE n IS NULL AND at IS NULL",
+        world.name
+    );
+    assert_eq!(world.target.value(&null).as_deref(), Some("1 2"));
+
+    source.database.run("UPDATE t SET n = n");
+    world.until_equal(&["t"]);
+}
+
+#[test]
+fn a_type_that_cannot_be_widened_stops_its_partition_alone() {
+    let world = World::new("unfit");
+    let source = world.source(
+        "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 1);
+         CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)",
+    );
+    source.connect(Format::Json);
+    let member = world.member("member").start();
+    world.until_equal(&["t", "other"]);
+
+    source.database.run("ALTER TABLE t ALTER n TYPE text; INSERT INTO t VALUES (2, 'two')");
+    source.database.run("INSERT INTO other VALUES (2)");
+    world.until_equal(&["other"]);
+    let line = member.until_logged(&["stopped a partition", "column_unfit"]);
+    let name = &world.name;
+    let detail =
+        format!(r#"column \"n\" of table \"{name}.t\": no conversion from text to integer"#);
+    assert!(line.contains(&detail), "{line}");
+    assert_eq!(world.dead_letters(), []);
+
+    // Mended by hand, it goes on from the checkpoint.
+    world.target.run(&format!("ALTER TABLE {name}.t ALTER n TYPE text"));
+    assert_eq!(member.terminate(), 0);
+    let _again = world.member("again").start();
+    world.until_equal(&["t", "other"]);
+}
+
+#[test]
+fn a_change_is_planned_before_it_is_made_and_stops_where_it_may_not_be_made() {
+    let world = World::new("narrow");
+    let source =
+        world.source("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL, gone int NOT NULL)");
+    source.database.run("INSERT INTO t VALUES (1, 1, 1)");
+    source.connect(Format::Json);
+    let first = world.member("first").start();
+    world.until_equal(&["t"]);
+    assert_eq!(first.terminate(), 0);
+
+    source.database.run(
+        "ALTER TABLE t ALTER n TYPE bigint, ALTER n DROP NOT NULL, DROP gone, ADD x date;
+         INSERT INTO t VALUES (2, 5000000000), (3, NULL)",
+    );
+    let name = &world.name;
+    let topic = format!("{name}.{name}.t");
+    until(SOON, "the rows are records", || kafka::ends(&topic).values().sum::<i64>() >= 3);
+    let plan = world.member("plan").run(&["plan"], SOON);
+    assert_eq!(plan.code, 0, "{}", plan.error);
+    let table = format!("ALTER TABLE \"{name}\".\"t\"");
+    let expected = [
+        format!("{table} ALTER COLUMN \"n\" TYPE bigint;"),
+        format!("{table} ALTER COLUMN \"n\" DROP NOT NULL;"),
+        format!("{table} ADD COLUMN IF NOT EXISTS \"x\" date;"),
+        format!("{table} ALTER COLUMN \"gone\" DROP NOT NULL;"),
+    ];
+    assert_eq!(plan.out.split_terminator("\n\n").collect::<Vec<_>>(), expected);
+
+    let strict = world.member("strict").args(["--schema-changes", "check"]).start();
+    let line = strict.until_logged(&["stopped a partition"]);
+    assert!(line.contains("column_narrow") && line.contains(r#"column \"n\""#), "{line}");
+    assert_eq!(strict.terminate(), 0);
+
+    // By somebody else, as `check` wants it.
+    world.target.run(&plan.out);
+    let strict = world.member("strict").args(["--schema-changes", "check"]).start();
+    world.until_equal(&["t"]);
+    assert_eq!(strict.terminate(), 0);
+
+    source.database.run(
+        "ALTER TABLE t ALTER n TYPE numeric(30), ADD y int;
+         INSERT INTO t VALUES (4, 1e25, NULL, 4), (5, 5, NULL, 5)",
+    );
+    until(SOON, "the rows are records", || kafka::ends(&topic).values().sum::<i64>() >= 5);
+    let lax = world.member("lax").args(["--schema-changes", "ignore", "--until-caught-up"]);
+    assert_eq!(lax.run(&["run"], LATER).code, 0);
+    let letters = world.dead_letters();
+    assert!(
+        matches!(letters.as_slice(), [(_, reason, _)] if reason == "value_unfit"),
+        "{letters:?}"
+    );
+    let arrived = format!("SELECT string_agg(id::text, ' ' ORDER BY id) FROM {name}.t");
+    assert_eq!(world.target.value(&arrived).as_deref(), Some("1 2 3 5"));
+}
