@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 
 use hashbrown::hash_table::Entry;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::rows::{RowOp, Rows};
 
@@ -16,6 +16,9 @@ pub struct Winners {
     pub partial: Vec<usize>,
     /// Keys whose row goes, in key order.
     pub deletes: Vec<usize>,
+    /// Whole rows that replace what the target has under their key, in key order; where it has
+    /// nothing, they are nothing.
+    pub replacing: Vec<usize>,
     /// Without a key: changes whose image before is a row of the target's, which goes.
     pub images: Vec<usize>,
     /// Rows whose unavailable cells nothing can supply, because the row before them was deleted.
@@ -33,9 +36,19 @@ pub fn fold(rows: &mut Rows) -> Winners {
         return match_images(rows);
     }
     let mut winners = Winners::default();
-    let mut last = last_of_each_key(rows, &mut winners.refused);
+    let mut moves = Moves::default();
+    let mut last = last_of_each_key(rows, &mut moves, &mut winners.refused);
     last.sort_unstable_by(|&a, &b| key_at(rows, a).cmp(key_at(rows, b)));
     for row in last {
+        match moves.open.get(&row) {
+            // Nothing says whose the unavailable value is.
+            Some(&create) if is_partial(rows, create) => winners.refused.push(create),
+            Some(&create) => {
+                winners.replacing.push(create);
+                continue;
+            }
+            None => {}
+        }
         match rows.index().get(row).map(|found| (found.op, found.is_partial)) {
             Some((RowOp::Delete, _)) => winners.deletes.push(row),
             Some((RowOp::Upsert, true)) => winners.partial.push(row),
@@ -84,8 +97,39 @@ fn match_images(rows: &Rows) -> Winners {
     Winners { upserts, images, ..Winners::default() }
 }
 
+/// Rows that moved to a key and away from it in one source transaction, which only a deferrable key
+/// allows while another row still has the key.
+///
+/// Where the key had a row before the transaction, that is the one which moved away, and the create's
+/// row stays; else the one row passed through.
+#[derive(Debug, Default)]
+struct Moves {
+    /// What stood under the key of a create in the batch, by the create.
+    under: HashMap<usize, usize>,
+    /// Creates that stay if the target has a row under their key, by the delete behind them.
+    open: HashMap<usize, usize>,
+}
+
+impl Moves {
+    /// Decides what becomes of a delete behind a create: whether the create's row stays.
+    fn is_of_another_row(&mut self, rows: &Rows, delete: usize, create: usize) -> bool {
+        let (Some(away), Some(here)) = (rows.half(delete), rows.half(create)) else { return false };
+        let is_one = !away.is_create && here.is_create && away.transaction == here.transaction;
+        if !is_one {
+            return false;
+        }
+        match self.under.get(&create) {
+            Some(&under) => !is_delete(rows, under),
+            None => {
+                self.open.insert(delete, create);
+                false
+            }
+        }
+    }
+}
+
 /// Keeps the last change of each key, its unavailable cells filled from the change before it.
-fn last_of_each_key(rows: &mut Rows, refused: &mut Vec<usize>) -> Vec<usize> {
+fn last_of_each_key(rows: &mut Rows, moves: &mut Moves, refused: &mut Vec<usize>) -> Vec<usize> {
     let hasher = DefaultHashBuilder::default();
     let mut last = HashTable::<usize>::with_capacity(rows.index().len());
     for row in 0..rows.index().len() {
@@ -98,7 +142,17 @@ fn last_of_each_key(rows: &mut Rows, refused: &mut Vec<usize>) -> Vec<usize> {
                 continue;
             }
             Entry::Occupied(mut entry) => {
-                let before = *entry.get();
+                let mut before = *entry.get();
+                if is_delete(rows, row) {
+                    if moves.is_of_another_row(rows, row, before) {
+                        continue;
+                    }
+                } else if rows.half(row).is_some() {
+                    moves.under.insert(row, before);
+                } else if let Some(&create) = moves.open.get(&before) {
+                    // A row that is written on was there.
+                    before = create;
+                }
                 if is_partial(rows, row) && is_delete(rows, before) {
                     refused.push(row);
                     continue;
@@ -136,7 +190,7 @@ mod tests {
     use super::*;
     use crate::decode::value::Value;
     use crate::refused::KeptRecord;
-    use crate::rows::{Cell, Cells, Deletes, Keyless, Origin, Shape};
+    use crate::rows::{Cell, Cells, Deletes, Keyless, Move, Origin, Shape};
     use crate::table::{Column, Misfit, Table, TableName};
 
     #[test]
@@ -167,6 +221,22 @@ mod tests {
     #[test]
     fn an_unavailable_value_behind_a_delete_is_refused() {
         check("1=ab 1! 1=c~ 2=ab", "2=ab 1! refused:2");
+    }
+
+    #[test]
+    fn a_row_that_moved_to_a_key_stays_when_it_was_another_that_moved_away() {
+        // Whether key 2 had a row is for the target to say.
+        check("1!> >2=ab 2!> >3=cd", "3=cd 1! 2=ab?");
+        check("2=xy 1!> >2=ab 2!> >3=cd", "2=ab 3=cd 1!");
+        check("2! 1!> >2=ab 2!> >3=cd", "3=cd 1! 2!");
+        check("2!> >2=ab 2!>", "2!");
+        // Two transactions are two moves of one row.
+        check(">2=ab 2!>' >3=cd'", "3=cd 2!");
+        // What is written on was there.
+        check(">2=ab 2!> 2=c~", "2=cb");
+        check(">2=ab 2!> 2=cd", "2=cd");
+        check(">2=ab 2!> 2!", "2!");
+        check(">2=a~ 2!>", "2! refused:0");
     }
 
     #[test]
@@ -330,7 +400,8 @@ mod tests {
         assert_eq!(show(&rows, &winners), expected);
     }
 
-    /// Reads `KEY=AB` (an upsert of two columns) and `KEY!` (a delete); `~` is unavailable.
+    /// Reads `KEY=AB` (an upsert of two columns) and `KEY!` (a delete); `~` is unavailable. `>KEY=AB`
+    /// and `KEY!>` are the halves of a move, of another transaction with a `'` behind them.
     fn parse(changes: &str) -> Rows {
         let mut rows = Rows::new(shape(&[0]));
         for (offset, change) in (0..).zip(changes.split_whitespace()) {
@@ -341,6 +412,9 @@ mod tests {
 
     fn write(rows: &mut Rows, change: &str, offset: i64) {
         let origin = Origin { step: 0, offset };
+        let transaction = i64::from(change.ends_with('\''));
+        let (is_create, is_delete) = (change.starts_with('>'), change.contains("!>"));
+        let change = change.trim_matches(['>', '\'']);
         let (key, rest) = change.split_at(1);
         let mut writer = if rest == "!" { rows.delete() } else { rows.upsert() };
         writer.push(Value::Text(key)).unwrap();
@@ -350,6 +424,9 @@ mod tests {
             writer.push(if cell == '~' { Value::Unavailable } else { value }).unwrap();
         }
         writer.finish(origin, kept(offset)).unwrap();
+        if is_create || is_delete {
+            rows.note_move(Move { is_create, transaction });
+        }
     }
 
     fn show(rows: &Rows, winners: &Winners) -> String {
@@ -368,6 +445,7 @@ mod tests {
         };
         let shown = winners.upserts.iter().chain(&winners.partial).map(row);
         let shown = shown.chain(winners.deletes.iter().map(key));
+        let shown = shown.chain(winners.replacing.iter().map(|index| format!("{}?", row(index))));
         let refused = winners.refused.iter().map(|row| format!("refused:{row}"));
         shown.chain(refused).collect::<Vec<_>>().join(" ")
     }

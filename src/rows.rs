@@ -91,14 +91,24 @@ pub struct Rows {
     index: Vec<Row>,
     kept: Vec<(usize, KeptRecord)>,
     kept_bytes: usize,
+    moves: Vec<(usize, Move)>,
     is_truncated: bool,
+}
+
+/// Half of a change of a row's key, which arrives as a delete and a create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Whether this is the create, under the new key.
+    pub is_create: bool,
+    /// The source's transaction.
+    pub transaction: i64,
 }
 
 impl Rows {
     /// Starts without a change.
     pub fn new(shape: Arc<Shape>) -> Self {
-        let (bytes, index, kept) = (Vec::new(), Vec::new(), Vec::new());
-        Self { shape, bytes, index, kept, kept_bytes: 0, is_truncated: false }
+        let (bytes, index, kept, moves) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { shape, bytes, index, kept, kept_bytes: 0, moves, is_truncated: false }
     }
 
     /// Forgets the changes and keeps the buffers.
@@ -107,7 +117,19 @@ impl Rows {
         self.index.clear();
         self.kept.clear();
         self.kept_bytes = 0;
+        self.moves.clear();
         self.is_truncated = false;
+    }
+
+    /// Notes that the last change is half of a change of its row's key.
+    pub fn note_move(&mut self, half: Move) {
+        self.moves.extend(self.index.len().checked_sub(1).map(|last| (last, half)));
+    }
+
+    /// Returns which half of a change of its key a row is, if any.
+    pub fn half(&self, row: usize) -> Option<Move> {
+        let found = self.moves.binary_search_by_key(&row, |(moved, _)| *moved).ok()?;
+        self.moves.get(found).map(|(_, half)| *half)
     }
 
     /// Takes a truncate: a barrier that no change before it survives.

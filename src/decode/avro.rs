@@ -282,11 +282,12 @@ impl<'a> Cursor<'a> {
         let mut is_ours = true;
         for (name, reader) in self.record(reader)?? {
             match name.as_str() {
-                "ts_ms" | "lsn" | "pos" => {
+                "ts_ms" | "lsn" | "pos" | "txId" => {
                     let Literal::Int(int) = self.literal(reader)? else { continue };
                     match name.as_str() {
                         "ts_ms" => found.source_time = Some(int),
                         "lsn" => found.lsn = Some(int),
+                        "txId" => found.transaction = Some(int),
                         _ => found.pos = Some(int),
                     }
                 }

@@ -34,6 +34,8 @@ pub struct Found {
     pub file: Option<String>,
     /// `source.pos`.
     pub pos: Option<i64>,
+    /// `source.txId`, where it is a number, as in PostgreSQL.
+    pub transaction: Option<i64>,
     /// Whether a flat record says that its row is gone.
     pub is_deleted: bool,
     /// Where a change log orders its record.
@@ -269,7 +271,7 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        const NAMES: [&str; 7] = ["ts_ms", "schema", "table", "lsn", "file", "db", "pos"];
+        const NAMES: [&str; 8] = ["ts_ms", "schema", "table", "lsn", "file", "db", "pos", "txId"];
         let Self { layout, found } = self;
         let mut is_ours = true;
         while let Some(name) = map.next_key_seed(NameSeed(&NAMES))? {
@@ -292,7 +294,8 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
                     };
                     is_ours &= map.next_value_seed(TextSeed(is_same))?.unwrap_or(true);
                 }
-                Some(_) => found.pos = map.next_value()?,
+                Some(6) => found.pos = map.next_value()?,
+                Some(_) => found.transaction = map.next_value::<&RawValue>()?.get().parse().ok(),
                 None => _ = map.next_value::<IgnoredAny>()?,
             }
         }

@@ -8,9 +8,9 @@ use crate::decode::envelope::Letter;
 use crate::decode::json::{Broken, Found};
 use crate::decode::layout::Layout;
 use crate::decode::sight::Body;
-use crate::decode::{Arrival, Decoded, Ignored, Op, avro, flat, json};
+use crate::decode::{Arrival, Change, Decoded, Ignored, Op, avro, flat, json};
 use crate::refused::Reason;
-use crate::rows::{Deletes, Keyless, RowWriter, Rows};
+use crate::rows::{Deletes, Keyless, Move, RowWriter, Rows};
 use crate::stopped::{Stop, StopReason};
 
 /// A record with all that its pass needs.
@@ -47,14 +47,20 @@ impl Pass<'_> {
         }
         match found.letter {
             Some(Letter::Row(op @ (Op::Create | Op::Update | Op::Read))) => {
-                self.upsert(writer, &found, op)
+                let decoded = self.upsert(writer, &found, op)?;
+                if op == Op::Create {
+                    self.note_move(rows, &found, &decoded);
+                }
+                Ok(decoded)
             }
             Some(Letter::Row(Op::Delete)) if self.layout.shape.key.is_empty() => {
                 self.delete_image(writer, &found)
             }
             Some(Letter::Row(Op::Delete)) => {
                 drop(writer);
-                self.delete(rows, &found)
+                let decoded = self.delete(rows, &found)?;
+                self.note_move(rows, &found, &decoded);
+                Ok(decoded)
             }
             Some(Letter::Row(Op::Truncate)) => {
                 drop(writer);
@@ -62,6 +68,18 @@ impl Pass<'_> {
             }
             Some(Letter::Message) => Ok(Decoded::Ignored(Ignored::Message)),
             None => Err(refused(Reason::NotAnEnvelope, "the op is missing or unknown")),
+        }
+    }
+
+    /// Notes half of a changed key: a create names the old one in a header, a delete the new one.
+    fn note_move(&self, rows: &mut Rows, found: &Found, decoded: &Decoded) {
+        let Decoded::Change(Change { op, .. }) = decoded else { return };
+        let is_create = *op == Op::Create;
+        let header = if is_create { "__debezium.oldkey" } else { "__debezium.newkey" };
+        if let Some(transaction) = found.transaction
+            && self.arrival.record.headers.find(header).is_some()
+        {
+            rows.note_move(Move { is_create, transaction });
         }
     }
 

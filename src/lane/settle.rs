@@ -320,7 +320,7 @@ fn count(batch: &Folded) -> u64 {
     let mut written = 0;
     for (rows, winners) in &batch.tables {
         let table = rows.shape().table.name.to_string();
-        let upserts = winners.upserts.len() + winners.partial.len();
+        let upserts = winners.upserts.len() + winners.partial.len() + winners.replacing.len();
         let deletes = winners.deletes.len() + winners.images.len();
         for (op, count) in [("upsert", upserts), ("delete", deletes)] {
             if count > 0 {

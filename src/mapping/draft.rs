@@ -9,7 +9,7 @@ use crate::decode::kind::{Form, Kind, SourceColumn, SourceTable};
 use crate::decode::untyped::resolve;
 use crate::mapping::{Mapping, Plan};
 use crate::rows::{Deletes, Keyless, Shape};
-use crate::rules::{Mode, TableRule};
+use crate::rules::{Mode, TableRule, is_of_router};
 use crate::settings::SchemaChanges;
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Column, Misfit, Table, TableName};
@@ -100,7 +100,10 @@ impl Draft<'_> {
         if self.rule.mode == Mode::Append {
             return Vec::new();
         }
-        let mut names = self.rule.key.clone().unwrap_or_else(|| source.key.clone());
+        // Behind a router, tables are told apart by their source blocks, which flat records lack.
+        let is_column = |name: &&String| source.form.is_flat() || !is_of_router(name);
+        let of_record = || source.key.iter().filter(is_column).cloned().collect();
+        let mut names = self.rule.key.clone().unwrap_or_else(of_record);
         // A delete's cells come in the order of the record's key; what that lacks comes last, and
         // no delete is complete then.
         names.sort_by_key(|name| source.key.iter().position(|it| it == name).unwrap_or(usize::MAX));

@@ -53,12 +53,18 @@ pub struct TableRule {
 }
 
 impl TableRule {
-    /// Returns whether a field of a flat record stands beside the row's own: it is written where the
-    /// target has a column for it, and none is made.
+    /// Returns whether a field stands beside the row's own, because a transform or a router has added
+    /// it: it is written where the target has a column for it, and none is made.
     pub fn is_beside(&self, form: Form, field: &str) -> bool {
         let is_named = |log: &Changelog| log.op == field || log.order.as_deref() == Some(field);
-        form.is_flat() && (field.starts_with("__") || self.changelog.as_ref().is_some_and(is_named))
+        let is_of_log = || self.changelog.as_ref().is_some_and(is_named);
+        is_of_router(field) || (form.is_flat() && (field.starts_with("__") || is_of_log()))
     }
+}
+
+/// Returns whether a router has added the field to the key, such as `__dbz__physicalTableIdentifier`.
+pub fn is_of_router(field: &str) -> bool {
+    field.starts_with("__dbz__")
 }
 
 impl Rules {

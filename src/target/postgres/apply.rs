@@ -258,6 +258,8 @@ impl Writer<'_> {
         missing.extend(partial);
         if !is_one_by_one {
             self.write_as(Kind::Delete, &winners.deletes).await?;
+            // Before the rows whose values they had: where one is not there, it is nothing.
+            self.write_as(Kind::Partial, &winners.replacing).await?;
             self.write_as(Kind::Upsert, &whole).await?;
             missing.extend(self.write_as(Kind::Partial, &winners.partial).await?);
             return Ok(missing);
@@ -265,6 +267,7 @@ impl Writer<'_> {
         let deletes = winners.deletes.iter().map(|&row| (row, Kind::Delete));
         let upserts = whole.iter().map(|&row| (row, Kind::Upsert));
         let partial = winners.partial.iter().map(|&row| (row, Kind::Partial));
+        self.write_as(Kind::Partial, &winners.replacing).await?;
         let mut in_order = deletes.chain(upserts).chain(partial).collect::<Vec<_>>();
         in_order.sort_by_key(|(row, _)| *row);
         for (row, kind) in in_order {

@@ -9,7 +9,6 @@ use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 
 use crate::batch::{Folded, SchemaChange, without_row};
 use crate::checkpoint::Step;
-use crate::fold::Winners;
 use crate::refused::DeadLetter;
 use crate::rows::{Cell, Cells, Deletes, RowOp, Rows, Shape};
 use crate::table::Table;
@@ -38,8 +37,10 @@ pub(super) async fn write(
             continue;
         }
         table.delete(&winners.deletes).await?;
+        // Before the rows whose values they had: where one is not there, it is nothing.
+        table.update(&winners.replacing).await?;
         table.upsert(&winners.upserts).await?;
-        let missing = table.update(winners).await?;
+        let missing = table.update(&winners.partial).await?;
         refused.extend(without_row(rows, &missing, &batch.steps));
     }
     for letter in batch.dead_letters.iter().chain(&refused) {
@@ -163,11 +164,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Writes partial rows one by one: they are rare, and each must find its row. Returns those that
-    /// do not.
-    async fn update(&mut self, winners: &Winners) -> Result<Vec<usize>, TargetError> {
+    /// Writes over rows that are there, one by one, because it is rare; returns those that found none.
+    async fn update(&mut self, winners: &[usize]) -> Result<Vec<usize>, TargetError> {
         let mut missing = Vec::new();
-        for &winner in &winners.partial {
+        for &winner in winners {
             let row = self.rows.index().get(winner).expect("winners are rows of the index");
             let cells = Cells::new(self.rows.cells(row));
             let is_present =
