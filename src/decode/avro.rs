@@ -8,6 +8,7 @@ use crate::decode::avro_schema::Reader;
 use crate::decode::envelope::{Origin, op};
 use crate::decode::json::{Broken, Found};
 use crate::decode::layout::{Layout, Step};
+use crate::decode::packed::{Packer, Parts};
 use crate::decode::semantic::Literal;
 use crate::rows::RowWriter;
 
@@ -27,7 +28,7 @@ pub fn walk_envelope(
     body: &[u8],
     reader: &Reader,
     layout: &Layout,
-    writer: &mut RowWriter<'_>,
+    (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
 ) -> Result<Found, Broken> {
     let mut cursor = Cursor(body);
     let mut found = Found::default();
@@ -36,14 +37,14 @@ pub fn walk_envelope(
         match name.as_str() {
             "before" if layout.reads_before() && !found.has_after => {
                 if let Some(row) = cursor.record(reader).ok_or_else(broken_off)? {
-                    cursor.row(row, &layout.row, writer, &mut found)?;
+                    cursor.row(row, &layout.row, (writer, scratch), &mut found)?;
                     writer.end_before();
                     found.has_before = true;
                 }
             }
             "after" => {
                 if let Some(row) = cursor.record(reader).ok_or_else(broken_off)? {
-                    cursor.row(row, &layout.row, writer, &mut found)?;
+                    cursor.row(row, &layout.row, (writer, scratch), &mut found)?;
                     found.has_after = true;
                 }
             }
@@ -73,11 +74,11 @@ pub fn walk_key(
     body: &[u8],
     reader: &Reader,
     layout: &Layout,
-    writer: &mut RowWriter<'_>,
+    (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
 ) -> Result<(), Broken> {
     let mut cursor = Cursor(body);
     let fields = cursor.record(reader).ok_or_else(broken_off)?.ok_or_else(broken_off)?;
-    cursor.row(fields, &layout.key, writer, &mut Found::default())?;
+    cursor.row(fields, &layout.key, (writer, scratch), &mut Found::default())?;
     cursor.end()
 }
 
@@ -90,12 +91,12 @@ pub fn walk_flat(
     body: &[u8],
     reader: &Reader,
     layout: &Layout,
-    writer: &mut RowWriter<'_>,
+    (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
 ) -> Result<Found, Broken> {
     let mut cursor = Cursor(body);
     let mut found = Found { has_after: true, ..Found::default() };
     let fields = cursor.record(reader).ok_or_else(broken_off)?.ok_or_else(broken_off)?;
-    cursor.row(fields, &layout.row, writer, &mut found)?;
+    cursor.row(fields, &layout.row, (writer, scratch), &mut found)?;
     cursor.end()?;
     Ok(found)
 }
@@ -150,7 +151,7 @@ fn broken_off() -> Broken {
 
 /// What is left of a record's bytes. Every method that returns an option returns `None` when the
 /// bytes break off or say what no schema allows.
-struct Cursor<'a>(&'a [u8]);
+pub(super) struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
     fn end(&self) -> Result<(), Broken> {
@@ -191,14 +192,17 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads the branch of a union.
-    fn branch<'r>(&mut self, branches: &'r [Reader]) -> Option<&'r Reader> {
+    pub(super) fn branch<'r>(&mut self, branches: &'r [Reader]) -> Option<&'r Reader> {
         let index = self.long().and_then(|index| usize::try_from(index).ok())?;
         branches.get(index)
     }
 
     /// Enters a record that may be null: its fields, which the caller reads in turn.
     #[expect(clippy::option_option, reason = "the outer one is broken bytes, the inner one null")]
-    fn record<'r>(&mut self, reader: &'r Reader) -> Option<Option<&'r [(String, Reader)]>> {
+    pub(super) fn record<'r>(
+        &mut self,
+        reader: &'r Reader,
+    ) -> Option<Option<&'r [(String, Reader)]>> {
         match reader {
             Reader::Record(fields) => Some(Some(fields)),
             Reader::Null => Some(None),
@@ -214,7 +218,7 @@ impl<'a> Cursor<'a> {
         &mut self,
         fields: &[(String, Reader)],
         steps: &[Step],
-        writer: &mut RowWriter<'_>,
+        (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
         found: &mut Found,
     ) -> Result<(), Broken> {
         if fields.len() != steps.len() {
@@ -228,7 +232,14 @@ impl<'a> Cursor<'a> {
                 }
                 continue;
             }
-            let literal = self.literal(reader).ok_or_else(broken_off)?;
+            let packing = step.kind.packing();
+            let literal = if packing.has_parts() {
+                scratch.clear();
+                self.pack(reader, packing, &mut Packer::new(scratch)).ok_or_else(broken_off)?;
+                Parts::new(scratch).next().ok_or_else(broken_off)?
+            } else {
+                self.literal(reader).ok_or_else(broken_off)?
+            };
             if let Some(role) = &step.role {
                 role.note(&step.name, literal, found)?;
             }
@@ -240,8 +251,11 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Reads a value that has no parts; those that have some are read only where a kind needs them.
-    fn literal(&mut self, reader: &Reader) -> Option<Literal<'a>> {
+    /// Reads a value that has no parts; those that have some are packed.
+    pub(super) fn literal<'r>(&mut self, reader: &'r Reader) -> Option<Literal<'r>>
+    where
+        'a: 'r,
+    {
         Some(match reader {
             Reader::Null => Literal::Null,
             Reader::Bool => match self.array()? {
@@ -259,22 +273,12 @@ impl<'a> Cursor<'a> {
                 let branch = self.branch(branches)?;
                 return self.literal(branch);
             }
-            Reader::Record(fields) => return self.scaled(fields),
-            Reader::Enum(_) | Reader::Array(_) | Reader::Map(_) => return None,
-        })
-    }
-
-    /// Reads a decimal that brings its scale.
-    fn scaled(&mut self, fields: &[(String, Reader)]) -> Option<Literal<'a>> {
-        let (mut scale, mut unscaled) = (None, None);
-        for (name, reader) in fields {
-            match (name.as_str(), self.literal(reader)?) {
-                ("scale", Literal::Int(int)) => scale = i32::try_from(int).ok(),
-                ("value", Literal::Bytes(bytes)) => unscaled = Some(bytes),
-                _ => return None,
+            Reader::Enum(symbols) => {
+                let index = usize::try_from(self.long()?).ok()?;
+                Literal::Text(symbols.get(index)?)
             }
-        }
-        Some(Literal::Scaled(scale?, unscaled?))
+            Reader::Record(_) | Reader::Array(_) | Reader::Map(_) => return None,
+        })
     }
 
     /// Reads the source block; `false` when it names another table than the layout's.
@@ -309,7 +313,7 @@ impl<'a> Cursor<'a> {
         Some(is_ours)
     }
 
-    fn skip(&mut self, reader: &Reader) -> Option<()> {
+    pub(super) fn skip(&mut self, reader: &Reader) -> Option<()> {
         match reader {
             Reader::Null => Some(()),
             Reader::Bool => self.take(1).map(drop),
@@ -377,7 +381,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads blocks of items up to the empty one; a negative count brings the block's length.
-    fn blocks(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+    pub(super) fn blocks(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         loop {
             let mut count = self.long()?;
             if count == 0 {

@@ -114,13 +114,17 @@ impl Compiler {
                 let items = object.get("items").ok_or("an array has no items")?;
                 let items = self.compile(items, namespace, "")?;
                 let reader = Reader::Array(Arc::new(items.reader));
-                Ok(Compiled { reader, field: field("array", object) })
+                let mut described = field("array", object);
+                described.element = Some(Box::new(items.field));
+                Ok(Compiled { reader, field: entries_as_map(described) })
             }
             "map" => {
                 let values = object.get("values").ok_or("a map has no values")?;
                 let values = self.compile(values, namespace, "")?;
                 let reader = Reader::Map(Arc::new(values.reader));
-                Ok(Compiled { reader, field: field("map", object) })
+                let mut described = field("map", object);
+                described.element = Some(Box::new(values.field));
+                Ok(Compiled { reader, field: described })
             }
             type_name => self.simple(type_name, namespace, object),
         }
@@ -241,6 +245,24 @@ fn field(literal: &str, attributes: &Map<String, Json>) -> Field {
         parameters,
         is_optional: false,
         fields: Vec::new(),
+        element: None,
+    }
+}
+
+/// Recognises a map whose keys Avro has no map for, which the converter writes as a list of
+/// entries.
+fn entries_as_map(array: Field) -> Field {
+    let entry = array.element.as_deref();
+    let value = entry.filter(|entry| {
+        let name = entry.schema_name.as_deref().unwrap_or_default();
+        name.ends_with("MapEntry") && entry.fields.len() == 2 && entry.field("key").is_some()
+    });
+    match value.and_then(|entry| entry.field("value")).cloned() {
+        Some(value) => {
+            let literal = "map".to_owned();
+            Field { literal, element: Some(Box::new(value)), ..array }
+        }
+        None => array,
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Field {
     pub is_optional: bool,
     /// The fields of a struct.
     pub fields: Vec<Field>,
+    /// What an array or a map holds.
+    pub element: Option<Box<Field>>,
 }
 
 impl Field {
@@ -57,7 +59,16 @@ impl Field {
     /// what the literal means.
     fn kind(&self) -> Kind {
         let named = self.schema_name.as_deref().and_then(|name| self.named(name));
-        named.unwrap_or_else(|| self.plain())
+        match named.unwrap_or_else(|| self.plain()) {
+            Kind::Int64 if self.is_unsigned() => Kind::Unsigned,
+            kind => kind,
+        }
+    }
+
+    /// Returns whether the source says that its 64 bits have no sign.
+    fn is_unsigned(&self) -> bool {
+        let name = self.parameters.get("__debezium.source.column.type");
+        name.is_some_and(|name| name.starts_with("BIGINT UNSIGNED"))
     }
 
     fn plain(&self) -> Kind {
@@ -71,11 +82,29 @@ impl Field {
             "double" => Kind::Float64,
             "string" => Kind::Text,
             "bytes" => Kind::Bytes,
+            "array" => match &self.element {
+                Some(element) => element.listed(),
+                None => self.unsupported(),
+            },
+            "map" => match self.element.as_deref().map(Field::kind) {
+                Some(Kind::Text) => Kind::Map,
+                _ => self.unsupported(),
+            },
             UNTYPED => Kind::Untyped,
-            other => {
-                Kind::Unsupported(self.schema_name.clone().unwrap_or_else(|| other.to_owned()))
-            }
+            _ => self.unsupported(),
         }
+    }
+
+    /// Returns the kind of an array of this.
+    fn listed(&self) -> Kind {
+        match self.kind() {
+            Kind::Unsupported(name) => Kind::Unsupported(format!("array of {name}")),
+            element => Kind::Array(Box::new(element)),
+        }
+    }
+
+    fn unsupported(&self) -> Kind {
+        Kind::Unsupported(self.schema_name.clone().unwrap_or_else(|| self.literal.clone()))
     }
 
     fn named(&self, name: &str) -> Option<Kind> {
@@ -120,6 +149,12 @@ fn time(name: &str) -> Option<(Kind, &'static str)> {
         "NanoDuration" => (Kind::NanoDuration, "int64"),
         "Interval" => (Kind::Interval, "string"),
         "Year" => (Kind::Year, "int32"),
+        "StructuredDate" => (Kind::StructuredDate, "struct"),
+        "StructuredTime" => (Kind::StructuredTime, "struct"),
+        "StructuredZonedTime" => (Kind::StructuredZonedTime, "struct"),
+        "StructuredTimestamp" => (Kind::StructuredTimestamp, "struct"),
+        "StructuredZonedTimestamp" => (Kind::StructuredZonedTimestamp, "struct"),
+        "StructuredDuration" => (Kind::StructuredDuration, "struct"),
         _ => return None,
     })
 }
@@ -138,6 +173,11 @@ fn data(name: &str, length: Option<u32>) -> Option<(Kind, &'static str)> {
         "EnumSet" => (Kind::EnumSet, "string"),
         "Ltree" => (Kind::Ltree, "string"),
         "Tsvector" => (Kind::Tsvector, "string"),
+        "FloatVector" => (Kind::Array(Box::new(Kind::Float32)), "array"),
+        "DoubleVector" => (Kind::Array(Box::new(Kind::Float64)), "array"),
+        "SparseDoubleVector" => (Kind::SparseVector, "struct"),
+        "geometry.Point" => (Kind::Point, "struct"),
+        "geometry.Geometry" | "geometry.Geography" => (Kind::Geometry, "struct"),
         _ => return None,
     })
 }

@@ -2,14 +2,15 @@
 //!
 //! Whether the record is applied is not decided here: the decoder itself is asked.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeSeed as _;
 use serde_json::Value as Json;
 
 use crate::decode::connect::Field;
 use crate::decode::envelope::{Meaning, meaning, source_table};
+use crate::decode::json_parts::PackSeed;
 use crate::decode::kind::{Kind, SourceColumn, SourceTable, Unit};
-use crate::decode::semantic::{Literal, value};
+use crate::decode::packed::{Packer, Parts};
+use crate::decode::semantic::value;
 use crate::decode::value::Value;
 use crate::decode::{Decoded, Decoder, Ignored, avro, flat, json_schema};
 use crate::record::Record;
@@ -147,33 +148,9 @@ pub type Print = fn(Value<'_>) -> Option<String>;
 /// hexadecimal; one that is not of its kind stays as it is.
 pub fn readable(kind: &Kind, raw: &Json, print: Print) -> Json {
     let mut scratch = Vec::new();
-    let number;
-    let literal = match raw {
-        Json::Null => Some(Literal::Null),
-        Json::Bool(value) => Some(Literal::Bool(*value)),
-        Json::Number(value) => match (value.as_i64(), value.as_f64()) {
-            _ if matches!(kind, Kind::Decimal { .. } | Kind::VariableScaleDecimal) => {
-                number = value.to_string();
-                Some(Literal::Text(&number))
-            }
-            (Some(int), _) => Some(Literal::Int(int)),
-            (None, Some(float)) => Some(Literal::Float64(float)),
-            (None, None) => None,
-        },
-        Json::String(text) if kind.is_binary() => {
-            let decoded = STANDARD.decode_vec(text, &mut scratch);
-            decoded.ok().map(|()| Literal::Bytes(&scratch))
-        }
-        Json::String(text) => Some(Literal::Text(text)),
-        Json::Object(object) => {
-            let scale = object.get("scale").and_then(Json::as_i64);
-            let scale = scale.and_then(|scale| i32::try_from(scale).ok());
-            let text = object.get("value").and_then(Json::as_str);
-            let decoded = text.and_then(|text| STANDARD.decode_vec(text, &mut scratch).ok());
-            scale.zip(decoded).map(|(scale, ())| Literal::Scaled(scale, &scratch))
-        }
-        Json::Array(_) => None,
-    };
+    let seed = PackSeed { packing: kind.packing(), packer: &mut Packer::new(&mut scratch) };
+    let packed = seed.deserialize(&mut serde_json::Deserializer::from_str(&raw.to_string()));
+    let literal = packed.ok().and_then(|()| Parts::new(&scratch).next());
     let meant = literal.and_then(|literal| value(kind, literal).ok());
     meant.and_then(|value| shown(value, print)).unwrap_or_else(|| raw.clone())
 }
@@ -250,6 +227,8 @@ fn words(name: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use expect_test::{Expect, expect};
     use serde::Deserialize;
 

@@ -11,8 +11,9 @@ use serde_json::value::RawValue;
 
 use crate::decode::envelope::{Letter, op};
 use crate::decode::flat::with_literal;
-use crate::decode::kind::Kind;
+use crate::decode::json_parts::PackSeed;
 use crate::decode::layout::{Layout, Step};
+use crate::decode::packed::{Packer, Packing, Parts};
 use crate::decode::semantic::Literal;
 use crate::decode::{Change, Op};
 use crate::rows::RowWriter;
@@ -389,13 +390,18 @@ impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_> {
             IgnoredAny::deserialize(json)?;
             return self.write(Literal::Null);
         }
-        match self.step.kind {
+        let packing = self.step.kind.packing();
+        match packing {
             // A decimal as a JSON number has digits that no double holds.
-            Kind::Decimal { .. } => {
+            Packing::Decimal => {
                 let text = <&RawValue>::deserialize(json)?;
                 self.write_decimal(text.get())
             }
-            _ => json.deserialize_any(self),
+            Packing::List(_) | Packing::Pairs | Packing::Scaled | Packing::Fields(_) => {
+                let text = <&RawValue>::deserialize(json)?;
+                self.write_parts(packing, text.get())
+            }
+            Packing::Plain | Packing::Octets => json.deserialize_any(self),
         }
     }
 }
@@ -411,6 +417,23 @@ impl FieldSeed<'_, '_> {
         }
         let text = serde_json::from_str::<Cow<'_, str>>(text).map_err(E::custom)?;
         self.visit_str(&text)
+    }
+}
+
+impl FieldSeed<'_, '_> {
+    /// Takes an array, a map or a struct.
+    fn write_parts<E: serde::de::Error>(self, packing: Packing<'_>, text: &str) -> Result<(), E> {
+        let Self { step, writer, scratch, broken } = self;
+        scratch.clear();
+        let mut packer = Packer::new(scratch);
+        let mut json = serde_json::Deserializer::from_str(text);
+        let packed = PackSeed { packing, packer: &mut packer }.deserialize(&mut json);
+        let literal = packed.ok().and_then(|()| Parts::new(scratch).next());
+        let written = match literal {
+            Some(literal) => step.write(writer, literal),
+            None => Err(format!("column \"{}\" is no {:?}", step.name, step.kind)),
+        };
+        written.map_err(|detail| unfit(broken, detail))
     }
 }
 
@@ -448,7 +471,7 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        if !self.step.kind.is_binary() {
+        if self.step.kind.packing() == Packing::Plain {
             return self.write(Literal::Text(text));
         }
         let Self { step, writer, scratch, broken } = self;
@@ -458,30 +481,5 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
             return Err(unfit(broken, detail));
         }
         step.write(writer, Literal::Bytes(scratch)).map_err(|detail| unfit(broken, detail))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { step, writer, scratch, broken } = self;
-        let mut scale = None;
-        let mut is_decoded = false;
-        while let Some(name) = map.next_key_seed(NameSeed(&["scale", "value"]))? {
-            match name {
-                Some(0) => scale = map.next_value::<Option<i32>>()?,
-                Some(_) => {
-                    let decode = |text: &str| {
-                        scratch.clear();
-                        STANDARD.decode_vec(text, scratch).ok()
-                    };
-                    is_decoded = map.next_value_seed(TextSeed(decode))?.is_some();
-                }
-                None => _ = map.next_value::<IgnoredAny>()?,
-            }
-        }
-        let Some(scale) = scale.filter(|_| is_decoded) else {
-            let detail = format!("column \"{}\" is no {:?}", step.name, step.kind);
-            return Err(unfit(broken, detail));
-        };
-        let written = step.write(writer, Literal::Scaled(scale, scratch));
-        written.map_err(|detail| unfit(broken, detail))
     }
 }

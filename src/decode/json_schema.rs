@@ -64,6 +64,8 @@ struct Block {
     parameters: BTreeMap<String, String>,
     #[serde(default)]
     fields: Vec<Block>,
+    #[serde(alias = "items")]
+    values: Option<Box<Block>>,
 }
 
 impl From<Block> for Field {
@@ -75,6 +77,7 @@ impl From<Block> for Field {
             parameters: block.parameters,
             is_optional: block.optional,
             fields: block.fields.into_iter().map(Self::from).collect(),
+            element: block.values.map(|values| Box::new(Self::from(*values))),
         }
     }
 }
@@ -144,6 +147,7 @@ pub fn untyped(names: Vec<String>) -> Field {
         parameters: BTreeMap::new(),
         is_optional: true,
         fields: Vec::new(),
+        element: None,
     };
     let fields = names.into_iter().map(field).collect();
     Field { fields, ..field(String::new()) }

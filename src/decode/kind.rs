@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::decode::value::{Day, Decimal, Interval, Moment, Value};
+use crate::decode::packed::{Packing, Parts};
+use crate::decode::spelling::Spelling;
+use crate::decode::structured;
+use crate::decode::value::{Day, Decimal, Geometry, Interval, Items, Moment, Pairs, Point, Value};
 
 /// The type of a column in a record's schema: a Connect literal refined by Debezium's schema name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +80,33 @@ pub enum Kind {
     Ltree,
     /// `io.debezium.data.Tsvector`.
     Tsvector,
+    /// `array`, of a kind; vectors too.
+    Array(Box<Kind>),
+    /// `map` of `string` to optional `string`.
+    Map,
+    /// `io.debezium.data.geometry.Point`.
+    Point,
+    /// `io.debezium.data.geometry.Geometry` and `Geography`.
+    Geometry,
+    /// `io.debezium.data.SparseDoubleVector`.
+    SparseVector,
+    /// `int64` whose bits are an unsigned integer: MySQL's `BIGINT UNSIGNED` in the connector's
+    /// mode `long`, known by its propagated type.
+    Unsigned,
+    /// `string` that spells octets (`binary.handling.mode`), known by the target's column.
+    Encoded(Spelling),
+    /// `io.debezium.time.StructuredDate`.
+    StructuredDate,
+    /// `io.debezium.time.StructuredTime`.
+    StructuredTime,
+    /// `io.debezium.time.StructuredZonedTime`.
+    StructuredZonedTime,
+    /// `io.debezium.time.StructuredTimestamp`.
+    StructuredTimestamp,
+    /// `io.debezium.time.StructuredZonedTimestamp`.
+    StructuredZonedTimestamp,
+    /// `io.debezium.time.StructuredDuration`.
+    StructuredDuration,
     /// A type that no conversion exists for yet; the schema's own name for it.
     Unsupported(String),
     /// JSON without a schema: only the target's column can say, together with the `[source]`
@@ -85,14 +115,31 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Returns whether the literal is `bytes`, which JSON carries as base64.
-    pub fn is_binary(&self) -> bool {
-        matches!(self, Self::Bytes | Self::Decimal { .. } | Self::Bits { .. })
+    /// Returns how a literal of this kind is packed.
+    pub fn packing(&self) -> Packing<'_> {
+        use Packing::{Decimal, Fields, List, Octets, Pairs, Plain, Scaled};
+        match self {
+            Self::Bytes | Self::Bits { .. } => Octets,
+            Self::Decimal { .. } => Decimal,
+            Self::Array(element) => List(element),
+            Self::Map => Pairs,
+            Self::VariableScaleDecimal => Scaled,
+            Self::Point => Fields(&[("x", Plain), ("y", Plain), ("wkb", Octets), ("srid", Plain)]),
+            Self::Geometry => Fields(&[("wkb", Octets), ("srid", Plain)]),
+            Self::SparseVector => Fields(&[("dimensions", Plain), ("vector", Pairs)]),
+            Self::StructuredDate => Fields(&structured::DATE),
+            Self::StructuredTime | Self::StructuredZonedTime => Fields(&structured::TIME),
+            Self::StructuredTimestamp | Self::StructuredZonedTimestamp => {
+                Fields(&structured::TIMESTAMP)
+            }
+            Self::StructuredDuration => Fields(&structured::DURATION),
+            _ => Plain,
+        }
     }
 
     /// Returns a value of this kind, to ask a column whether it takes the kind at all; `None` when
     /// there is no conversion for the kind.
-    pub fn sample(&self) -> Option<Value<'static>> {
+    pub fn sample(&self) -> Option<Value<'_>> {
         let midnight = Moment::Finite { seconds: 0, nanos: 0 };
         Some(match self {
             Self::Bool => Value::Bool(true),
@@ -103,20 +150,35 @@ impl Kind {
                 Value::Text("")
             }
             Self::Bytes => Value::Bytes(&[]),
+            Self::Encoded(spelling) => Value::Spelled { spelling: *spelling, text: "" },
             Self::Decimal { .. } | Self::VariableScaleDecimal => {
                 Value::Decimal(Decimal::Binary { unscaled: &[1], scale: 0 })
             }
-            Self::Date | Self::IsoDate => Value::Date(Day::Finite(0)),
-            Self::Time(_) | Self::IsoTime => Value::Time(0),
-            Self::Timestamp(_) | Self::IsoTimestamp => Value::Timestamp(midnight),
-            Self::ZonedTime => Value::TimeZoned { nanos: 0, offset: 0 },
-            Self::ZonedTimestamp => Value::TimestampZoned(midnight),
-            Self::MicroDuration | Self::NanoDuration | Self::Interval => {
-                Value::Interval(Interval::default())
+            Self::Date | Self::IsoDate | Self::StructuredDate => Value::Date(Day::Finite(0)),
+            Self::Time(_) | Self::IsoTime | Self::StructuredTime => Value::Time(0),
+            Self::Timestamp(_) | Self::IsoTimestamp | Self::StructuredTimestamp => {
+                Value::Timestamp(midnight)
             }
+            Self::ZonedTime | Self::StructuredZonedTime => Value::TimeZoned { nanos: 0, offset: 0 },
+            Self::ZonedTimestamp | Self::StructuredZonedTimestamp => {
+                Value::TimestampZoned(midnight)
+            }
+            Self::MicroDuration
+            | Self::NanoDuration
+            | Self::Interval
+            | Self::StructuredDuration => Value::Interval(Interval::default()),
             Self::Bits { length } => Value::Bits { octets: &[1], length: *length },
             Self::Json => Value::Json("{}"),
             Self::Uuid => Value::Uuid(uuid::Uuid::nil()),
+            Self::Array(element) => {
+                element.sample()?;
+                Value::Array(Items { kind: element, parts: Parts::default() })
+            }
+            Self::Map => Value::Map(Pairs(Parts::default())),
+            Self::Point => Value::Point(Point::default()),
+            Self::Geometry => Value::Geometry(Geometry::default()),
+            Self::SparseVector => Value::SparseVector { dimensions: 1, elements: Parts::default() },
+            Self::Unsigned => Value::Unsigned(1),
             Self::Unsupported(_) | Self::Untyped => return None,
         })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::decode::Mapped;
 use crate::decode::flat::{Role, role};
 use crate::decode::kind::{Form, Kind, SourceName};
+use crate::decode::placeholder::Placeholder;
 use crate::decode::semantic::{Literal, Unfit, value};
 use crate::decode::value::Value;
 use crate::refused::{Reason, Refusal};
@@ -41,13 +42,14 @@ pub struct Step {
     /// What the field of a flat record says besides.
     pub role: Option<Role>,
     /// What stands for an unavailable value; `None` for a field of the key, which is always there.
-    placeholder: Option<Arc<str>>,
+    placeholder: Option<Placeholder>,
 }
 
 impl Layout {
     /// Compiles a mapping.
     pub fn new(mapped: Mapped) -> Self {
         let Mapped { source, is_written, shape, placeholder, changelog } = mapped;
+        let placeholder = Placeholder::new(&placeholder);
         let changelog = changelog.filter(|_| source.form.is_flat()).map(Arc::new);
         let role = |field: &str| {
             let role = || role(field, &source.name, changelog.as_ref());
@@ -64,7 +66,7 @@ impl Layout {
                 is_written,
                 is_blank: false,
                 role: role(&column.name),
-                placeholder: (!is_key(&column.name)).then(|| Arc::clone(&placeholder)),
+                placeholder: (!is_key(&column.name)).then(|| placeholder.clone()),
             })
             .collect::<Vec<_>>();
         // The shape's key has its columns in the order of the record's key.
@@ -141,18 +143,10 @@ impl Step {
         })
     }
 
-    fn value<'a>(&self, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {
-        if let Some(placeholder) = &self.placeholder {
-            let is_unavailable = match literal {
-                Literal::Text(text) => text == &**placeholder,
-                Literal::Bytes(bytes) => {
-                    self.kind == Kind::Bytes && bytes == placeholder.as_bytes()
-                }
-                _ => false,
-            };
-            if is_unavailable {
-                return Ok(Value::Unavailable);
-            }
+    fn value<'a>(&'a self, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {
+        let placeholder = self.placeholder.as_ref();
+        if placeholder.is_some_and(|placeholder| placeholder.is(&self.kind, literal)) {
+            return Ok(Value::Unavailable);
         }
         value(&self.kind, literal)
     }

@@ -10,6 +10,7 @@ use crate::rules::Changelog;
 use crate::stopped::Stop;
 
 pub mod avro;
+mod avro_parts;
 pub mod avro_schema;
 pub mod connect;
 mod decoder;
@@ -17,13 +18,18 @@ pub mod envelope;
 pub mod flat;
 pub mod inspect;
 pub mod json;
+mod json_parts;
 pub mod json_schema;
 pub mod kind;
 pub mod layout;
+pub mod packed;
 mod pass;
+pub mod placeholder;
 pub mod registry;
 pub mod semantic;
 mod sight;
+pub mod spelling;
+pub mod structured;
 #[cfg(test)]
 mod testing;
 pub mod text;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::batch::Batch;
+use crate::decode::avro_schema::Compiled;
 use crate::decode::decoder::{Failed, Orders, Schemas};
 use crate::decode::envelope::Letter;
 use crate::decode::json::{Broken, Found};
@@ -24,7 +25,7 @@ pub(super) struct Pass<'a> {
     pub(super) orders: &'a mut Orders,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
     pub(super) fn run(mut self, batch: &mut Batch) -> Result<Decoded, Failed> {
         let Some(rows) = batch.rows(&self.layout.shape) else { return Ok(Decoded::NeedsNewBatch) };
         if self.is_tombstone() {
@@ -151,12 +152,12 @@ impl Pass<'_> {
         let walked = match self.value {
             Body::Json(text) if is_flat => json::walk_flat(text, layout, writer, self.scratch),
             Body::Avro(id, body) if is_flat => {
-                avro::walk_flat(body, &self.compiled(id)?.reader, layout, writer)
+                avro::walk_flat(body, &self.compiled(id)?.reader, layout, (writer, self.scratch))
             }
             Body::Json(text) => json::walk_envelope(text, layout, writer, self.scratch),
             Body::Avro(id, body) => {
                 let reader = &self.compiled(id)?.reader;
-                avro::walk_envelope(body, reader, layout, writer)
+                avro::walk_envelope(body, reader, layout, (writer, self.scratch))
             }
             Body::Absent | Body::Opaque => Err(Broken::Mismatch),
         };
@@ -168,7 +169,7 @@ impl Pass<'_> {
             Body::Json(text) => json::walk_key(text, self.layout, writer, self.scratch),
             Body::Avro(id, body) => {
                 let reader = &self.compiled(id)?.reader;
-                avro::walk_key(body, reader, self.layout, writer)
+                avro::walk_key(body, reader, self.layout, (writer, self.scratch))
             }
             Body::Absent => return Err(refused(Reason::KeyMissing, "the record has no key")),
             Body::Opaque => {
@@ -178,7 +179,7 @@ impl Pass<'_> {
         walked.map_err(Failed::from)
     }
 
-    fn compiled(&self, id: u32) -> Result<&crate::decode::avro_schema::Compiled, Failed> {
+    fn compiled(&self, id: u32) -> Result<&'a Compiled, Failed> {
         match self.schemas.get(&id) {
             Some(Some(Ok(compiled))) => Ok(compiled),
             _ => Err(Failed::Mismatch),

@@ -1,8 +1,11 @@
 //! Semantics: a literal and its kind make a value.
 
 use crate::decode::kind::{Kind, Unit};
-use crate::decode::text;
-use crate::decode::value::{Day, Decimal, Interval, Moment, Special, Value};
+use crate::decode::packed::Parts;
+use crate::decode::value::{
+    Day, Decimal, Geometry, Interval, Items, Moment, Pairs, Point, Special, Value,
+};
+use crate::decode::{structured, text};
 
 /// What stands in a record for a value, before its kind gives it a meaning.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,8 +24,8 @@ pub enum Literal<'a> {
     Text(&'a str),
     /// `bytes`.
     Bytes(&'a [u8]),
-    /// The struct of a `VariableScaleDecimal`.
-    Scaled(i32, &'a [u8]),
+    /// `array`, `map` or `struct`.
+    Parts(Parts<'a>),
 }
 
 /// Why a literal makes no value of its kind.
@@ -34,7 +37,7 @@ pub struct Unfit(pub &'static str);
 /// # Errors
 ///
 /// The literal is of another type than the kind's, or says what the kind cannot mean.
-pub fn value<'a>(kind: &Kind, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {
+pub fn value<'a>(kind: &'a Kind, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {
     match literal {
         Literal::Null => Ok(Value::Null),
         Literal::Bool(bool) if *kind == Kind::Bool => Ok(Value::Bool(bool)),
@@ -43,10 +46,8 @@ pub fn value<'a>(kind: &Kind, literal: Literal<'a>) -> Result<Value<'a>, Unfit> 
         Literal::Float64(float) => double(kind, float),
         Literal::Text(text) => string(kind, text),
         Literal::Bytes(bytes) => octets(kind, bytes),
-        Literal::Scaled(scale, unscaled) if *kind == Kind::VariableScaleDecimal => {
-            binary(unscaled, scale)
-        }
-        Literal::Bool(_) | Literal::Float32(_) | Literal::Scaled(..) => Err(OTHER),
+        Literal::Parts(parts) => compound(kind, parts),
+        Literal::Bool(_) | Literal::Float32(_) => Err(OTHER),
     }
 }
 
@@ -60,6 +61,7 @@ fn integer(kind: &Kind, int: i64) -> Result<Value<'static>, Unfit> {
         Kind::Int16 => fits(i16::try_from(int).is_ok()),
         Kind::Int32 | Kind::Year => fits(i32::try_from(int).is_ok()),
         Kind::Int64 => Ok(Value::Int(int)),
+        Kind::Unsigned => Ok(Value::Unsigned(int.cast_unsigned())),
         // JSON prints a double without a fraction as an integer now and then.
         Kind::Float32 | Kind::Float64 => double(kind, exact(int).ok_or(BEYOND)?),
         Kind::Date => Ok(Value::Date(day(i32::try_from(int).map_err(|_| BEYOND)?))),
@@ -145,6 +147,7 @@ fn string<'a>(kind: &Kind, text: &'a str) -> Result<Value<'a>, Unfit> {
             Ok(Value::Text(text))
         }
         Kind::Json => Ok(Value::Json(text)),
+        Kind::Encoded(spelling) => Ok(Value::Spelled { spelling: *spelling, text }),
         Kind::Uuid => uuid::Uuid::try_parse(text).map(Value::Uuid).map_err(|_| FORM),
         Kind::Float32 | Kind::Float64 => double(kind, named_double(text).ok_or(FORM)?),
         Kind::Decimal { .. } | Kind::VariableScaleDecimal => Ok(decimal(text)),
@@ -210,16 +213,75 @@ fn octets<'a>(kind: &Kind, bytes: &'a [u8]) -> Result<Value<'a>, Unfit> {
     }
 }
 
+fn compound<'a>(kind: &'a Kind, parts: Parts<'a>) -> Result<Value<'a>, Unfit> {
+    match kind {
+        Kind::Array(element) => Ok(Value::Array(Items { kind: element, parts })),
+        Kind::Map => Ok(Value::Map(Pairs(parts))),
+        Kind::VariableScaleDecimal => match parts.fields() {
+            [Literal::Int(scale), Literal::Bytes(unscaled)] => {
+                binary(unscaled, i32::try_from(scale).map_err(|_| OTHER)?)
+            }
+            _ => Err(OTHER),
+        },
+        Kind::Point => {
+            let [x, y, wkb, srid] = parts.fields();
+            let geometry = geometry(wkb, srid)?;
+            Ok(Value::Point(Point { x: coordinate(x)?, y: coordinate(y)?, geometry }))
+        }
+        Kind::Geometry => match parts.fields() {
+            [Literal::Null, _] => Err(OTHER),
+            [wkb, srid] => geometry(wkb, srid).map(Value::Geometry),
+        },
+        Kind::SparseVector => match parts.fields() {
+            [Literal::Int(dimensions), Literal::Parts(elements)] => {
+                Ok(Value::SparseVector { dimensions, elements })
+            }
+            _ => Err(OTHER),
+        },
+        Kind::StructuredDate => structured::date(parts),
+        Kind::StructuredTime => structured::time(parts),
+        Kind::StructuredZonedTime => structured::zoned_time(parts),
+        Kind::StructuredTimestamp => structured::timestamp(parts),
+        Kind::StructuredZonedTimestamp => structured::zoned_timestamp(parts),
+        Kind::StructuredDuration => structured::duration(parts),
+        _ => Err(OTHER),
+    }
+}
+
+fn geometry<'a>(wkb: Literal<'a>, srid: Literal<'a>) -> Result<Geometry<'a>, Unfit> {
+    let wkb = match wkb {
+        Literal::Bytes(wkb) => wkb,
+        Literal::Null => &[],
+        _ => return Err(OTHER),
+    };
+    let srid = match srid {
+        Literal::Int(srid) => Some(i32::try_from(srid).map_err(|_| OTHER)?),
+        Literal::Null => None,
+        _ => return Err(OTHER),
+    };
+    Ok(Geometry { wkb, srid })
+}
+
+fn coordinate(literal: Literal<'_>) -> Result<f64, Unfit> {
+    match value(&Kind::Float64, literal)? {
+        Value::Float64(coordinate) => Ok(coordinate),
+        _ => Err(OTHER),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
+    use crate::decode::packed::Packer;
 
     #[test]
     fn integers_mean_what_their_schema_says() {
-        let check = |kind, int, expected| assert_eq!(value(&kind, Literal::Int(int)), expected);
+        let check = |kind: Kind, int, expected: Result<Value<'_>, Unfit>| {
+            assert_eq!(value(&kind, Literal::Int(int)), expected);
+        };
         let ok = |value| Ok(value);
         let wall = |seconds, nanos| Ok(Value::Timestamp(Moment::Finite { seconds, nanos }));
         check(Kind::Date, 17_109, ok(Value::Date(Day::Finite(17_109))));
@@ -264,7 +326,9 @@ mod tests {
 
     #[test]
     fn texts_mean_what_their_schema_says() {
-        let check = |kind, text, expected| assert_eq!(value(&kind, Literal::Text(text)), expected);
+        let check = |kind: Kind, text, expected: Result<Value<'_>, Unfit>| {
+            assert_eq!(value(&kind, Literal::Text(text)), expected);
+        };
         let form = Err(Unfit("is not of its type's form"));
         let wall = Value::Timestamp(Moment::Finite { seconds: 1_478_260_290, nanos: 0 });
         check(Kind::IsoTimestamp, "2016-11-04T11:51:30Z", Ok(wall));
@@ -302,12 +366,21 @@ mod tests {
         money("/h3t", Ok(&[0xfe, 0x1d, 0xed]));
         money("AA==", Ok(&[0]));
         money("", Err(Unfit("is a decimal without a byte")));
-        let variable = |unscaled| value(&Kind::VariableScaleDecimal, Literal::Scaled(4, unscaled));
+        let variable = |unscaled, expected: Result<Value<'_>, Unfit>| {
+            let mut packed = Vec::new();
+            let mut packer = Packer::new(&mut packed);
+            let fields = [Literal::Int(0), Literal::Int(4), Literal::Int(1), unscaled];
+            fields.into_iter().for_each(|field| packer.push(field));
+            let found = value(&Kind::VariableScaleDecimal, Literal::Parts(Parts::new(&packed)));
+            assert_eq!(found, expected);
+        };
         let expected = Value::Decimal(Decimal::Binary { unscaled: &[1, 138, 247], scale: 4 });
-        assert_eq!(variable(&[1, 138, 247]), Ok(expected));
-        assert_eq!(variable(&[]), Err(Unfit("is a decimal without a byte")));
+        variable(Literal::Bytes(&[1, 138, 247]), Ok(expected));
+        variable(Literal::Bytes(&[]), Err(Unfit("is a decimal without a byte")));
+        variable(Literal::Null, Err(OTHER));
         let (octets, length) = ([1, 2, 3].as_slice(), Some(24));
-        let bits = value(&Kind::Bits { length }, Literal::Bytes(octets));
+        let kind = Kind::Bits { length };
+        let bits = value(&kind, Literal::Bytes(octets));
         assert_eq!(bits, Ok(Value::Bits { octets, length }));
     }
 }

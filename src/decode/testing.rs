@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::batch::Batch;
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::kind::{Kind, SourceColumn, SourceTable};
-use crate::decode::value::{Day, Decimal, Moment, Value};
+use crate::decode::value::{Day, Decimal, Geometry, Moment, Point, Value};
 use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, RegisteredSchema};
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
@@ -339,9 +339,34 @@ fn encode(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
         Value::Timestamp(moment) => format!("wall {}", print_moment(moment)),
         Value::TimestampZoned(moment) => format!("moment {}", print_moment(moment)),
         Value::Interval(it) => format!("{} months {} days {} ns", it.months, it.days, it.nanos),
+        Value::Spelled { spelling, text } => format!("{spelling:?} '{text}'"),
+        Value::Unsigned(value) => format!("unsigned {value}"),
+        Value::Array(items) => {
+            let items = items.values().map(|item| print_value(item?));
+            format!("[{}]", items.collect::<Result<Vec<_>, _>>()?.join(", "))
+        }
+        Value::Map(pairs) => {
+            let pairs = pairs.texts().map(|pair| pair.map(|pair| format!("{pair:?}")));
+            format!("{{{}}}", pairs.collect::<Result<Vec<_>, _>>()?.join(", "))
+        }
+        Value::Point(Point { x, y, geometry: Geometry { wkb, srid } }) => {
+            format!("point {x} {y} {wkb:02x?} {srid:?}")
+        }
+        Value::Geometry(Geometry { wkb, srid }) => format!("geometry {wkb:02x?} {srid:?}"),
+        Value::SparseVector { dimensions, elements } => {
+            format!("{:?} of {dimensions}", elements.collect::<Vec<_>>())
+        }
     };
     out.extend_from_slice(text.as_bytes());
     Ok(())
+}
+
+fn print_value(value: Value<'_>) -> Result<String, Misfit> {
+    if value == Value::Null {
+        return Ok("null".to_owned());
+    }
+    let mut out = Vec::new();
+    encode(value, -1, &mut out).map(|()| String::from_utf8(out).unwrap())
 }
 
 fn print_moment(moment: Moment) -> String {

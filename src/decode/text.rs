@@ -4,6 +4,9 @@ use crate::decode::value::{Day, Interval, Moment};
 
 const NANOS: i64 = 1_000_000_000;
 
+/// The furthest year that a text can say.
+const YEAR_MAX: i64 = 999_999_999;
+
 /// Reads a date and a time with an offset, such as `2016-11-04T11:51:30.123456Z`,
 /// `+21016-11-04T06:51:30Z`, `infinity`; returns the moment in UTC and the offset in seconds.
 pub fn moment(text: &str) -> Option<(Moment, i32)> {
@@ -34,12 +37,21 @@ pub fn day(text: &str) -> Option<Day> {
     let mut parts = digits.split('-');
     let year = sign * number(parts.next()?, 4..=9)?;
     let (month, day) = (number(parts.next()?, 2..=2)?, number(parts.next()?, 2..=2)?);
-    if parts.next().is_some() || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    if parts.next().is_some() {
+        return None;
+    }
+    day_of(year, month, day).map(Day::Finite)
+}
+
+/// Counts the days since 1970-01-01 to a day of the proleptic Gregorian calendar; `None` for one
+/// that it does not have. The year 0 is 1 BC.
+pub fn day_of(year: i64, month: i64, day: i64) -> Option<i32> {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year.abs() > YEAR_MAX {
         return None;
     }
     let days = days_from_civil(year, month, day);
     // A day that the month does not have would come out as one of the next.
-    (civil_month(days) == month).then(|| i32::try_from(days).ok().map(Day::Finite)).flatten()
+    (civil_month(days) == month).then(|| i32::try_from(days).ok()).flatten()
 }
 
 /// Reads a time of day such as `11:51:30.123789Z`, `24:00:00Z` or `11:51:30+05:30`; returns

@@ -1,5 +1,11 @@
 //! What Debezium can say of one column: a closed, borrowed value between decoder and target.
 
+use crate::decode::kind::Kind;
+use crate::decode::packed::Parts;
+use crate::decode::semantic::{Literal, value};
+use crate::decode::spelling::Spelling;
+use crate::table::Misfit;
+
 /// One value of a change, borrowed from the record.
 ///
 /// It lives on the stack between the decoder, which makes it from a literal and the column's
@@ -26,6 +32,13 @@ pub enum Value<'a> {
     Text(&'a str),
     /// Octets.
     Bytes(&'a [u8]),
+    /// Octets that a text spells.
+    Spelled {
+        /// How.
+        spelling: Spelling,
+        /// The text.
+        text: &'a str,
+    },
     /// A bit string: octets in little-endian order, and its length in bits where the schema has it.
     Bits {
         /// The octets, least significant first; high zero octets may be missing.
@@ -54,6 +67,86 @@ pub enum Value<'a> {
     TimestampZoned(Moment),
     /// A span of time.
     Interval(Interval),
+    /// An integer of 64 bits without a sign.
+    Unsigned(u64),
+    /// A list of values of one kind.
+    Array(Items<'a>),
+    /// Texts by name (`hstore`).
+    Map(Pairs<'a>),
+    /// A point of a plane.
+    Point(Point<'a>),
+    /// A geometry.
+    Geometry(Geometry<'a>),
+    /// A vector of which most elements are zero.
+    SparseVector {
+        /// How many elements it has.
+        dimensions: i64,
+        /// The index of each element that is not zero, from 1, and behind it the element.
+        elements: Parts<'a>,
+    },
+}
+
+/// The elements of an array, as they were packed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Items<'a> {
+    /// The kind of each.
+    pub kind: &'a Kind,
+    /// Their literals.
+    pub parts: Parts<'a>,
+}
+
+impl<'a> Items<'a> {
+    /// Iterates over the elements.
+    ///
+    /// # Errors
+    ///
+    /// An element is not of its kind.
+    pub fn values(self) -> impl Iterator<Item = Result<Value<'a>, Misfit>> {
+        // The schema allows every literal of the kind: what is wrong is the element's form.
+        self.parts.map(move |literal| value(self.kind, literal).map_err(|_| Misfit::Form))
+    }
+}
+
+/// The pairs of a map, as they were packed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pairs<'a>(pub Parts<'a>);
+
+impl<'a> Pairs<'a> {
+    /// Iterates over names and texts.
+    ///
+    /// # Errors
+    ///
+    /// A name or a text is none.
+    pub fn texts(self) -> impl Iterator<Item = Result<(&'a str, Option<&'a str>), Misfit>> {
+        let mut parts = self.0;
+        std::iter::from_fn(move || {
+            Some(match (parts.next()?, parts.next()) {
+                (Literal::Text(name), Some(Literal::Text(text))) => Ok((name, Some(text))),
+                (Literal::Text(name), Some(Literal::Null)) => Ok((name, None)),
+                _ => Err(Misfit::Form),
+            })
+        })
+    }
+}
+
+/// A point, and what else a source says of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Point<'a> {
+    /// The first coordinate.
+    pub x: f64,
+    /// The second.
+    pub y: f64,
+    /// The same as a geometry.
+    pub geometry: Geometry<'a>,
+}
+
+/// A geometry in well-known binary, with or without the reference system in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Geometry<'a> {
+    /// The binary.
+    pub wkb: &'a [u8],
+    /// The spatial reference system.
+    pub srid: Option<i32>,
 }
 
 /// An exact decimal: an unscaled integer and the number of its digits after the point.

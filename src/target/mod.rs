@@ -10,9 +10,12 @@ use crate::refused::DeadLetter;
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Column, Table, TableName};
 
+mod ewkb;
 pub mod inspect;
+mod parts_text;
 pub mod postgres;
 pub mod sqlite;
+mod text;
 
 /// Whose checkpoint rows a connection reads and writes.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::postgres_support::{Does, World, batch, claim, creation, shape};
 
 /// Writes each value into a column of its type, and reads what the server prints.
-async fn check(world: &World, cases: &[(&str, Value<'_>, &str)]) {
+pub(crate) async fn check(world: &World, cases: &[(&str, Value<'_>, &str)]) {
     let schema = &world.schema;
     let columns = cases.iter().enumerate().map(|(n, (kind, _, _))| format!("c{n} {kind}"));
     let columns = columns.collect::<Vec<_>>().join(", ");
@@ -34,7 +34,7 @@ async fn check(world: &World, cases: &[(&str, Value<'_>, &str)]) {
     }
 }
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let world = World::new().await;
     let schema = &world.schema;
     world.sql(&format!("CREATE SCHEMA {schema}; GRANT ALL ON SCHEMA {schema} TO writer")).await;
@@ -200,6 +200,14 @@ async fn a_created_table_is_as_it_was_planned() {
         (Kind::Text, "CIDR", 0),
         (Kind::Text, "MACADDR", 0),
         (Kind::Text, "MACADDR8", 0),
+        (Kind::Text, "TSTZRANGE", 0),
+        (Kind::Bytes, "INT4MULTIRANGE", 0),
+        (Kind::Bytes, "CIRCLE", 0),
+        (Kind::Bytes, "XID8", 0),
+        (list(Kind::Text), "_VARCHAR", 10),
+        (list(Kind::Text), "_INET", 0),
+        (list(Kind::Text), "_INT8RANGE", 0),
+        (list(Kind::Text), "_MOOD", 0),
     ];
     let kinds = kinds().into_iter().map(|kind| (kind, None));
     let propagated = propagated.into_iter().map(|(kind, name, length)| {
@@ -268,5 +276,36 @@ fn kinds() -> Vec<Kind> {
         Kind::EnumSet,
         Kind::Ltree,
         Kind::Tsvector,
+        Kind::Map,
+        Kind::Point,
+        Kind::Geometry,
+        Kind::SparseVector,
+        Kind::Unsigned,
+        Kind::StructuredDate,
+        Kind::StructuredTime,
+        Kind::StructuredZonedTime,
+        Kind::StructuredTimestamp,
+        Kind::StructuredZonedTimestamp,
+        Kind::StructuredDuration,
+        list(Kind::Bool),
+        list(Kind::Int16),
+        list(Kind::Text),
+        list(Kind::Bytes),
+        list(decimal(2, Some(12))),
+        list(Kind::VariableScaleDecimal),
+        list(Kind::Date),
+        list(Kind::Time(Unit::Millis)),
+        list(Kind::Timestamp(Unit::Micros)),
+        list(Kind::ZonedTimestamp),
+        list(Kind::Bits { length: Some(9) }),
+        list(Kind::Json),
+        list(Kind::Uuid),
+        list(Kind::Xml),
+        list(Kind::Point),
+        list(Kind::Tsvector),
     ]
+}
+
+fn list(element: Kind) -> Kind {
+    Kind::Array(Box::new(element))
 }

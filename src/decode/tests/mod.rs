@@ -2,6 +2,8 @@
 
 mod captured;
 mod flat;
+mod golden;
 mod hostile;
 mod keys;
 mod shapes;
+mod twin;

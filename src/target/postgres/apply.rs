@@ -369,15 +369,15 @@ impl Writer<'_> {
         wires: &[&Wire],
         part: for<'r> fn(&'r Rows, &Row) -> &'r [u8],
     ) -> Result<(), sqlx::Error> {
-        let mut columns = Columns::new(wires.len());
+        let mut columns = Columns::new(wires);
         for row in rows.iter().filter_map(|&row| self.rows.index().get(row)) {
             columns.push(Cells::new(part(self.rows, row)));
             if columns.is_full() {
-                self.session.run(text.to_owned(), columns.take(wires)?).await?;
+                self.session.run(text.to_owned(), columns.take()?).await?;
             }
         }
         if !columns.is_empty() {
-            self.session.run(text.to_owned(), columns.take(wires)?).await?;
+            self.session.run(text.to_owned(), columns.take()?).await?;
         }
         Ok(())
     }
@@ -422,14 +422,14 @@ impl Writer<'_> {
         part: for<'r> fn(&'r Rows, &Row) -> &'r [u8],
     ) -> Result<Vec<usize>, sqlx::Error> {
         let mut missing = rows.iter().copied().collect::<BTreeSet<_>>();
-        let (mut columns, mut ordinals) = (Columns::new(wires.len()), Vec::new());
+        let (mut columns, mut ordinals) = (Columns::new(wires), Vec::new());
         for (&row, is_last) in rows.iter().zip((1..=rows.len()).map(|count| count == rows.len())) {
             let Some(entry) = self.rows.index().get(row) else { continue };
             let cells = Cells::new(part(self.rows, entry));
             columns.push(cells.filter(|cell| *cell != Cell::Unavailable));
             ordinals.push(i64::try_from(row).unwrap_or(i64::MAX));
             if columns.is_full() || is_last {
-                let mut arguments = columns.take(wires)?;
+                let mut arguments = columns.take()?;
                 bind(&mut arguments, std::mem::take(&mut ordinals))?;
                 for found in self.session.fetch(text.to_owned(), arguments).await? {
                     let ordinal = usize::try_from(found.try_get::<i64, _>(0)?);

@@ -1,9 +1,10 @@
 //! The catalogue: tables as the server has them, and how each type takes cells.
 
 use sqlx::Row;
-use sqlx::postgres::PgArguments;
 use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArguments, PgRow};
 
+use crate::rows::NULL;
 use crate::table::{Column, Encode, Table, TableName};
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::{encode, sql};
@@ -24,6 +25,49 @@ pub(super) struct Wire {
     pub(super) element: u32,
     /// What an element is cast to, where it travels as text.
     pub(super) cast: Option<String>,
+    /// The field of the table's row type that an element is, where it is an array itself: the
+    /// elements of an array of arrays would all come out side by side.
+    pub(super) field: Option<Field>,
+}
+
+/// A field of a row whose other fields are NULL, in the row type's binary form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    /// Its name.
+    pub(super) name: String,
+    /// What stands before its cell: the count of fields, those before it, its type.
+    pub(super) head: Vec<u8>,
+    /// The fields behind it.
+    pub(super) tail: Vec<u8>,
+}
+
+impl Field {
+    /// Finds the field in its row.
+    fn new(name: &str, row: &[(String, u32)]) -> Self {
+        let null =
+            |(_, type_id): &(String, u32)| [type_id.to_be_bytes(), NULL.to_be_bytes()].concat();
+        let at = row.iter().position(|(other, _)| other == name).unwrap_or(row.len());
+        let (before, rest) = row.split_at(at);
+        let mut head = u32::try_from(row.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+        head.extend(before.iter().flat_map(null));
+        head.extend(rest.first().into_iter().flat_map(|(_, type_id)| type_id.to_be_bytes()));
+        let tail = rest.iter().skip(1).flat_map(null).collect();
+        Self { name: name.to_owned(), head, tail }
+    }
+}
+
+fn base(row: &PgRow) -> Result<Base, sqlx::Error> {
+    let element = match row.try_get::<Option<Oid>, _>("element_id")? {
+        Some(id) => Some(Box::new(Base {
+            id: id.0,
+            kind: row.try_get("element_kind")?,
+            name: row.try_get("element_name")?,
+            element: None,
+        })),
+        None => None,
+    };
+    let id = row.try_get::<Oid, _>(9)?.0;
+    Ok(Base { id, kind: row.try_get(10)?, name: row.try_get(11)?, element })
 }
 
 /// Reads the columns of tables; none for a table that does not exist.
@@ -33,15 +77,11 @@ pub(super) async fn describe(
 ) -> Result<Vec<Vec<Described>>, sqlx::Error> {
     let mut tables = vec![Vec::new(); names.len()];
     if names.is_empty() {
-        return Ok(tables);
+        return Ok(Vec::new());
     }
+    let mut row_types = vec![0; names.len()];
     for row in session.fetch(sql::COLUMNS.to_owned(), arguments(names)?).await? {
-        let base = Base {
-            id: row.try_get::<Oid, _>(9)?.0,
-            kind: row.try_get(10)?,
-            name: row.try_get(11)?,
-        };
-        let (type_id, taker) = (row.try_get::<Oid, _>(3)?.0, taker(&base));
+        let (type_id, taker) = (row.try_get::<Oid, _>(3)?.0, taker(&base(&row)?));
         let (schema, name): (String, String) = (row.try_get(7)?, row.try_get(8)?);
         let column = Column {
             name: row.try_get(1)?,
@@ -58,17 +98,38 @@ pub(super) async fn describe(
                 array: sql::array_type("pg_catalog", "text"),
                 element: TEXT,
                 cast: Some(sql::qualified_type(&schema, &name)),
+                field: None,
             },
-            Some((_, Form::Binary)) | None => {
-                Wire { array: sql::array_type(&schema, &name), element: type_id, cast: None }
-            }
+            Some((_, Form::Binary | Form::Row)) | None => Wire {
+                array: sql::array_type(&schema, &name),
+                element: type_id,
+                cast: None,
+                field: None,
+            },
         };
         let ordinal = usize::try_from(row.try_get::<i64, _>(0)? - 1).unwrap_or(usize::MAX);
+        if let Some(row_type) = row_types.get_mut(ordinal) {
+            *row_type = row.try_get::<Oid, _>("row_id")?.0;
+        }
         if let Some(table) = tables.get_mut(ordinal) {
-            table.push(Described { column, wire });
+            let is_array = matches!(taker, Some((_, Form::Row)));
+            table.push((Described { column, wire }, is_array));
         }
     }
-    Ok(tables)
+    for ((table, name), row_type) in tables.iter_mut().zip(names).zip(row_types) {
+        let row = table.iter().map(|(it, _)| (it.column.name.clone(), it.column.type_id));
+        let row = row.collect::<Vec<_>>();
+        for (described, _) in table.iter_mut().filter(|(_, is_array)| *is_array) {
+            described.wire = Wire {
+                array: sql::row_array(name),
+                element: row_type,
+                cast: None,
+                field: Some(Field::new(&described.column.name, &row)),
+            };
+        }
+    }
+    let described = |table: Vec<(Described, bool)>| table.into_iter().map(|(it, _)| it).collect();
+    Ok(tables.into_iter().map(described).collect())
 }
 
 /// Reads tables; `None` for one that does not exist.
@@ -108,6 +169,8 @@ struct Base {
     /// `pg_type.typtype`.
     kind: String,
     name: String,
+    /// What it is an array of.
+    element: Option<Box<Base>>,
 }
 
 /// The form in which cells travel.
@@ -115,6 +178,8 @@ struct Base {
 enum Form {
     /// The type's own binary form.
     Binary,
+    /// The same, inside a row of the table's.
+    Row,
     /// Text that the server reads as it reads a literal.
     Text,
 }
@@ -124,21 +189,178 @@ fn taker(base: &Base) -> Option<(Encode, Form)> {
     if let Some(encode) = encode_of(base.id) {
         return Some((encode, Form::Binary));
     }
-    match (base.kind.as_str(), base.id, base.name.as_str()) {
-        ("e", _, _) => Some((encode::label, Form::Binary)),
+    if let Some(element) = &base.element {
+        if let Some(encode) = element_of(base.id).and_then(array_encode) {
+            return Some((encode, Form::Row));
+        }
+        return match taker(element)? {
+            // Only what its text says as well may travel so.
+            (_, Form::Text) => Some((encode::text_array, Form::Text)),
+            _ if element.kind == "e" => Some((encode::text_array, Form::Text)),
+            (_, Form::Binary | Form::Row) => None,
+        };
+    }
+    let encode: Encode = match (base.kind.as_str(), base.id, base.name.as_str()) {
+        ("e", _, _) => return Some((encode::label, Form::Binary)),
         // Ranges arrive as their text.
-        ("r" | "m", _, _) => Some((encode::textual, Form::Text)),
-        ("b", INET | CIDR | MACADDR | MACADDR8 | TSVECTOR | PG_LSN, _) => {
-            Some((encode::textual, Form::Text))
+        ("r" | "m", _, _) => encode::textual,
+        ("b", ..FIRST_FREE, name) if TEXTUAL.iter().any(|(_, known, _)| *known == name) => {
+            encode::textual
         }
         // Types of extensions, whose numbers differ from database to database.
-        ("b", FIRST_FREE.., "citext" | "ltree") => Some((encode::textual, Form::Text)),
-        ("b", FIRST_FREE.., "ean13" | "isbn" | "isbn13" | "ismn" | "ismn13") => {
-            Some((encode::textual, Form::Text))
-        }
-        ("b", FIRST_FREE.., "issn" | "issn13" | "upc") => Some((encode::textual, Form::Text)),
-        _ => None,
-    }
+        ("b", FIRST_FREE.., "citext" | "ltree") => encode::textual,
+        ("b", FIRST_FREE.., "ean13" | "isbn" | "isbn13" | "ismn" | "ismn13") => encode::textual,
+        ("b", FIRST_FREE.., "issn" | "issn13" | "upc") => encode::textual,
+        ("b", FIRST_FREE.., "hstore") => encode::hstore,
+        ("b", FIRST_FREE.., "geometry" | "geography") => encode::geometry,
+        ("b", FIRST_FREE.., "vector" | "halfvec") => encode::vector,
+        ("b", FIRST_FREE.., "sparsevec") => encode::sparse_vector,
+        _ => return None,
+    };
+    Some((encode, Form::Text))
+}
+
+/// Built-in types whose cells travel as text: the number, the name, the name that Debezium says.
+pub(super) const TEXTUAL: [(u32, &str, &str); 30] = [
+    (INET, "inet", "INET"),
+    (CIDR, "cidr", "CIDR"),
+    (MACADDR, "macaddr", "MACADDR"),
+    (MACADDR8, "macaddr8", "MACADDR8"),
+    (TSVECTOR, "tsvector", "TSVECTOR"),
+    (3615, "tsquery", "TSQUERY"),
+    (3220, "pg_lsn", "PG_LSN"),
+    (27, "tid", "TID"),
+    (28, "xid", "XID"),
+    (29, "cid", "CID"),
+    (5069, "xid8", "XID8"),
+    (2970, "txid_snapshot", "TXID_SNAPSHOT"),
+    (5038, "pg_snapshot", "PG_SNAPSHOT"),
+    (4072, "jsonpath", "JSONPATH"),
+    (603, "box", "BOX"),
+    (601, "lseg", "LSEG"),
+    (602, "path", "PATH"),
+    (604, "polygon", "POLYGON"),
+    (628, "line", "LINE"),
+    (718, "circle", "CIRCLE"),
+    (3904, "int4range", "INT4RANGE"),
+    (3926, "int8range", "INT8RANGE"),
+    (3906, "numrange", "NUMRANGE"),
+    (3908, "tsrange", "TSRANGE"),
+    (3910, "tstzrange", "TSTZRANGE"),
+    (3912, "daterange", "DATERANGE"),
+    (4451, "int4multirange", "INT4MULTIRANGE"),
+    (4536, "int8multirange", "INT8MULTIRANGE"),
+    (4532, "nummultirange", "NUMMULTIRANGE"),
+    (4535, "datemultirange", "DATEMULTIRANGE"),
+];
+
+/// Returns the type that a built-in array is of.
+fn element_of(array_id: u32) -> Option<u32> {
+    ARRAYS.iter().find(|(_, array)| *array == array_id).map(|(element, _)| *element)
+}
+
+/// Returns the built-in array of a built-in type.
+pub(super) fn array_of(type_id: u32) -> Option<u32> {
+    ARRAYS.iter().find(|(element, _)| *element == type_id).map(|(_, array)| *array)
+}
+
+/// Built-in types with their arrays.
+const ARRAYS: [(u32, u32); 46] = [
+    (BOOL, 1000),
+    (BYTEA, 1001),
+    (NAME, 1003),
+    (INT2, 1005),
+    (INT4, 1007),
+    (TEXT, 1009),
+    (BPCHAR, 1014),
+    (VARCHAR, 1015),
+    (INT8, 1016),
+    (POINT, 1017),
+    (FLOAT4, 1021),
+    (FLOAT8, 1022),
+    (OID, 1028),
+    (TIMESTAMP, 1115),
+    (DATE, 1182),
+    (TIME, 1183),
+    (TIMESTAMPTZ, 1185),
+    (INTERVAL, 1187),
+    (NUMERIC, 1231),
+    (TIMETZ, 1270),
+    (BIT, 1561),
+    (VARBIT, 1563),
+    (UUID, 2951),
+    (JSON, 199),
+    (JSONB, 3807),
+    (XML, 143),
+    (INET, 1041),
+    (CIDR, 651),
+    (MACADDR, 1040),
+    (MACADDR8, 775),
+    (TSVECTOR, 3643),
+    (3615, 3645),
+    (3220, 3221),
+    (28, 1011),
+    (603, 1020),
+    (601, 1018),
+    (602, 1019),
+    (604, 1027),
+    (628, 629),
+    (718, 719),
+    (3904, 3905),
+    (3926, 3927),
+    (3906, 3907),
+    (3908, 3909),
+    (3910, 3911),
+    (3912, 3913),
+];
+
+/// Finds what writes an array of a built-in type in its binary form.
+fn array_encode(element: u32) -> Option<Encode> {
+    use encode::array;
+    let encode: Encode = match element {
+        BOOL => array::<BOOL>,
+        BYTEA => array::<BYTEA>,
+        NAME => array::<NAME>,
+        INT8 => array::<INT8>,
+        INT2 => array::<INT2>,
+        INT4 => array::<INT4>,
+        TEXT => array::<TEXT>,
+        OID => array::<OID>,
+        JSON => array::<JSON>,
+        XML => array::<XML>,
+        FLOAT4 => array::<FLOAT4>,
+        FLOAT8 => array::<FLOAT8>,
+        BPCHAR => array::<BPCHAR>,
+        VARCHAR => array::<VARCHAR>,
+        DATE => array::<DATE>,
+        TIME => array::<TIME>,
+        TIMESTAMP => array::<TIMESTAMP>,
+        TIMESTAMPTZ => array::<TIMESTAMPTZ>,
+        INTERVAL => array::<INTERVAL>,
+        TIMETZ => array::<TIMETZ>,
+        BIT => array::<BIT>,
+        VARBIT => array::<VARBIT>,
+        NUMERIC => array::<NUMERIC>,
+        UUID => array::<UUID>,
+        JSONB => array::<JSONB>,
+        POINT => array::<POINT>,
+        _ => return None,
+    };
+    Some(encode)
+}
+
+/// Finds what writes a type that was chosen by its number.
+pub(super) fn encode_of_chosen(type_id: u32) -> Option<Encode> {
+    let array = || match element_of(type_id).map(|element| (element, array_encode(element))) {
+        Some((_, Some(encode))) => Some(encode),
+        Some((_, None)) => Some(encode::text_array as Encode),
+        None => None,
+    };
+    let textual = || {
+        let is_textual = TEXTUAL.iter().any(|(id, _, _)| *id == type_id);
+        is_textual.then_some(encode::textual as Encode)
+    };
+    encode_of(type_id).or_else(array).or_else(textual)
 }
 
 /// The first number that the server gives to a type of a user or an extension.
@@ -156,6 +378,7 @@ pub(super) const OID: u32 = 26;
 pub(super) const JSON: u32 = 114;
 pub(super) const XML: u32 = 142;
 pub(super) const CIDR: u32 = 650;
+pub(super) const POINT: u32 = 600;
 pub(super) const FLOAT4: u32 = 700;
 pub(super) const FLOAT8: u32 = 701;
 pub(super) const MACADDR8: u32 = 774;
@@ -173,7 +396,6 @@ pub(super) const BIT: u32 = 1560;
 pub(super) const VARBIT: u32 = 1562;
 pub(super) const NUMERIC: u32 = 1700;
 pub(super) const UUID: u32 = 2950;
-const PG_LSN: u32 = 3220;
 pub(super) const TSVECTOR: u32 = 3614;
 pub(super) const JSONB: u32 = 3802;
 
@@ -205,6 +427,7 @@ pub(super) fn encode_of(type_id: u32) -> Option<Encode> {
         NUMERIC => encode::numeric,
         UUID => encode::uuid,
         JSONB => encode::jsonb,
+        POINT => encode::point,
         _ => return None,
     };
     Some(encode)

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo};
 use sqlx::{Arguments, Encode, Postgres, Type};
 
 use crate::rows::{Cell, NULL};
-use crate::target::postgres::catalog::Wire;
+use crate::target::postgres::catalog::{Field, Wire};
 use crate::target::postgres::session::bind;
 
 /// A message to the server ends at 1 GiB and an array's elements at the same; far below that,
@@ -16,16 +16,17 @@ const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The rows of one statement, column by column; each cell is an array's element already.
 #[derive(Debug)]
-pub(super) struct Columns {
+pub(super) struct Columns<'a> {
+    wires: &'a [&'a Wire],
     columns: Vec<Vec<u8>>,
     rows: i32,
     bytes: usize,
 }
 
-impl Columns {
+impl<'a> Columns<'a> {
     /// Starts without a row.
-    pub(super) fn new(count: usize) -> Self {
-        Self { columns: vec![Vec::new(); count], rows: 0, bytes: 0 }
+    pub(super) fn new(wires: &'a [&'a Wire]) -> Self {
+        Self { wires, columns: vec![Vec::new(); wires.len()], rows: 0, bytes: 0 }
     }
 
     /// Adds a row; its cells are as many as the columns.
@@ -33,17 +34,23 @@ impl Columns {
     /// # Panics
     ///
     /// A cell is unavailable: it would be written as NULL.
-    pub(super) fn push<'a>(&mut self, cells: impl Iterator<Item = Cell<'a>>) {
-        for (column, cell) in self.columns.iter_mut().zip(cells) {
+    pub(super) fn push<'c>(&mut self, cells: impl Iterator<Item = Cell<'c>>) {
+        for ((column, wire), cell) in self.columns.iter_mut().zip(self.wires).zip(cells) {
             let before = column.len();
-            match cell {
-                Cell::Null => column.extend_from_slice(&NULL.to_be_bytes()),
-                Cell::Content(content) => {
-                    let length = i32::try_from(content.len()).expect("a cell has a 32-bit length");
-                    column.extend_from_slice(&length.to_be_bytes());
+            match (cell, &wire.field) {
+                (Cell::Null, _) => column.extend_from_slice(&NULL.to_be_bytes()),
+                (Cell::Content(content), None) => {
+                    push_length(content.len(), column);
                     column.extend_from_slice(content);
                 }
-                Cell::Unavailable => panic!("an unavailable cell is never written"),
+                (Cell::Content(content), Some(Field { head, tail, .. })) => {
+                    push_length(head.len() + 4 + content.len() + tail.len(), column);
+                    column.extend_from_slice(head);
+                    push_length(content.len(), column);
+                    column.extend_from_slice(content);
+                    column.extend_from_slice(tail);
+                }
+                (Cell::Unavailable, _) => panic!("an unavailable cell is never written"),
             }
             self.bytes += column.len() - before;
         }
@@ -61,10 +68,10 @@ impl Columns {
     }
 
     /// Takes the rows out, as arguments.
-    pub(super) fn take(&mut self, wires: &[&Wire]) -> Result<PgArguments, sqlx::Error> {
+    pub(super) fn take(&mut self) -> Result<PgArguments, sqlx::Error> {
         let mut arguments = PgArguments::default();
-        arguments.reserve(wires.len() + 1, self.bytes + 24 * wires.len());
-        for (cells, wire) in self.columns.iter_mut().zip(wires) {
+        arguments.reserve(self.wires.len() + 1, self.bytes + 24 * self.wires.len());
+        for (cells, wire) in self.columns.iter_mut().zip(self.wires) {
             let array = Array { element: wire.element, rows: self.rows, cells };
             bind(&mut arguments, array)?;
             cells.clear();
@@ -72,6 +79,11 @@ impl Columns {
         (self.rows, self.bytes) = (0, 0);
         Ok(arguments)
     }
+}
+
+fn push_length(length: usize, out: &mut Vec<u8>) {
+    let length = i32::try_from(length).expect("a cell has a 32-bit length");
+    out.extend_from_slice(&length.to_be_bytes());
 }
 
 /// An array in the binary form of `array_send`.
@@ -110,14 +122,25 @@ mod tests {
 
     #[test]
     fn rows_become_arrays() {
-        let mut columns = Columns::new(2);
+        let wire = Wire { array: String::new(), element: 25, cast: None, field: None };
+        let wires = [&wire, &wire];
+        let mut columns = Columns::new(&wires);
         columns.push([Cell::Content(b"ab"), Cell::Null].into_iter());
         columns.push([Cell::Null, Cell::Content(b"")].into_iter());
         assert_eq!(columns.columns[0], b"\0\0\0\x02ab\xff\xff\xff\xff");
         assert_eq!(columns.columns[1], b"\xff\xff\xff\xff\0\0\0\0");
 
-        let wire = Wire { array: String::new(), element: 25, cast: None };
-        assert_eq!(columns.take(&[&wire, &wire]).unwrap().len(), 2);
+        assert_eq!(columns.take().unwrap().len(), 2);
         assert!(columns.is_empty() && columns.columns.concat().is_empty());
+    }
+    #[test]
+    fn an_array_stands_in_a_row_whose_other_fields_are_null() {
+        let field = Field { name: "f".to_owned(), head: b"head".to_vec(), tail: b"tail".to_vec() };
+        let wire = Wire { array: String::new(), element: 9, cast: None, field: Some(field) };
+        let wires = [&wire];
+        let mut columns = Columns::new(&wires);
+        columns.push([Cell::Content(b"ab")].into_iter());
+        columns.push([Cell::Null].into_iter());
+        assert_eq!(columns.columns[0], b"\0\0\0\x0ehead\0\0\0\x02abtail\xff\xff\xff\xff");
     }
 }

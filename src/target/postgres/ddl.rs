@@ -10,7 +10,7 @@ use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::named::typed;
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::widen::widened;
-use crate::target::postgres::{catalog, encode, sql};
+use crate::target::postgres::{catalog, sql};
 use crate::target::{Dialect, TargetError};
 
 /// How PostgreSQL spells types and DDL.
@@ -29,6 +29,9 @@ pub(super) const DIALECT: Dialect = Dialect {
 /// The most digits and the longest text that a modifier can say.
 const PRECISION_MAX: u32 = 1000;
 const LENGTH_MAX: u32 = 10_485_760;
+
+/// The digits of the largest integer of 64 bits without a sign.
+const UNSIGNED_DIGITS: u32 = 20;
 
 /// What the modifiers of `numeric` and the character types are above what they say.
 pub(super) const HEADER: i32 = 4;
@@ -56,11 +59,7 @@ impl Chosen {
 /// Returns the column that holds every value of the source's column.
 pub(super) fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
     let kind = &source.kind;
-    let propagated = source.source_type.as_ref().and_then(|source| propagated(kind, source));
-    let mut chosen = match propagated {
-        Some(chosen) => chosen,
-        None => choose(kind)?,
-    };
+    let mut chosen = chosen(kind, source.source_type.as_ref())?;
     if is_key && matches!(chosen.id, catalog::JSON | catalog::XML) {
         chosen = Chosen::plain(catalog::TEXT, "text");
     }
@@ -72,8 +71,26 @@ pub(super) fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         not_null: is_key || !source.optional,
         generated: false,
         has_default: false,
-        encode: catalog::encode_of(chosen.id).or(Some(encode::textual)),
+        encode: catalog::encode_of_chosen(chosen.id),
     })
+}
+
+/// Chooses by the source's own type where it says more than the schema.
+fn chosen(kind: &Kind, source: Option<&SourceType>) -> Option<Chosen> {
+    if let Kind::Array(element) = kind {
+        let source = source.cloned().map(|source| {
+            let name = source.name.trim_start_matches('_').to_owned();
+            SourceType { name, ..source }
+        });
+        return listed(chosen(element, source.as_ref())?);
+    }
+    source.and_then(|source| propagated(kind, source)).or_else(|| choose(kind))
+}
+
+/// Returns the array of a type.
+fn listed(element: Chosen) -> Option<Chosen> {
+    let Chosen { id, name, modifier } = element;
+    Some(Chosen { id: catalog::array_of(id)?, name: format!("{name}[]"), modifier })
 }
 
 /// Chooses by what the schema says of every source.
@@ -85,26 +102,37 @@ fn choose(kind: &Kind) -> Option<Chosen> {
         Kind::Int64 => (catalog::INT8, "bigint"),
         Kind::Float32 => (catalog::FLOAT4, "real"),
         Kind::Float64 => (catalog::FLOAT8, "double precision"),
-        Kind::Text | Kind::Enum | Kind::EnumSet | Kind::Ltree => (catalog::TEXT, "text"),
+        Kind::Text | Kind::Enum | Kind::EnumSet | Kind::Ltree | Kind::SparseVector => {
+            (catalog::TEXT, "text")
+        }
         Kind::Tsvector => (catalog::TSVECTOR, "tsvector"),
-        Kind::Bytes => (catalog::BYTEA, "bytea"),
+        Kind::Bytes | Kind::Encoded(_) | Kind::Geometry => (catalog::BYTEA, "bytea"),
+        Kind::Unsigned => return Some(numeric(0, Some(UNSIGNED_DIGITS))),
         Kind::Decimal { scale, precision } => return Some(numeric(*scale, *precision)),
         Kind::VariableScaleDecimal => (catalog::NUMERIC, "numeric"),
-        Kind::Date | Kind::IsoDate => (catalog::DATE, "date"),
+        Kind::Date | Kind::IsoDate | Kind::StructuredDate => (catalog::DATE, "date"),
         Kind::Time(unit) => return Some(timed(catalog::TIME, "time", *unit)),
-        Kind::IsoTime => return Some(timed(catalog::TIME, "time", Unit::Micros)),
+        Kind::IsoTime | Kind::StructuredTime => {
+            return Some(timed(catalog::TIME, "time", Unit::Micros));
+        }
         Kind::Timestamp(unit) => return Some(timed(catalog::TIMESTAMP, "timestamp", *unit)),
-        Kind::IsoTimestamp => return Some(timed(catalog::TIMESTAMP, "timestamp", Unit::Micros)),
-        Kind::ZonedTime => (catalog::TIMETZ, "time with time zone"),
-        Kind::ZonedTimestamp => (catalog::TIMESTAMPTZ, TIMESTAMPTZ_NAME),
-        Kind::MicroDuration | Kind::NanoDuration | Kind::Interval => {
+        Kind::IsoTimestamp | Kind::StructuredTimestamp => {
+            return Some(timed(catalog::TIMESTAMP, "timestamp", Unit::Micros));
+        }
+        Kind::ZonedTime | Kind::StructuredZonedTime => (catalog::TIMETZ, "time with time zone"),
+        Kind::ZonedTimestamp | Kind::StructuredZonedTimestamp => {
+            (catalog::TIMESTAMPTZ, TIMESTAMPTZ_NAME)
+        }
+        Kind::MicroDuration | Kind::NanoDuration | Kind::Interval | Kind::StructuredDuration => {
             (catalog::INTERVAL, "interval")
         }
         Kind::Bits { length } => {
             let fixed = Chosen::sized(catalog::BIT, "bit", *length, 0);
             return fixed.or_else(|| Some(Chosen::plain(catalog::VARBIT, "bit varying")));
         }
-        Kind::Json => (catalog::JSONB, "jsonb"),
+        Kind::Json | Kind::Map => (catalog::JSONB, "jsonb"),
+        Kind::Point => (catalog::POINT, "point"),
+        Kind::Array(_) => return chosen(kind, None),
         Kind::Xml => (catalog::XML, "xml"),
         Kind::Uuid => (catalog::UUID, "uuid"),
         Kind::Unsupported(_) | Kind::Untyped => return None,
@@ -129,10 +157,11 @@ fn propagated(kind: &Kind, source: &SourceType) -> Option<Chosen> {
         }
         (Kind::Json, "JSON") => (catalog::JSON, "json"),
         (Kind::Int64, "OID") => (catalog::OID, "oid"),
-        (Kind::Text, "INET") => (catalog::INET, "inet"),
-        (Kind::Text, "CIDR") => (catalog::CIDR, "cidr"),
-        (Kind::Text, "MACADDR") => (catalog::MACADDR, "macaddr"),
-        (Kind::Text, "MACADDR8") => (catalog::MACADDR8, "macaddr8"),
+        // The connector sends types that it does not know as octets, which are their text.
+        (Kind::Text | Kind::Bytes, source) => {
+            let found = catalog::TEXTUAL.iter().find(|(_, _, name)| *name == source)?;
+            (found.0, found.1)
+        }
         _ => return None,
     };
     Some(Chosen::plain(id, name))

@@ -3,7 +3,6 @@
 use crate::table::Column;
 use crate::target::postgres::catalog;
 use crate::target::postgres::ddl::{self, Chosen};
-use crate::target::postgres::encode;
 
 /// Returns the column of a built-in type, as the catalogue will have it; `None` for a name that is
 /// not known, or one with numbers that it does not take.
@@ -17,7 +16,7 @@ pub(super) fn typed(name: &str, type_name: &str, not_null: bool) -> Option<Colum
         not_null,
         generated: false,
         has_default: false,
-        encode: catalog::encode_of(id).or(Some(encode::textual)),
+        encode: catalog::encode_of_chosen(id),
     })
 }
 

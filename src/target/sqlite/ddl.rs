@@ -29,17 +29,27 @@ fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         Kind::Bool => "BOOLEAN",
         Kind::Int8 | Kind::Int16 | Kind::Int32 | Kind::Int64 | Kind::Year => "INTEGER",
         Kind::Float32 | Kind::Float64 => "REAL",
-        Kind::Bytes => "BLOB",
+        Kind::Bytes | Kind::Encoded(_) | Kind::Geometry => "BLOB",
+        Kind::Array(element) => {
+            element.sample()?;
+            "ARRAY_TEXT"
+        }
+        Kind::Map => "MAP_TEXT",
+        // No name with `POINT` in it: that has `INT` in it.
+        Kind::Point => "PLACE_TEXT",
+        Kind::SparseVector => "VECTOR_TEXT",
         Kind::Text | Kind::Xml | Kind::Enum | Kind::EnumSet | Kind::Ltree | Kind::Tsvector => {
             "TEXT"
         }
-        Kind::Decimal { .. } | Kind::VariableScaleDecimal => "DECIMAL_TEXT",
-        Kind::Date | Kind::IsoDate => "DATE_TEXT",
-        Kind::Time(_) | Kind::IsoTime => "TIME_TEXT",
-        Kind::ZonedTime => "TIMETZ_TEXT",
-        Kind::Timestamp(_) | Kind::IsoTimestamp => "TIMESTAMP_TEXT",
-        Kind::ZonedTimestamp => TIMESTAMPTZ,
-        Kind::MicroDuration | Kind::NanoDuration | Kind::Interval => "DURATION_TEXT",
+        Kind::Decimal { .. } | Kind::VariableScaleDecimal | Kind::Unsigned => "DECIMAL_TEXT",
+        Kind::Date | Kind::IsoDate | Kind::StructuredDate => "DATE_TEXT",
+        Kind::Time(_) | Kind::IsoTime | Kind::StructuredTime => "TIME_TEXT",
+        Kind::ZonedTime | Kind::StructuredZonedTime => "TIMETZ_TEXT",
+        Kind::Timestamp(_) | Kind::IsoTimestamp | Kind::StructuredTimestamp => "TIMESTAMP_TEXT",
+        Kind::ZonedTimestamp | Kind::StructuredZonedTimestamp => TIMESTAMPTZ,
+        Kind::MicroDuration | Kind::NanoDuration | Kind::Interval | Kind::StructuredDuration => {
+            "DURATION_TEXT"
+        }
         Kind::Bits { .. } => "BITS_TEXT",
         Kind::Json => "JSON_TEXT",
         Kind::Uuid => "UUID_TEXT",

@@ -7,7 +7,7 @@
 
 use crate::decode::value::Value;
 use crate::table::{Encode, Misfit};
-use crate::target::sqlite::text;
+use crate::target::{ewkb, text};
 
 const INT: u8 = b'i';
 const REAL: u8 = b'r';
@@ -63,6 +63,7 @@ pub(super) fn integer(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(),
     match value {
         Value::Int(value) => push_int(value, out),
         Value::Bool(value) => push_int(i64::from(value), out),
+        Value::Unsigned(value) => push_int(i64::try_from(value).map_err(|_| Misfit::Range)?, out),
         Value::Decimal(value) => push_int(text::integer(value)?, out),
         _ => return Err(Misfit::Type),
     }
@@ -109,9 +110,14 @@ pub(super) fn text(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Mi
 }
 
 pub(super) fn blob(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
-    let Value::Bytes(value) = value else { return Err(Misfit::Type) };
     out.push(BLOB);
-    out.extend_from_slice(value);
+    match value {
+        Value::Bytes(value) => out.extend_from_slice(value),
+        Value::Spelled { spelling, text } => spelling.read(text, out).ok_or(Misfit::Form)?,
+        Value::Geometry(geometry) => ewkb::write(geometry, out)?,
+        Value::Point(point) => ewkb::write(point.geometry, out)?,
+        _ => return Err(Misfit::Type),
+    }
     Ok(())
 }
 
@@ -147,7 +153,7 @@ fn any(value: Value<'_>, modifier: i32, out: &mut Vec<u8>) -> Result<(), Misfit>
     match value {
         Value::Int(_) | Value::Bool(_) => integer(value, modifier, out),
         Value::Float32(_) | Value::Float64(_) => real(value, modifier, out),
-        Value::Bytes(_) => blob(value, modifier, out),
+        Value::Bytes(_) | Value::Spelled { .. } | Value::Geometry(_) => blob(value, modifier, out),
         value => text(value, modifier, out),
     }
 }

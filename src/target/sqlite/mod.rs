@@ -20,7 +20,7 @@ use crate::decode::value::Value;
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
-use crate::target::{Applied, Claims, Dialect, Sink, Target, TargetError};
+use crate::target::{Applied, Claims, Dialect, Sink, Target, TargetError, text};
 
 mod apply;
 mod catalog;
@@ -33,7 +33,6 @@ mod plain;
 mod sql;
 #[cfg(test)]
 mod tests;
-mod text;
 
 pub use plain::{Plain, PlainRow};
 

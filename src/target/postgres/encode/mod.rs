@@ -3,12 +3,18 @@
 //! Nothing is rounded, cut or padded here that the server would not pad itself: a value that does
 //! not fit is refused. What picks the function for a column is the catalogue.
 
+mod array;
 mod bits;
+mod extension;
+mod geometry;
 mod numeric;
 mod text;
 mod time;
 
+pub(super) use array::{array, text_array};
 pub(super) use bits::{bit, varbit};
+pub(super) use extension::{hstore, sparse_vector, vector};
+pub(super) use geometry::{geometry, point};
 pub(super) use numeric::numeric;
 pub(super) use text::{bpchar, json, jsonb, label, name, text, textual, varchar, xml};
 pub(super) use time::{date, interval, time, timestamp, timestamptz, timetz};
@@ -17,10 +23,17 @@ use uuid::Uuid;
 
 use crate::decode::value::Value;
 use crate::table::Misfit;
+use crate::target::ewkb;
 
-/// Writes a `boolean`.
+/// Writes a `boolean`, also from 0 and 1.
 pub(super) fn boolean(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
-    let Value::Bool(value) = value else { return Err(Misfit::Type) };
+    let value = match value {
+        Value::Bool(value) => value,
+        // MariaDB's booleans are integers, which a snapshot says and the stream does not.
+        Value::Int(value @ 0..=1) => value == 1,
+        Value::Int(_) => return Err(Misfit::Range),
+        _ => return Err(Misfit::Type),
+    };
     out.push(u8::from(value));
     Ok(())
 }
@@ -52,10 +65,13 @@ pub(super) fn oid(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Mis
     Ok(())
 }
 
-/// Takes an integer, also from a decimal without a fraction: Debezium sends an unsigned `bigint` so.
+/// Takes an integer, also from a decimal without a fraction, as Debezium sends an unsigned `bigint`,
+/// and from a boolean, as MariaDB's snapshot and stream differ.
 fn integer(value: Value<'_>) -> Result<i64, Misfit> {
     match value {
         Value::Int(value) => Ok(value),
+        Value::Bool(value) => Ok(value.into()),
+        Value::Unsigned(value) => i64::try_from(value).map_err(|_| Misfit::Range),
         Value::Decimal(value) => numeric::integer(value),
         _ => Err(Misfit::Type),
     }
@@ -104,10 +120,15 @@ fn narrow(value: f64) -> Result<f32, Misfit> {
     if f64::from(narrow) == value || value.is_nan() { Ok(narrow) } else { Err(Misfit::Range) }
 }
 
-/// Writes a `bytea`.
+/// Writes a `bytea`; a geometry with its reference system in it.
 pub(super) fn bytea(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
-    let Value::Bytes(value) = value else { return Err(Misfit::Type) };
-    out.extend_from_slice(value);
+    match value {
+        Value::Bytes(value) => out.extend_from_slice(value),
+        Value::Spelled { spelling, text } => spelling.read(text, out).ok_or(Misfit::Form)?,
+        Value::Geometry(geometry) => ewkb::write(geometry, out)?,
+        Value::Point(point) => ewkb::write(point.geometry, out)?,
+        _ => return Err(Misfit::Type),
+    }
     Ok(())
 }
 
@@ -125,6 +146,7 @@ pub(super) fn uuid(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Mi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::spelling::Spelling;
     use crate::decode::value::Decimal;
     use crate::table::Encode;
 
@@ -142,7 +164,9 @@ mod tests {
         assert_eq!(cell(int8, Value::Int(i64::MAX)), Ok(i64::MAX.to_be_bytes().to_vec()));
         assert_eq!(cell(oid, Value::Int(4_294_967_295)), Ok(vec![0xff; 4]));
         assert_eq!(cell(oid, Value::Int(-1)), Err(Misfit::Range));
-        assert_eq!(cell(int8, Value::Bool(true)), Err(Misfit::Type));
+        assert_eq!(cell(int8, Value::Text("1")), Err(Misfit::Type));
+        assert_eq!(cell(int2, Value::Bool(true)), Ok(vec![0, 1]));
+        assert_eq!(cell(int8, Value::Unsigned(1 << 63)), Err(Misfit::Range));
     }
 
     #[test]
@@ -177,7 +201,23 @@ mod tests {
         let id = Uuid::from_u128(7);
         assert_eq!(cell(uuid, Value::Text(&id.to_string())), cell(uuid, Value::Uuid(id)));
         assert_eq!(cell(uuid, Value::Text("seven")), Err(Misfit::Form));
+    }
+
+    #[test]
+    fn a_boolean_is_true_or_false_also_in_digits() {
         assert_eq!(cell(boolean, Value::Bool(true)), Ok(vec![1]));
+        assert_eq!(cell(boolean, Value::Int(0)), Ok(vec![0]));
+        assert_eq!(cell(boolean, Value::Int(2)), Err(Misfit::Range));
+        assert_eq!(cell(boolean, Value::Int(-1)), Err(Misfit::Range));
+        assert_eq!(cell(boolean, Value::Text("t")), Err(Misfit::Type));
+    }
+
+    #[test]
+    fn octets_are_taken_as_they_are_or_as_a_text_spells_them() {
         assert_eq!(cell(bytea, Value::Bytes(&[0, 255])), Ok(vec![0, 255]));
+        let hex = |text| Value::Spelled { spelling: Spelling::Hex, text };
+        assert_eq!(cell(bytea, hex("00ff")), Ok(vec![0, 255]));
+        assert_eq!(cell(bytea, hex("00f")), Err(Misfit::Form));
+        assert_eq!(cell(bytea, Value::Text("00ff")), Err(Misfit::Type));
     }
 }

@@ -33,6 +33,11 @@ pub(in crate::target::postgres) fn numeric(
             let digits = small_digits(u128::from(value.unsigned_abs()), &mut buffer);
             write(&Number { sign, digits, scale: 0 }, modifier, out)
         }
+        Value::Unsigned(value) => {
+            let mut buffer = [0; SMALL_DIGITS];
+            let digits = small_digits(u128::from(value), &mut buffer);
+            write(&Number { sign: POSITIVE, digits, scale: 0 }, modifier, out)
+        }
         Value::Decimal(value) => with_number(value, |number| write(number, modifier, out)),
         Value::DecimalSpecial(special) => write_special(special, modifier, out),
         Value::Text(text) => match special(text) {
@@ -309,6 +314,7 @@ mod tests {
     fn digits_stand_in_groups_around_the_point() {
         check(Value::Int(0), -1, Ok("0 0 0 0"));
         check(Value::Int(10_000), -1, Ok("1 1 0 0 1"));
+        check(Value::Unsigned(u64::MAX), typmod(20, 0), Ok("5 4 0 0 734 1a58 2e1 3bb 64f"));
         check(Value::Int(i64::MIN), -1, Ok("5 4 4000 0 39a d2c 170 1565 16b0"));
         check(text("123.45"), -1, Ok("2 0 0 2 7b 1194"));
         check(text("0.00001"), -1, Ok("1 fffe 0 5 3e8"));

@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 
 use crate::decode::value::Value;
 use crate::table::Misfit;
+use crate::target::parts_text;
 
 /// The longest identifier in bytes (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -81,13 +82,17 @@ pub(in crate::target::postgres) fn label(
     name(only_text(value)?, modifier, out)
 }
 
-/// Writes the text form of a type that the server reads itself, such as `inet`.
+/// Writes the text form of a type that the server reads itself, such as `inet`; Debezium sends that
+/// of types it does not know as octets.
 pub(in crate::target::postgres) fn textual(
     value: Value<'_>,
     _: i32,
     out: &mut Vec<u8>,
 ) -> Result<(), Misfit> {
-    text(only_text(value)?, -1, out)
+    match value {
+        Value::Bytes(octets) => write(str::from_utf8(octets).map_err(|_| Misfit::Form)?, out),
+        value => text(only_text(value)?, -1, out),
+    }
 }
 
 /// Writes an `xml`.
@@ -123,7 +128,10 @@ pub(in crate::target::postgres) fn jsonb(
     const VERSION: u8 = 1;
     out.push(VERSION);
     let start = out.len();
-    json(value, modifier, out)?;
+    match value {
+        Value::Map(_) => parts_text::write_json(value, out)?,
+        value => json(value, modifier, out)?,
+    }
     if has_unstorable_escape(out.get(start..).unwrap_or_default()) {
         return Err(Misfit::Form);
     }
@@ -153,7 +161,7 @@ fn has_unstorable_escape(json: &[u8]) -> bool {
     is_high_before
 }
 
-fn write(text: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub(super) fn write(text: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
     if text.contains('\0') {
         return Err(Misfit::Form);
     }

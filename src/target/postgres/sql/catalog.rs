@@ -1,6 +1,7 @@
 //! The catalogue's tables, as columns with types and keys.
 
-use crate::target::postgres::sql::quote;
+use crate::table::TableName;
+use crate::target::postgres::sql::{quote, relation};
 
 /// Reads the columns of tables, in order; a domain is followed down to its base type.
 ///
@@ -13,7 +14,9 @@ SELECT w.ordinal, a.attname::text,
   END,
   a.atttypid, base.pair[2]::pg_catalog.int4, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
   tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text,
-  a.atthasdef OR a.attidentity <> ''
+  a.atthasdef OR a.attidentity <> '' AS has_default,
+  e.oid AS element_id, e.typtype::text AS element_kind, e.typname::text AS element_name,
+  c.reltype AS row_id
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
   WITH ORDINALITY AS w (schema_name, table_name, ordinal)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name
@@ -38,6 +41,7 @@ CROSS JOIN LATERAL (
   ) END AS pair
 ) AS base
 JOIN pg_catalog.pg_type AS b ON b.oid = base.pair[1]::pg_catalog.oid
+LEFT JOIN pg_catalog.pg_type AS e ON e.oid = b.typelem AND b.typcategory = 'A'
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY w.ordinal, a.attnum";
 
@@ -67,4 +71,9 @@ pub(in crate::target::postgres) fn qualified_type(schema: &str, name: &str) -> S
 /// Names the type of arrays of a type. No modifier may stand in a cast: an explicit one cuts.
 pub(in crate::target::postgres) fn array_type(schema: &str, name: &str) -> String {
     format!("{}[]", qualified_type(schema, name))
+}
+
+/// Names the type of arrays of a table's rows.
+pub(in crate::target::postgres) fn row_array(table: &TableName) -> String {
+    format!("{}[]", relation(table))
 }

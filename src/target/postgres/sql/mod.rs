@@ -10,7 +10,7 @@ mod inspect;
 mod rows;
 mod schema;
 
-pub(super) use catalog::{COLUMNS, UNIQUE_KEYS, array_type, qualified_type};
+pub(super) use catalog::{COLUMNS, UNIQUE_KEYS, array_type, qualified_type, row_array};
 pub(super) use fence::{
     BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, MARK, POSITIONS, REFUSED_KEYS, RELEASE, STEP, TOUCH,
     UNCLAIMED,

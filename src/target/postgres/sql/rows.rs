@@ -241,8 +241,12 @@ const NOW: &str = "pg_catalog.now()";
 
 /// Turns the array of parameter `n` into rows.
 fn cells(wire: &Wire, n: usize) -> String {
-    let cast = wire.cast.as_ref().map(|cast| format!("::{cast}")).unwrap_or_default();
-    format!("unnest(${n}::{}){cast}", wire.array)
+    let elements = format!("unnest(${n}::{})", wire.array);
+    match (&wire.field, &wire.cast) {
+        (Some(field), _) => format!("({elements}).{}", quote(&field.name)),
+        (None, Some(cast)) => format!("{elements}::{cast}"),
+        (None, None) => elements,
+    }
 }
 
 /// The assignments that every written row gets.
@@ -299,9 +303,15 @@ mod tests {
     }
 
     fn wires() -> [Wire; 2] {
-        let id = Wire { array: "\"pg_catalog\".\"int8\"[]".to_owned(), element: 20, cast: None };
+        let id = Wire {
+            array: "\"pg_catalog\".\"int8\"[]".to_owned(),
+            element: 20,
+            cast: None,
+            field: None,
+        };
         let cast = Some("\"public\".\"citext\"".to_owned());
-        [id, Wire { array: "\"pg_catalog\".\"text\"[]".to_owned(), element: 25, cast }]
+        let array = "\"pg_catalog\".\"text\"[]".to_owned();
+        [id, Wire { array, element: 25, cast, field: None }]
     }
 
     fn check(text: &str, expected: &Expect) {

@@ -7,6 +7,7 @@ use std::io::Write as _;
 
 use crate::decode::value::{Day, Decimal, Interval, Moment, Special, Value};
 use crate::table::Misfit;
+use crate::target::parts_text;
 
 /// PostgreSQL's own limit for digits after the point; a Debezium decimal with more has trailing
 /// zeros from a negative scale that was read without its sign.
@@ -25,9 +26,13 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Writes a value's text.
-pub(super) fn write(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub(crate) fn write(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
     match value {
-        Value::Null | Value::Unavailable | Value::Bytes(_) => return Err(Misfit::Type),
+        Value::Null
+        | Value::Unavailable
+        | Value::Bytes(_)
+        | Value::Spelled { .. }
+        | Value::Geometry(_) => return Err(Misfit::Type),
         Value::Bool(value) => print(out, format_args!("{value}")),
         Value::Int(value) => print(out, format_args!("{value}")),
         Value::Float32(value) => print(out, format_args!("{value}")),
@@ -50,19 +55,25 @@ pub(super) fn write(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
         Value::Timestamp(moment) => write_moment(moment, "", out),
         Value::TimestampZoned(moment) => write_moment(moment, "Z", out),
         Value::Interval(interval) => write_interval(interval, out),
+        Value::Unsigned(value) => print(out, format_args!("{value}")),
+        Value::Array(_) | Value::Map(_) => parts_text::write_json(value, out)?,
+        Value::Point(point) => parts_text::write_point(point, out)?,
+        Value::SparseVector { dimensions, elements } => {
+            parts_text::write_sparse(dimensions, elements, out)?;
+        }
     }
     Ok(())
 }
 
 /// Returns a moment as text, as columns for the time of writing hold it.
-pub(super) fn of_moment(seconds: i64, nanos: u32) -> String {
+pub(crate) fn of_moment(seconds: i64, nanos: u32) -> String {
     let mut out = Vec::new();
     write_moment(Moment::Finite { seconds, nanos: nanos / 1000 * 1000 }, "Z", &mut out);
     String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Returns a decimal that is an integer of 64 bits.
-pub(super) fn integer(value: Decimal<'_>) -> Result<i64, Misfit> {
+pub(crate) fn integer(value: Decimal<'_>) -> Result<i64, Misfit> {
     let mut out = Vec::new();
     write_decimal(value, &mut out)?;
     let text = std::str::from_utf8(&out).map_err(|_| Misfit::Form)?;

@@ -1,0 +1,200 @@
+//! PostgreSQL as a target, for values with parts: arrays, maps, points, geometries.
+
+use afterimage::decode::kind::{Kind, Unit};
+use afterimage::decode::packed::{Packer, Parts};
+use afterimage::decode::semantic::Literal;
+use afterimage::decode::spelling::Spelling;
+use afterimage::decode::value::{Geometry, Items, Pairs, Point, Value};
+use afterimage::record::TopicPartition;
+use afterimage::rows::Deletes;
+use afterimage::target::Target;
+
+use crate::postgres_support::{Does, batch, claim, shape};
+use crate::postgres_types::{check, world};
+
+fn packed(literals: &[Literal<'_>]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let mut packer = Packer::new(&mut packed);
+    literals.iter().for_each(|literal| packer.push(*literal));
+    packed
+}
+
+/// A column's type, the kind of its elements, their literals, and what the server prints.
+type ArrayCase<'a> = (&'a str, Kind, &'a [Literal<'a>], &'a str);
+
+async fn check_arrays(world: &crate::postgres_support::World, cases: &[ArrayCase<'_>]) {
+    let packed = cases.iter().map(|(_, _, literals, _)| packed(literals)).collect::<Vec<_>>();
+    let cases = cases.iter().zip(&packed).map(|((column, kind, _, expected), packed)| {
+        let items = Items { kind, parts: Parts::new(packed) };
+        (*column, Value::Array(items), *expected)
+    });
+    check(world, &cases.collect::<Vec<_>>()).await;
+}
+
+const NULL: Literal<'static> = Literal::Null;
+
+fn int(value: i64) -> Literal<'static> {
+    Literal::Int(value)
+}
+
+fn text(text: &str) -> Literal<'_> {
+    Literal::Text(text)
+}
+
+#[tokio::test]
+async fn arrays_of_built_in_types_arrive_as_they_were() {
+    let two = |scale| Kind::Decimal { scale, precision: None };
+    let (micros, millis) = (Kind::Timestamp(Unit::Micros), Kind::Time(Unit::Millis));
+    let uuid = "b68a35a7-17ad-35b3-af2a-ae46edb4545b";
+    check_arrays(
+        &world().await,
+        &[
+            ("int2[]", Kind::Int16, &[int(1), NULL, int(-32_768)], "{1,NULL,-32768}"),
+            ("int4[]", Kind::Int32, &[], "{}"),
+            ("int4[]", Kind::Int32, &[NULL], "{NULL}"),
+            ("int8[]", Kind::Int64, &[int(i64::MIN)], "{-9223372036854775808}"),
+            ("oid[]", Kind::Int64, &[int(4_294_967_295)], "{4294967295}"),
+            ("bool[]", Kind::Bool, &[Literal::Bool(true), NULL], "{t,NULL}"),
+            ("real[]", Kind::Float32, &[Literal::Float32(0.1), text("NaN")], "{0.1,NaN}"),
+            ("float8[]", Kind::Float64, &[Literal::Float64(0.1), text("-Infinity")], {
+                "{0.1,-Infinity}"
+            }),
+            ("text[]", Kind::Text, &[text("a,b"), text(""), text("NULL"), text("q\"\\")], {
+                r#"{"a,b","","NULL","q\"\\"}"#
+            }),
+            ("varchar(3)[]", Kind::Text, &[text("äöü")], "{äöü}"),
+            ("char(5)[]", Kind::Text, &[text("ab   "), NULL], "{\"ab   \",NULL}"),
+            ("name[]", Kind::Text, &[text("n")], "{n}"),
+            ("numeric(10,2)[]", two(2), &[Literal::Bytes(&[120]), NULL], "{1.20,NULL}"),
+            ("numeric[]", two(3), &[Literal::Bytes(&[0xcf, 0xc7])], "{-12.345}"),
+            ("uuid[]", Kind::Uuid, &[text(uuid)], "{b68a35a7-17ad-35b3-af2a-ae46edb4545b}"),
+            ("json[]", Kind::Json, &[text("{\"a\":  1}")], r#"{"{\"a\":  1}"}"#),
+            ("jsonb[]", Kind::Json, &[text("1.10"), NULL, text("null")], "{1.10,NULL,\"null\"}"),
+            ("xml[]", Kind::Xml, &[text("<a/>")], "{<a/>}"),
+            ("bytea[]", Kind::Bytes, &[Literal::Bytes(&[0, 255])], r#"{"\\x00ff"}"#),
+            ("bytea[]", Kind::Encoded(Spelling::Hex), &[text("00ff")], r#"{"\\x00ff"}"#),
+            ("date[]", Kind::Date, &[int(17_109), int(-622_191_234)], "{2016-11-04,infinity}"),
+            ("time(3)[]", millis, &[int(86_400_000)], "{24:00:00}"),
+            ("timestamp[]", micros, &[int(1_585_699_262_000_000)], "{\"2020-04-01 00:01:02\"}"),
+            ("timestamptz[]", Kind::ZonedTimestamp, &[text("2020-04-01T11:51:02.5Z"), NULL], {
+                "{\"2020-04-01 11:51:02.5+00\",NULL}"
+            }),
+            ("timetz[]", Kind::ZonedTime, &[text("11:51:30Z")], "{11:51:30+00}"),
+            ("interval[]", Kind::Interval, &[text("P1Y2DT3S")], "{\"1 year 2 days 00:00:03\"}"),
+            ("bit(3)[]", Kind::Bits { length: Some(3) }, &[Literal::Bytes(&[5])], "{101}"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn arrays_of_other_types_arrive_as_they_were() {
+    let world = world().await;
+    let schema = world.schema.clone();
+    world
+        .sql(&format!(
+            "CREATE EXTENSION IF NOT EXISTS ltree SCHEMA public; \
+             CREATE EXTENSION IF NOT EXISTS citext SCHEMA public; \
+             CREATE TYPE {schema}.mood AS ENUM ('sad', 'hap,py'); \
+             CREATE DOMAIN {schema}.tags AS int[]"
+        ))
+        .await;
+    let (mood, tags) = (format!("{schema}.mood[]"), format!("{schema}.tags"));
+    let range = "[\"2019-03-31 15:30:00\",infinity)";
+    check_arrays(
+        &world,
+        &[
+            ("inet[]", Kind::Text, &[text("192.168.1.1/24"), NULL], "{192.168.1.1/24,NULL}"),
+            ("cidr[]", Kind::Text, &[text("10.0.0.0/8")], "{10.0.0.0/8}"),
+            ("macaddr[]", Kind::Text, &[text("08:00:2b:01:02:03")], "{08:00:2b:01:02:03}"),
+            (&mood, Kind::Enum, &[text("sad"), text("hap,py"), NULL], "{sad,\"hap,py\",NULL}"),
+            ("public.citext[]", Kind::Text, &[text("AbC")], "{AbC}"),
+            ("public.ltree[]", Kind::Ltree, &[text("a.b")], "{a.b}"),
+            ("int4range[]", Kind::Text, &[text("[1,5)"), NULL], "{\"[1,5)\",NULL}"),
+            ("tsrange[]", Kind::Text, &[text(range)], {
+                r#"{"[\"2019-03-31 15:30:00\",infinity)"}"#
+            }),
+            (&tags, Kind::Int32, &[int(7)], "{7}"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn maps_points_and_octets_in_texts_arrive_as_they_were() {
+    let world = world().await;
+    world.sql("CREATE EXTENSION IF NOT EXISTS hstore SCHEMA public").await;
+    let pairs = packed(&[text("q\"\\"), text("x,y"), text("n"), NULL]);
+    let map = Value::Map(Pairs(Parts::new(&pairs)));
+    let expected = r#""n"=>NULL, "q\"\\"=>"x,y""#;
+    let object = Value::Json(r#"{"q\"\\":"x,y","n":null}"#);
+    let geometry = Geometry { wkb: &[1, 1, 0, 0, 0, 7], srid: Some(4326) };
+    let base64 = Value::Spelled { spelling: Spelling::Base64, text: "AP8=" };
+    check(
+        &world,
+        &[
+            ("public.hstore", map, expected),
+            ("public.hstore", object, expected),
+            ("public.hstore", Value::Map(Pairs(Parts::default())), ""),
+            ("jsonb", map, r#"{"n": null, "q\"\\": "x,y"}"#),
+            ("point", Value::Point(Point { x: 1.5, y: -2.0, ..Point::default() }), "(1.5,-2)"),
+            ("bytea", Value::Geometry(geometry), "\\x0101000020e610000007"),
+            ("bytea", base64, "\\x00ff"),
+            ("circle", Value::Bytes(b"<(1.0,2.0),3.0>"), "<(1,2),3>"),
+            ("box", Value::Bytes(b"(3.0,4.0),(1.0,2.0)"), "(3,4),(1,2)"),
+            ("line", Value::Bytes(b"{1.0,2.0,3.0}"), "{1,2,3}"),
+            ("pg_lsn", Value::Bytes(b"16/B374D848"), "16/B374D848"),
+            ("tsquery", Value::Bytes(b"'a' & 'b'"), "'a' & 'b'"),
+            ("int4multirange", Value::Bytes(b"{[1,3),[5,7)}"), "{[1,3),[5,7)}"),
+            ("numeric(20,0)", Value::Unsigned(u64::MAX), "18446744073709551615"),
+            ("boolean", Value::Int(1), "true"),
+            ("smallint", Value::Bool(true), "1"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn arrays_are_updated_and_deleted_by_as_other_columns_are() {
+    let world = world().await;
+    let schema = &world.schema;
+    world
+        .sql(&format!(
+            "CREATE TABLE {schema}.v (tags text[], a int, gone int, \"l\"\"ist\" int[], \
+             PRIMARY KEY (tags)); ALTER TABLE {schema}.v DROP COLUMN gone; \
+             GRANT ALL ON {schema}.v TO writer"
+        ))
+        .await;
+    let mut target = world.target();
+    let table = target.table(&world.name("v")).await.unwrap().unwrap();
+    let topic = TopicPartition::new("topic", 0);
+    let claimed = claim(&mut target, &[topic]).await.remove(0);
+    let (one, two, numbers) =
+        (packed(&[text("one")]), packed(&[text("two"), NULL]), packed(&[int(1), NULL]));
+    let texts = |parts| Value::Array(Items { kind: &Kind::Text, parts: Parts::new(parts) });
+    let list = Value::Array(Items { kind: &Kind::Int32, parts: Parts::new(&numbers) });
+    let shape = shape(&table, &["tags"], Deletes::Hard);
+    let rows = batch(
+        &claimed,
+        &shape,
+        &[
+            Does::Upsert(&[texts(&one), Value::Int(1), list]),
+            Does::Upsert(&[texts(&two), Value::Int(2), Value::Null]),
+        ],
+    );
+    target.apply(&rows).await.unwrap();
+    let next = afterimage::target::Claimed {
+        next: afterimage::checkpoint::NextOffset::at(2),
+        ..claimed.clone()
+    };
+    let rows = batch(
+        &next,
+        &shape,
+        &[Does::Delete(&[texts(&one)]), Does::Upsert(&[texts(&two), Value::Unavailable, list])],
+    );
+    target.apply(&rows).await.unwrap();
+    let query = format!("SELECT tags::text, a::text, \"l\"\"ist\"::text FROM {schema}.v");
+    let found = world.sql(&query).await;
+    let expected = ["{two,NULL}", "2", "{1,NULL}"].map(|text| Some(text.to_owned()));
+    assert_eq!(found, [expected]);
+}
