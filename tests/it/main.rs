@@ -22,6 +22,7 @@ mod postgres_schema;
 mod postgres_support;
 mod postgres_types;
 mod proof_can_fail;
+mod rules;
 mod scale;
 mod schema_change;
 mod support;

@@ -18,10 +18,15 @@ use uuid::Uuid;
 use crate::decode::value::Value;
 use crate::table::Misfit;
 
-/// Writes a `boolean`.
+/// Writes a `boolean`, also from the 0 or 1 of a `tinyint(1)`.
 pub(super) fn boolean(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
-    let Value::Bool(value) = value else { return Err(Misfit::Type) };
-    out.push(u8::from(value));
+    out.push(match value {
+        Value::Bool(value) => u8::from(value),
+        Value::Int(0) => 0,
+        Value::Int(1) => 1,
+        Value::Int(_) => return Err(Misfit::Range),
+        _ => return Err(Misfit::Type),
+    });
     Ok(())
 }
 
@@ -178,6 +183,8 @@ mod tests {
         assert_eq!(cell(uuid, Value::Text(&id.to_string())), cell(uuid, Value::Uuid(id)));
         assert_eq!(cell(uuid, Value::Text("seven")), Err(Misfit::Form));
         assert_eq!(cell(boolean, Value::Bool(true)), Ok(vec![1]));
+        assert_eq!(cell(boolean, Value::Int(0)), Ok(vec![0]));
+        assert_eq!(cell(boolean, Value::Int(2)), Err(Misfit::Range));
         assert_eq!(cell(bytea, Value::Bytes(&[0, 255])), Ok(vec![0, 255]));
     }
 }
