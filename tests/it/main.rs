@@ -26,4 +26,5 @@ mod rules;
 mod scale;
 mod schema_change;
 mod support;
+mod topics;
 mod zombie;
