@@ -51,7 +51,7 @@ pub enum StopReason {
 
 impl StopReason {
     /// Every reason, in the order of the list in README.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::TableMissing,
         Self::ColumnMissing,
         Self::ColumnUnfit,
