@@ -15,9 +15,9 @@ fn three_prefixes_go_into_one_schema_by_one_rule() {
         produce(&topic, 0, &[record.with("dbserver1", &format!("{name}.{prefix}"))]);
     }
     // The same table of another prefix: the rule leads it to the same place.
-    let other = world.topic("d.public.users", &[]);
+    let topic = world.topic("d.public.users", &[]);
     let record = Draft::fixture("json/users-read").with("dbserver1", &format!("{name}.d"));
-    produce(&other, 0, &[record]);
+    produce(&topic, 0, &[record]);
 
     let config = "[table.\"*\"]\ntarget = \"mirror.{table}\"";
     let meet = |member: &str, config: &str| {
@@ -34,6 +34,32 @@ fn three_prefixes_go_into_one_schema_by_one_rule() {
     assert_eq!(world.target.value(tables).as_deref(), Some("employees orders users"));
     let count = "SELECT count(*) FROM mirror.users";
     assert_eq!(world.target.number(count), 1, "rows of two tables never meet");
+
+    // Also the one that came first stops at its next record.
+    let of = |sink: &str, config: &str, topics: &str| {
+        let setup = world.member(sink).config(config).topics(topics);
+        setup.variable("SINK_NAME", sink).variable("KAFKA_GROUP_ID", &format!("{name}_{sink}"))
+    };
+    let first = format!("{name}.a.public.users");
+    let member = of("both", config, &format!("{first},{topic}")).start();
+    member.until_logged(&["stopped a partition"]);
+    for (topic, prefix) in [(&first, "a"), (&topic, "d")] {
+        let record = Draft::fixture("json/users-update");
+        produce(topic, 0, &[record.with("dbserver1", &format!("{name}.{prefix}"))]);
+        member.until_logged(&["stopped a partition", topic, "table_shared"]);
+    }
+    assert_eq!(member.terminate(), 0);
+
+    // A rule that keeps them apart.
+    let apart = "[table.\"*\"]\ntarget = \"mirror.{database}_{table}\"";
+    let topic = world.topic("e.public.users", &[]);
+    let record = Draft::fixture("json/users-read").with("dbserver1", &format!("{name}.e"));
+    produce(&topic, 0, &[record.with("\"inventory\"", "\"shop\"")]);
+    let setup = of("apart", apart, &format!("{first},{topic}")).args(["--until-caught-up"]);
+    let ended = setup.run(&["run"], LATER);
+    assert_eq!(ended.code, 0, "{}", ended.error);
+    let found = world.target.value(tables).unwrap();
+    assert_eq!(found, "employees inventory_users orders shop_users users");
 }
 
 /// The live source's tables for the rules, and what the rules make of them.
