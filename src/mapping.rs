@@ -20,8 +20,8 @@ use crate::target::Dialect;
 pub struct Mapping {
     tables: Tables,
     dialect: Dialect,
-    // By the target's name as it tells names apart.
-    source_by_target: HashMap<TableName, SourceName>,
+    // By the target's name as it tells names apart; more than one source is one too many.
+    sources_by_target: HashMap<TableName, Vec<SourceName>>,
 }
 
 /// How a source's table is written.
@@ -36,7 +36,7 @@ pub struct Plan {
 impl Mapping {
     /// Starts with the user's rules; nothing is mapped yet.
     pub fn new(tables: Tables, dialect: Dialect) -> Self {
-        Self { tables, dialect, source_by_target: HashMap::new() }
+        Self { tables, dialect, sources_by_target: HashMap::new() }
     }
 
     /// Returns the target's table of a source table.
@@ -95,7 +95,7 @@ impl Mapping {
         if self.dialect.has_schemas { name.to_owned() } else { name.to_ascii_lowercase() }
     }
 
-    /// Keeps two source tables from meeting in one target table unnoticed.
+    /// Keeps two source tables from meeting in one target table: once they have, neither is planned.
     fn claim_target(&mut self, target: &TableName, source: &SourceName) -> Result<(), Stop> {
         let folded = TableName { table: self.fold_case(&target.table), ..target.clone() };
         if is_ours(&folded) {
@@ -105,12 +105,13 @@ impl Mapping {
             );
             return Err(Stop::new(StopReason::TableShared, detail));
         }
-        let first = self.source_by_target.entry(folded).or_insert_with(|| source.clone());
-        if first.is_same_table(source) {
-            return Ok(());
+        let sources = self.sources_by_target.entry(folded).or_default();
+        if !sources.iter().any(|known| known.is_same_table(source)) {
+            sources.push(source.clone());
         }
+        let [first, second, ..] = sources.as_slice() else { return Ok(()) };
         let detail = format!(
-            "tables \"{first}\" and \"{source}\" both lead to table \"{target}\": \
+            "tables \"{first}\" and \"{second}\" both lead to table \"{target}\": \
              set a target for one of them"
         );
         Err(Stop::new(StopReason::TableShared, detail))

@@ -39,6 +39,8 @@ pub enum StopReason {
     LogGap,
     /// The log ends before the checkpoint.
     LogTruncated,
+    /// The topic was deleted.
+    TopicGone,
     /// A truncate on a topic with more than one partition.
     TruncatePartitioned,
     /// An update or delete that is found by the row before, on a topic with more than one partition.
@@ -49,7 +51,7 @@ pub enum StopReason {
 
 impl StopReason {
     /// Every reason, in the order of the list in README.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::TableMissing,
         Self::ColumnMissing,
         Self::ColumnUnfit,
@@ -67,6 +69,7 @@ impl StopReason {
         Self::HeldByGroup,
         Self::LogGap,
         Self::LogTruncated,
+        Self::TopicGone,
         Self::TruncatePartitioned,
         Self::MatchPartitioned,
         Self::RecordRefused,
@@ -92,6 +95,7 @@ impl StopReason {
             Self::HeldByGroup => "held_by_group",
             Self::LogGap => "log_gap",
             Self::LogTruncated => "log_truncated",
+            Self::TopicGone => "topic_gone",
             Self::TruncatePartitioned => "truncate_partitioned",
             Self::MatchPartitioned => "match_partitioned",
             Self::RecordRefused => "record_refused",

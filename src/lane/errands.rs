@@ -1,15 +1,15 @@
 //! Errands: questions to the registry, the log and the group that must not hold the lane up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::held::{PARTITION_COUNT, SCHEMA, State};
 use super::{Blocked, Lane};
-use crate::checkpoint::NextOffset;
+use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::RegisteredSchema;
 use crate::decode::registry::Schemas;
 use crate::kafka::Membership;
@@ -45,6 +45,8 @@ pub(super) enum Finding {
     Ranges(Ranges),
     /// How many partitions a topic has.
     PartitionCount(Arc<str>, usize),
+    /// Lost partitions that are no more.
+    Gone(Vec<(TopicPartition, Claim)>),
 }
 
 impl Lane {
@@ -56,6 +58,7 @@ impl Lane {
             Finding::Membership(membership) => self.proven(membership),
             Finding::Ranges(ranges) => self.compare_ranges(&ranges),
             Finding::PartitionCount(topic, count) => self.learn_partition_count(topic, count),
+            Finding::Gone(gone) => self.give_up(gone),
         }
     }
 
@@ -149,6 +152,38 @@ impl Lane {
                 Ok(next) => self.begins.push((partition, next)),
                 Err(stop) => self.stop(&partition, stop),
             }
+        }
+    }
+
+    /// Finds out which lost partitions are lost because their topics were deleted.
+    pub(super) fn look_for_topics(&mut self, mut lost: Vec<(TopicPartition, Claim)>) {
+        let log = self.log.clone();
+        self.errands.spawn(async move {
+            let topics = lost.iter().map(|(partition, _)| Arc::clone(&partition.topic));
+            for topic in topics.collect::<BTreeSet<_>>() {
+                // A broker that does not answer says nothing: the group assigns what is there.
+                let found = log.partition_count(&topic).await;
+                if !matches!(found, Err(LogError::TopicMissing { .. })) {
+                    lost.retain(|(partition, _)| partition.topic != topic);
+                }
+            }
+            Finding::Gone(lost)
+        });
+    }
+
+    /// Names partitions that nobody will be assigned again, and has their rows say so.
+    fn give_up(&mut self, gone: Vec<(TopicPartition, Claim)>) {
+        for (partition, claim) in gone {
+            let detail = "the topic was deleted: its rows stay, and its checkpoint too";
+            let stop = Stop::new(StopReason::TopicGone, detail);
+            error!(
+                topic = %partition.topic,
+                partition = partition.partition,
+                reason = stop.reason.name(),
+                detail,
+                "stopped a partition",
+            );
+            self.gone.push((partition, claim, stop));
         }
     }
 

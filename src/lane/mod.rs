@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::batch::{Batch, Folded, KeyMark};
-use crate::checkpoint::NextOffset;
+use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::registry::Schemas;
 use crate::decode::{Decoder, LayoutRequest};
 use crate::kafka::log::Ask;
@@ -22,6 +22,7 @@ use crate::kafka::{Event, Link};
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
 use crate::status::{TargetState, Written};
+use crate::stopped::Stop;
 use crate::target::Target;
 use crate::telemetry;
 
@@ -121,6 +122,8 @@ pub struct Lane {
     is_asking_ranges: bool,
     // How many partitions the topics of truncates have; forgotten when partitions are assigned.
     partition_counts: HashMap<Arc<str>, usize>,
+    // Partitions that were ours until their topics were deleted; to be marked so.
+    gone: Vec<(TopicPartition, Claim, Stop)>,
     touched: Instant,
     mirrored: Instant,
     stale_count: u32,
@@ -193,6 +196,7 @@ impl Lane {
             counting: HashSet::new(),
             is_asking_ranges: false,
             partition_counts: HashMap::new(),
+            gone: Vec::new(),
             touched: now,
             mirrored: now,
             stale_count: 0,
@@ -292,6 +296,9 @@ impl Lane {
     }
 
     fn mark_due(&mut self) -> Option<Order> {
+        if let Some((partition, claim, stop)) = self.gone.pop() {
+            return Some(Order::Mark(partition, claim, stop));
+        }
         let (partition, held) = self.held.iter_mut().find(|(_, held)| held.is_mark_due)?;
         held.is_mark_due = false;
         let (State::Stopped(stop), Some(claim)) = (&held.state, held.claim) else { return None };

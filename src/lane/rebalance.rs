@@ -55,10 +55,13 @@ impl Lane {
     }
 
     fn lose(&mut self, partitions: &[TopicPartition]) {
+        let mut claims = Vec::new();
         for partition in partitions {
             self.drop_current_of(partition);
-            self.held.remove(partition);
+            let claim = self.held.remove(partition).and_then(|held| held.claim);
+            claims.extend(claim.map(|claim| (partition.clone(), claim)));
         }
+        self.look_for_topics(claims);
         // A batch under way either still carries a claim that nobody has taken, or is refused.
         let steps = self.filling.steps().iter().filter(|step| step.moves());
         if steps.into_iter().any(|step| partitions.contains(&step.partition)) {

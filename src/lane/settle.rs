@@ -242,7 +242,13 @@ impl Lane {
                 }
                 self.decoder.learn_layout(id, plan.mapped);
             }
-            Err(stop) => self.stop_head(stop),
+            Err(stop) => {
+                if stop.reason == StopReason::TableShared {
+                    // The table that came first learns of it at its next record.
+                    self.decoder.forget_layouts();
+                }
+                self.stop_head(stop);
+            }
         }
     }
 

@@ -66,7 +66,12 @@ fn sqlite_tells_no_names_apart_by_case() {
     let both = |dialect| {
         let mut mapping = mapping("", dialect);
         mapping.plan(source("Users", &["a"]), None).unwrap();
-        mapping.plan(source("users", &["a"]), None).map(|_| ()).map_err(|stop| stop.reason)
+        let mut plan = |table: &str| {
+            mapping.plan(source(table, &["a"]), None).map(|_| ()).map_err(|stop| stop.reason)
+        };
+        let (second, first) = (plan("users"), plan("Users"));
+        assert_eq!(first, second, "once two have met, both stop");
+        second
     };
     assert_eq!(both(Postgres::DIALECT), Ok(()));
     assert_eq!(both(Sqlite::DIALECT), Err(StopReason::TableShared));

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use rdkafka::ClientConfig;
-use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::support::Stack;
 
@@ -134,6 +133,15 @@ pub(crate) fn committed(
         Some(((element.topic().to_owned(), element.partition()), offset))
     });
     offsets.collect()
+}
+
+/// Commits an offset for a group that nobody is in.
+pub(crate) fn commit(group: &str, topic: &str, offset: i64) {
+    let client: BaseConsumer =
+        config(&Stack::get().brokers).set("group.id", group).create().unwrap();
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+    client.commit(&offsets, CommitMode::Sync).unwrap();
 }
 
 /// Puts records into a partition, in order, and waits until the broker has them.
