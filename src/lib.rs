@@ -11,6 +11,7 @@ pub mod http;
 pub mod kafka;
 pub mod lane;
 pub mod mapping;
+pub mod moves;
 pub mod record;
 pub mod refused;
 pub mod rows;

@@ -1,11 +1,14 @@
 //! The changes of one table and batch, packed: cells in the target's own form, and an index.
 
+use std::hash::BuildHasher as _;
 use std::ops::Range;
 use std::sync::Arc;
 
+use hashbrown::{DefaultHashBuilder, HashMap};
 use serde::Deserialize;
 
 use crate::decode::value::Value;
+use crate::moves::Departure;
 use crate::refused::KeptRecord;
 use crate::table::{Column, Misfit, Table};
 
@@ -92,7 +95,26 @@ pub struct Rows {
     kept: Vec<(usize, KeptRecord)>,
     kept_bytes: usize,
     moves: Vec<(usize, Move)>,
+    departures: Vec<Departure>,
+    touches: Touches,
     is_truncated: bool,
+}
+
+/// How the batch has touched keys, up to a row: found out only once a row leaves its key.
+#[derive(Debug, Default)]
+struct Touches {
+    by_key: HashMap<u64, Touch>,
+    next: usize,
+    hasher: DefaultHashBuilder,
+}
+
+/// How the batch has touched a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// By this row alone.
+    Once(usize),
+    /// By several rows.
+    Often,
 }
 
 /// Half of a change of a row's key, which arrives as a delete and a create.
@@ -107,8 +129,17 @@ pub struct Move {
 impl Rows {
     /// Starts without a change.
     pub fn new(shape: Arc<Shape>) -> Self {
-        let (bytes, index, kept, moves) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { shape, bytes, index, kept, kept_bytes: 0, moves, is_truncated: false }
+        Self {
+            shape,
+            bytes: Vec::new(),
+            index: Vec::new(),
+            kept: Vec::new(),
+            kept_bytes: 0,
+            moves: Vec::new(),
+            departures: Vec::new(),
+            touches: Touches::default(),
+            is_truncated: false,
+        }
     }
 
     /// Forgets the changes and keeps the buffers.
@@ -118,7 +149,32 @@ impl Rows {
         self.kept.clear();
         self.kept_bytes = 0;
         self.moves.clear();
+        self.touches.by_key.clear();
+        self.touches.next = 0;
         self.is_truncated = false;
+    }
+
+    /// Returns how the batch has touched a key so far; keys that hash alike count as one.
+    pub fn touch(&mut self, key: &[u8]) -> Option<Touch> {
+        let Touches { by_key, next, hasher } = &mut self.touches;
+        for (row, entry) in self.index.iter().enumerate().skip(*next) {
+            let key = self.bytes.get(entry.key.clone()).unwrap_or_default();
+            let touched = by_key.entry(hasher.hash_one(key));
+            touched.and_modify(|touch| *touch = Touch::Often).or_insert(Touch::Once(row));
+        }
+        *next = self.index.len();
+        by_key.get(&hasher.hash_one(key)).copied()
+    }
+
+    /// Leaves values behind for a create elsewhere.
+    pub fn depart(&mut self, departure: Departure) {
+        self.kept_bytes += departure.otherwise.as_ref().map_or(0, Vec::len);
+        self.departures.push(departure);
+    }
+
+    /// Returns what is left behind, in the order of the changes.
+    pub fn departures(&self) -> &[Departure] {
+        &self.departures
     }
 
     /// Notes that the last change is half of a change of its row's key.
@@ -305,6 +361,38 @@ impl<'a> RowWriter<'a> {
             RowOp::Delete => *shape.key.get(self.count)?,
         };
         shape.columns.get(index)
+    }
+
+    /// Returns which columns so far are unavailable.
+    pub fn unavailable(&self) -> Vec<usize> {
+        let cells = Cells::new(self.rows.bytes.get(self.start..).unwrap_or_default()).enumerate();
+        cells.filter(|(_, cell)| *cell == Cell::Unavailable).map(|(column, _)| column).collect()
+    }
+
+    /// Returns the cells so far.
+    pub fn cells(&self) -> &[u8] {
+        self.rows.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    /// Puts values in the places of those that are unavailable, in the columns' order.
+    pub fn supply(&mut self, values: &[Option<Vec<u8>>]) {
+        let mut values = values.iter();
+        let mut cells = Vec::new();
+        for cell in Cells::new(self.rows.bytes.get(self.start..).unwrap_or_default()) {
+            let content = match cell {
+                Cell::Content(content) => Some(content),
+                Cell::Null => None,
+                Cell::Unavailable => values.next().and_then(Option::as_deref),
+            };
+            let length = content.map_or(NULL, |content| {
+                i32::try_from(content.len()).expect("a cell has a 32-bit length")
+            });
+            cells.extend_from_slice(&length.to_be_bytes());
+            cells.extend_from_slice(content.unwrap_or_default());
+        }
+        self.rows.bytes.truncate(self.start);
+        self.rows.bytes.extend_from_slice(&cells);
+        self.is_partial = false;
     }
 
     /// Returns whether a value so far is unavailable.

@@ -286,11 +286,12 @@ impl<'a> Cursor<'a> {
         let mut is_ours = true;
         for (name, reader) in self.record(reader)?? {
             match name.as_str() {
-                "ts_ms" | "lsn" | "pos" | "txId" => {
+                "ts_ms" | "lsn" | "pos" | "txId" | "row" => {
                     let Literal::Int(int) = self.literal(reader)? else { continue };
                     match name.as_str() {
                         "ts_ms" => found.source_time = Some(int),
                         "lsn" => found.lsn = Some(int),
+                        "row" => found.row = Some(int),
                         "txId" => found.transaction = Some(int),
                         _ => found.pos = Some(int),
                     }

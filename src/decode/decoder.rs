@@ -17,7 +17,8 @@ use crate::decode::sight::{Body, Known, Mark, RowSight, Sight, Topic};
 use crate::decode::{
     Arrival, Change, Decoded, Ignored, LayoutId, LayoutRequest, Mapped, Op, RegisteredSchema, avro,
 };
-use crate::record::Record;
+use crate::moves::Moved;
+use crate::record::{Record, TopicPartition};
 use crate::refused::{Reason, Refusal};
 use crate::stopped::{Stop, StopReason};
 
@@ -29,6 +30,8 @@ pub struct Decoder {
     layout_count: u64,
     // The last delete: topic, partition, offset and key. Its tombstone follows at once.
     deleted: Option<(Arc<str>, i32, i64, Vec<u8>)>,
+    // What was left for the record at this topic, partition and offset.
+    moved: Option<(Arc<str>, i32, i64, Moved)>,
     // The last record of each partition of a change log: its offset and its order.
     orders: Orders,
     scratch: Vec<u8>,
@@ -59,6 +62,11 @@ impl Decoder {
         if matches!(self.schemas.get(&id), Some(None)) {
             self.schemas.remove(&id);
         }
+    }
+
+    /// Takes what a record's row has left under its old key.
+    pub fn learn_moved(&mut self, partition: &TopicPartition, offset: i64, moved: Moved) {
+        self.moved = Some((Arc::clone(&partition.topic), partition.partition, offset, moved));
     }
 
     /// Takes the target's side of a table.
@@ -273,6 +281,10 @@ impl Decoder {
             schemas: &self.schemas,
             scratch: &mut self.scratch,
             orders: &mut self.orders,
+            moved: self.moved.as_ref().and_then(|(topic, partition, of, moved)| {
+                let is_it = (topic, *partition, *of) == (arrival.topic, arrival.partition, offset);
+                is_it.then_some(moved)
+            }),
         };
         let decoded = pass.run(batch)?;
         if let (Decoded::Change(Change { op: Op::Delete, .. }), Some(_), Some(key)) =

@@ -35,6 +35,8 @@ pub struct Found {
     pub file: Option<String>,
     /// `source.pos`.
     pub pos: Option<i64>,
+    /// `source.row`, where a position holds several rows, as in MariaDB.
+    pub row: Option<i64>,
     /// `source.txId`, where it is a number, as in PostgreSQL.
     pub transaction: Option<i64>,
     /// Whether a flat record says that its row is gone.
@@ -47,6 +49,15 @@ impl Found {
     /// Stands for a record that says nothing but what it does.
     pub fn of(letter: Letter) -> Self {
         Self { letter: Some(letter), ..Self::default() }
+    }
+
+    /// Returns the row's place in the source's log, which no other row's change has.
+    pub fn place(&self) -> Option<String> {
+        match (&self.lsn, &self.file, &self.pos, &self.row) {
+            (Some(lsn), ..) => Some(lsn.to_string()),
+            (None, Some(file), Some(pos), Some(row)) => Some(format!("{file}:{pos}:{row}")),
+            _ => None,
+        }
     }
 
     /// Tells the lane what is known of the change besides its row.
@@ -272,7 +283,8 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        const NAMES: [&str; 8] = ["ts_ms", "schema", "table", "lsn", "file", "db", "pos", "txId"];
+        const NAMES: [&str; 9] =
+            ["ts_ms", "schema", "table", "lsn", "file", "db", "pos", "txId", "row"];
         let Self { layout, found } = self;
         let mut is_ours = true;
         while let Some(name) = map.next_key_seed(NameSeed(&NAMES))? {
@@ -296,6 +308,7 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
                     is_ours &= map.next_value_seed(TextSeed(is_same))?.unwrap_or(true);
                 }
                 Some(6) => found.pos = map.next_value()?,
+                Some(8) => found.row = map.next_value()?,
                 Some(_) => found.transaction = map.next_value::<&RawValue>()?.get().parse().ok(),
                 None => _ = map.next_value::<IgnoredAny>()?,
             }

@@ -24,6 +24,8 @@ pub struct Layout {
     pub key: Vec<Step>,
     /// How the records carry the row.
     pub form: Form,
+    /// The cells that may be unavailable in a row.
+    pub toasted: Arc<[usize]>,
     /// Whether what happened stands in a column, so that a delete brings its row.
     pub is_changelog: bool,
 }
@@ -83,7 +85,10 @@ impl Layout {
         });
         let key = key.collect::<Vec<_>>();
         let (form, is_changelog) = (source.form, changelog.is_some());
-        Self { source: source.name, shape, row, key, form, is_changelog }
+        let cells = written.iter().enumerate().filter(|(cell, _)| !shape.key.contains(cell));
+        let toasted = cells.filter(|(_, step)| Placeholder::is_for(&step.kind));
+        let toasted = toasted.map(|(cell, _)| cell).collect();
+        Self { source: source.name, shape, row, key, form, toasted, is_changelog }
     }
 
     /// Returns the layout for a row in which every value is there, also one that looks like the
@@ -112,7 +117,8 @@ impl Layout {
         };
         let row = self.row.iter().map(step).collect();
         let (source, shape, key) = (self.source.clone(), self.shape.clone(), self.key.clone());
-        Self { source, shape, row, key, form: self.form, is_changelog: self.is_changelog }
+        let (form, toasted, is_changelog) = (self.form, self.toasted.clone(), self.is_changelog);
+        Self { source, shape, row, key, form, toasted, is_changelog }
     }
 
     /// Finishes a refusal with the table's name.

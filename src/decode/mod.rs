@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::decode::kind::SourceTable;
+use crate::moves::MoveRequest;
 use crate::record::Record;
 use crate::refused::Refusal;
 use crate::rows::{Origin, Shape};
@@ -57,6 +58,9 @@ pub enum Decoded {
     NeedsSchema(u32),
     /// The target's side of this table must be found and given to [`Decoder::learn_layout`].
     NeedsLayout(Box<LayoutRequest>),
+    /// The row lacks values that its old key has had: they must be found and given to
+    /// [`Decoder::learn_moved`].
+    NeedsMoved(Box<MoveRequest>),
     /// A truncate must be told whether its partition is the topic's only one
     /// ([`Arrival::is_alone`]).
     NeedsPartitionCount,

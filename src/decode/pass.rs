@@ -10,8 +10,9 @@ use crate::decode::json::{Broken, Found};
 use crate::decode::layout::Layout;
 use crate::decode::sight::Body;
 use crate::decode::{Arrival, Change, Decoded, Ignored, Op, avro, flat, json};
+use crate::moves::{Departure, MoveRequest, Moved};
 use crate::refused::Reason;
-use crate::rows::{Deletes, Keyless, Move, RowWriter, Rows};
+use crate::rows::{Deletes, Keyless, Move, RowWriter, Rows, Touch};
 use crate::stopped::{Stop, StopReason};
 
 /// A record with all that its pass needs.
@@ -23,7 +24,15 @@ pub(super) struct Pass<'a> {
     pub(super) schemas: &'a Schemas,
     pub(super) scratch: &'a mut Vec<u8>,
     pub(super) orders: &'a mut Orders,
+    /// What the row's old key has left behind, once it is known.
+    pub(super) moved: Option<&'a Moved>,
 }
+
+/// The header of a create that names the key that its row had before.
+const OLD_KEY: &str = "__debezium.oldkey";
+
+/// The header of a delete that names the key that its row has from now on.
+const NEW_KEY: &str = "__debezium.newkey";
 
 impl<'a> Pass<'a> {
     pub(super) fn run(mut self, batch: &mut Batch) -> Result<Decoded, Failed> {
@@ -48,6 +57,9 @@ impl<'a> Pass<'a> {
         }
         match found.letter {
             Some(Letter::Row(op @ (Op::Create | Op::Update | Op::Read))) => {
+                if let Some(early) = self.bring(&mut writer, &found)? {
+                    return Ok(early);
+                }
                 let decoded = self.upsert(writer, &found, op)?;
                 if op == Op::Create {
                     self.note_move(rows, &found, &decoded);
@@ -59,8 +71,13 @@ impl<'a> Pass<'a> {
             }
             Some(Letter::Row(Op::Delete)) => {
                 drop(writer);
+                let departure = match self.departure(rows, &found)? {
+                    Leaving::Behind(departure) => departure,
+                    Leaving::InANewBatch => return Ok(Decoded::NeedsNewBatch),
+                };
                 let decoded = self.delete(rows, &found)?;
                 self.note_move(rows, &found, &decoded);
+                departure.into_iter().for_each(|departure| rows.depart(departure));
                 Ok(decoded)
             }
             Some(Letter::Row(Op::Truncate)) => {
@@ -76,12 +93,76 @@ impl<'a> Pass<'a> {
     fn note_move(&self, rows: &mut Rows, found: &Found, decoded: &Decoded) {
         let Decoded::Change(Change { op, .. }) = decoded else { return };
         let is_create = *op == Op::Create;
-        let header = if is_create { "__debezium.oldkey" } else { "__debezium.newkey" };
+        let header = if is_create { OLD_KEY } else { NEW_KEY };
         if let Some(transaction) = found.transaction
             && self.arrival.record.headers.find(header).is_some()
         {
             rows.note_move(Move { is_create, transaction });
         }
+    }
+
+    /// Brings a row the values that only its old key has; what must come first, if anything.
+    fn bring(&self, writer: &mut RowWriter<'_>, found: &Found) -> Result<Option<Decoded>, Failed> {
+        let has_moved = self.arrival.record.headers.find(OLD_KEY).is_some();
+        if !(has_moved && writer.is_partial() && !self.layout.shape.key.is_empty()) {
+            return Ok(None);
+        }
+        // The deletes of flat records have no place, so that nothing is left behind.
+        let Some(place) = found.place().filter(|_| !self.layout.form.is_flat()) else {
+            let detail = "a value is unavailable, and the record does not say where it was";
+            return Err(refused(Reason::UnavailableWithoutRow, detail));
+        };
+        let columns = writer.unavailable();
+        match self.moved {
+            Some(Moved::Values(values)) if values.len() == columns.len() => {
+                writer.supply(values);
+                Ok(None)
+            }
+            Some(Moved::Values(_) | Moved::Gone) => {
+                let detail = "a value is unavailable, and under its old key the row is gone";
+                Err(refused(Reason::UnavailableWithoutRow, detail))
+            }
+            None => {
+                let Arrival { topic, partition, record, .. } = *self.arrival;
+                let (topic, offset) = (Arc::clone(topic), record.offset);
+                let shape = Arc::clone(&self.layout.shape);
+                let request = MoveRequest { topic, partition, offset, place, shape, columns };
+                Ok(Some(Decoded::NeedsMoved(Box::new(request))))
+            }
+        }
+    }
+
+    /// Finds out what a deleted row leaves behind that goes on under another key.
+    fn departure(&mut self, rows: &mut Rows, found: &Found) -> Result<Leaving, Failed> {
+        let goes_on = self.arrival.record.headers.find(NEW_KEY).is_some();
+        let columns = Arc::clone(&self.layout.toasted);
+        let Some(place) = found.place().filter(|_| goes_on && !columns.is_empty()) else {
+            return Ok(Leaving::Behind(None));
+        };
+        let mut writer = rows.delete();
+        self.walk_key(&mut writer)?;
+        let key = writer.cells().to_vec();
+        drop(writer);
+        let otherwise = match rows.touch(&key) {
+            None if rows.is_truncated() => return Ok(Leaving::InANewBatch),
+            None => None,
+            // The row has come here in the same transaction, or it is another's that a deferrable
+            // key lets it meet: then the target has that.
+            Some(Touch::Once(row)) if self.came_in_transaction(rows, row, found) => {
+                rows.index().get(row).map(|row| rows.cells(row).to_vec())
+            }
+            // The target shall have the values first.
+            Some(_) => return Ok(Leaving::InANewBatch),
+        };
+        let (step, is_refused) = (self.arrival.origin.step, self.arrival.is_tainted);
+        let departure = Departure { place, step, key, columns, is_refused, otherwise };
+        Ok(Leaving::Behind(Some(departure)))
+    }
+
+    fn came_in_transaction(&self, rows: &Rows, row: usize, found: &Found) -> bool {
+        let half = rows.half(row).filter(|half| half.is_create);
+        let is_whole = rows.index().get(row).is_some_and(|row| !row.is_partial);
+        is_whole && half.is_some_and(|half| Some(half.transaction) == found.transaction)
     }
 
     fn run_flat(mut self, rows: &mut Rows) -> Result<Decoded, Failed> {
@@ -108,7 +189,10 @@ impl<'a> Pass<'a> {
         self.check_order(&found)?;
         match letter {
             Letter::Row(op @ (Op::Create | Op::Update | Op::Read)) => {
-                self.upsert(writer, &found, op)
+                match self.bring(&mut writer, &found)? {
+                    Some(early) => Ok(early),
+                    None => self.upsert(writer, &found, op),
+                }
             }
             Letter::Row(Op::Delete) if self.layout.shape.key.is_empty() => {
                 self.delete_image(writer, &found)
@@ -304,6 +388,14 @@ impl<'a> Pass<'a> {
         rows.truncate();
         Ok(Decoded::Truncate(found.change(Op::Truncate, true)))
     }
+}
+
+/// What a deleted row needs before it goes.
+enum Leaving {
+    /// Nothing, but this stays behind.
+    Behind(Option<Departure>),
+    /// The batch so far must be applied first.
+    InANewBatch,
 }
 
 fn refused(reason: Reason, detail: &str) -> Failed {

@@ -33,6 +33,32 @@ impl Placeholder {
         }
     }
 
+    /// Returns whether a value of the kind may ever be unavailable.
+    pub fn is_for(kind: &Kind) -> bool {
+        !matches!(
+            kind,
+            Kind::Bool
+                | Kind::Int8
+                | Kind::Int16
+                | Kind::Int32
+                | Kind::Int64
+                | Kind::Float32
+                | Kind::Float64
+                | Kind::Decimal { .. }
+                | Kind::Bits { .. }
+                | Kind::MicroDuration
+                | Kind::NanoDuration
+                | Kind::Date
+                | Kind::Time(_)
+                | Kind::Timestamp(_)
+                | Kind::ZonedTime
+                | Kind::ZonedTimestamp
+                | Kind::Year
+                | Kind::Uuid
+                | Kind::Enum
+        )
+    }
+
     /// Returns whether a literal stands for a value of the kind that is not there.
     pub fn is(&self, kind: &Kind, literal: Literal<'_>) -> bool {
         match literal {

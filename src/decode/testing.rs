@@ -259,6 +259,9 @@ impl Bench {
                 match other {
                     Decoded::Truncate(_) => "Truncate".to_owned(),
                     Decoded::Stopped(stop) => stop.to_string(),
+                    Decoded::NeedsMoved(request) => {
+                        format!("needs what {:?} left", request.columns)
+                    }
                     other => format!("{other:?}"),
                 }
             }

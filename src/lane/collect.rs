@@ -46,7 +46,7 @@ impl Lane {
                 match blocked {
                     Blocked::Schema(id, _) => self.fetch_schema(id),
                     Blocked::PartitionCount(_) => self.count_partitions(&run.partition.topic),
-                    Blocked::Layout(_) | Blocked::Batch => {}
+                    Blocked::Layout(_) | Blocked::Moved(_) | Blocked::Batch => {}
                 }
                 self.blocked = Some(blocked);
                 self.current = Some(run);
@@ -76,41 +76,36 @@ impl Lane {
                 is_alone,
             };
             let mut source_position = None;
-            match self.decoder.decode(arrival, &mut self.filling) {
+            let early = match self.decoder.decode(arrival, &mut self.filling) {
                 Decoded::Change(change) | Decoded::Truncate(change) => {
                     changes.push(change.op);
                     if change.is_whole {
                         self.mark_key(&run.partition, held, record, false);
                     }
                     source_position = change.source_position;
+                    None
                 }
-                Decoded::Ignored(_) => {}
+                Decoded::Ignored(_) => None,
                 Decoded::Refused(refusal) if self.limits.stop_on_refused => {
-                    ended = Ended::Stopped(refused(record, &refusal));
-                    break;
+                    Some(Ended::Stopped(refused(record, &refusal)))
                 }
-                Decoded::Refused(refusal) => self.refuse(&run.partition, held, record, refusal),
-                Decoded::NeedsSchema(id) => {
-                    ended = self.await_schema(id);
-                    break;
+                Decoded::Refused(refusal) => {
+                    self.refuse(&run.partition, held, record, refusal);
+                    None
                 }
-                Decoded::NeedsLayout(request) => {
-                    ended = Ended::Blocked(Blocked::Layout(request));
-                    break;
-                }
+                Decoded::NeedsSchema(id) => Some(self.await_schema(id)),
+                Decoded::NeedsLayout(request) => Some(Ended::Blocked(Blocked::Layout(request))),
+                Decoded::NeedsMoved(request) => Some(Ended::Blocked(Blocked::Moved(request))),
                 Decoded::NeedsPartitionCount => {
                     let until = Instant::now() + HEAD_WAIT;
-                    ended = Ended::Blocked(Blocked::PartitionCount(until));
-                    break;
+                    Some(Ended::Blocked(Blocked::PartitionCount(until)))
                 }
-                Decoded::NeedsNewBatch => {
-                    ended = Ended::Blocked(Blocked::Batch);
-                    break;
-                }
-                Decoded::Stopped(stop) => {
-                    ended = Ended::Stopped(stop);
-                    break;
-                }
+                Decoded::NeedsNewBatch => Some(Ended::Blocked(Blocked::Batch)),
+                Decoded::Stopped(stop) => Some(Ended::Stopped(stop)),
+            };
+            if let Some(early) = early {
+                ended = early;
+                break;
             }
             let Record { offset, timestamp, .. } = record;
             self.filling.advance(step, LastRecord { offset, timestamp, source_position });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::held::{PARTITION_COUNT, SCHEMA, State};
+use super::held::{MOVE, PARTITION_COUNT, SCHEMA, State};
 use super::{Blocked, Lane};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::RegisteredSchema;
@@ -20,6 +20,9 @@ use crate::telemetry;
 
 /// The pause before a question is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The pause before a row is looked for again that another member's batch must leave first.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How long a registry that does not know an id is asked again: it may lag behind the producer.
 const SCHEMA_PATIENCE: Duration = Duration::from_secs(60);
@@ -43,6 +46,8 @@ pub(super) enum Finding {
     Membership(Membership),
     /// What the logs hold now; empty when nobody answered.
     Ranges(Ranges),
+    /// It is time to look again for rows that moved.
+    Moves,
     /// How many partitions a topic has.
     PartitionCount(Arc<str>, usize),
     /// Lost partitions that are no more.
@@ -57,6 +62,7 @@ impl Lane {
             Finding::First(first) => self.place(first),
             Finding::Membership(membership) => self.proven(membership),
             Finding::Ranges(ranges) => self.compare_ranges(&ranges),
+            Finding::Moves => self.unpark_all(MOVE),
             Finding::PartitionCount(topic, count) => self.learn_partition_count(topic, count),
             Finding::Gone(gone) => self.give_up(gone),
         }
@@ -96,12 +102,20 @@ impl Lane {
     }
 
     /// Lets all go on that wait for this; those that still lack something wait again.
-    fn unpark_all(&mut self, what: &'static str) {
+    pub(super) fn unpark_all(&mut self, what: &'static str) {
         let waiting = State::Waiting(what);
         let parked = self.held.iter().filter(|(_, held)| held.state == waiting);
         for partition in parked.map(|(partition, _)| partition.clone()).collect::<Vec<_>>() {
             self.read_on(&partition);
         }
+    }
+
+    /// Has the partitions go on soon that wait for a delete under an old key.
+    pub(super) fn look_for_moves_later(&mut self) {
+        self.errands.spawn(async {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            Finding::Moves
+        });
     }
 
     /// Asks how many partitions a topic has, unless somebody is on the way already.

@@ -35,6 +35,8 @@ pub(super) struct Held {
     pub(super) positions: Option<Arc<Positions>>,
     /// When the checkpoint last moved.
     pub(super) moved_at: Instant,
+    /// The place of the move whose delete it waits for, and since when.
+    pub(super) waits_for: Option<(String, Instant)>,
     /// Whether the stop still has to be written into the checkpoint.
     pub(super) is_mark_due: bool,
 }
@@ -64,6 +66,9 @@ pub(super) const SCHEMA: &str = "schema";
 /// What [`State::Waiting`] says of the partition count that the log does not give.
 pub(super) const PARTITION_COUNT: &str = "partition count";
 
+/// What [`State::Waiting`] says of a row whose delete under its old key is not applied yet.
+pub(super) const MOVE: &str = "move";
+
 /// What [`State::Waiting`] says of a partition that another owner has claimed.
 pub(super) const FENCED: &str = "fenced";
 
@@ -80,6 +85,7 @@ impl Held {
             taints: Taints::default(),
             positions: Some(positions),
             moved_at: Instant::now(),
+            waits_for: None,
             is_mark_due: false,
         }
     }

@@ -20,6 +20,7 @@ use crate::decode::{Decoder, LayoutRequest};
 use crate::kafka::log::Ask;
 use crate::kafka::{Event, Link};
 use crate::mapping::Mapping;
+use crate::moves::MoveRequest;
 use crate::record::{Run, TopicPartition};
 use crate::status::{TargetState, Written};
 use crate::stopped::Stop;
@@ -146,6 +147,8 @@ enum Blocked {
     /// It needs the number of its topic's partitions, which is being asked for; after the moment its
     /// partition waits alone.
     PartitionCount(Instant),
+    /// It needs what its row has left under its old key.
+    Moved(Box<MoveRequest>),
     /// It needs a batch of its own.
     Batch,
 }
@@ -227,7 +230,7 @@ impl Lane {
         if self.is_apply_due(is_queue_empty) {
             return Some(self.apply());
         }
-        let table = self.table_due();
+        let table = self.table_due().or_else(|| self.moved_due());
         // A claim of nothing connects, so that a member without partitions is ready for some.
         let is_unconnected = self.target_state != TargetState::Reachable && self.held.is_empty();
         table.or_else(|| is_unconnected.then(|| Order::Claim(Vec::new(), Uuid::nil())))
@@ -292,6 +295,17 @@ impl Lane {
                 self.stop_head(stop);
                 None
             }
+        }
+    }
+
+    /// Returns the question for what a row has left under its old key; the batch before it, which
+    /// may be what leaves it, has ended.
+    fn moved_due(&self) -> Option<Order> {
+        match &self.blocked {
+            Some(Blocked::Moved(request)) if self.filling.is_empty() => {
+                Some(Order::Moved(request.clone()))
+            }
+            _ => None,
         }
     }
 

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::held::{FENCED, State, Taints};
+use super::held::{FENCED, MOVE, State, Taints};
 use super::writer::{Answer, Order, Outcome};
 use super::{Blocked, Lane};
 use crate::batch::{Folded, SchemaChange};
 use crate::decode::LayoutRequest;
 use crate::kafka::Membership;
+use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::status::TargetState;
 use crate::stopped::{Stop, StopReason};
@@ -30,6 +31,10 @@ const HELD_PAUSE: Duration = Duration::from_secs(5);
 
 /// How many batches in a row may find the table other than it was read just before.
 const STALE_MAX: u32 = 5;
+
+/// How long a row waits for its delete under the old key, which another partition holds: its member
+/// may be away, or its partition stopped.
+const MOVE_PATIENCE: Duration = Duration::from_secs(600);
 
 impl Lane {
     /// Takes over what came of the order that was under way.
@@ -58,6 +63,7 @@ impl Lane {
             (Order::Table(name), Outcome::Table(table)) if self.head_wants(&name) => {
                 self.lay_out(table);
             }
+            (Order::Moved(request), Outcome::Moved(moved)) => self.bring(&request, moved),
             (Order::Apply(batch), Outcome::Applied(applied)) => self.applied(&batch, applied),
             (Order::Begin(first), _) => {
                 for (partition, _) in first {
@@ -83,6 +89,10 @@ impl Lane {
             }
             (Disposition::Retry(reason), order) => self.retry(order, reason, &text),
             (Disposition::Rewind, Order::Apply(batch)) => self.stale(&batch, &text),
+            (Disposition::Rewind, Order::Moved(_)) => {
+                self.decoder.forget_layouts();
+                self.blocked = None;
+            }
             (Disposition::Rewind, order) => self.retry(order, "stale", &text),
             (Disposition::Stop(reason), order) => self.stop_order(order, reason, &text),
         }
@@ -114,7 +124,11 @@ impl Lane {
                 }
             }
             // The others are derived from the lane's state, which still wants them.
-            Order::Claim(..) | Order::Table(_) | Order::Touch(_) | Order::Release(..) => {}
+            Order::Claim(..)
+            | Order::Table(_)
+            | Order::Moved(_)
+            | Order::Touch(_)
+            | Order::Release(..) => {}
         }
     }
 
@@ -145,8 +159,11 @@ impl Lane {
             Order::Table(name) if self.head_wants(&name) => {
                 self.stop_head(Stop::new(reason, text));
             }
+            Order::Moved(_) if matches!(self.blocked, Some(Blocked::Moved(_))) => {
+                self.stop_head(Stop::new(reason, text));
+            }
             // The head that asked has been taken away.
-            Order::Table(_) => {}
+            Order::Table(_) | Order::Moved(_) => {}
             Order::Mark(..) | Order::Touch(_) | Order::Release(..) => {
                 warn!(error = text, "target refused");
             }
@@ -252,6 +269,33 @@ impl Lane {
         }
     }
 
+    /// Gives the head what its row has left under its old key, or has its partition wait for that,
+    /// so that the others go on.
+    fn bring(&mut self, request: &MoveRequest, moved: Option<Moved>) {
+        let Some(Blocked::Moved(wanted)) = &self.blocked else { return };
+        let Some(partition) = self.current.as_ref().map(|run| run.partition.clone()) else {
+            return;
+        };
+        let Some(held) = self.held.get_mut(&partition) else { return };
+        // A rebalance may have changed the head while the target was asked.
+        if (&wanted.topic, wanted.offset) != (&request.topic, request.offset) {
+            return;
+        }
+        let since = match &held.waits_for {
+            Some((place, since)) if *place == request.place => *since,
+            _ => Instant::now(),
+        };
+        let moved = moved.or_else(|| (since.elapsed() >= MOVE_PATIENCE).then_some(Moved::Gone));
+        let Some(moved) = moved else {
+            held.waits_for = Some((request.place.clone(), since));
+            self.look_for_moves_later();
+            return self.park(&partition, State::Waiting(MOVE));
+        };
+        held.waits_for = None;
+        self.decoder.learn_moved(&partition, request.offset, moved);
+        self.blocked = None;
+    }
+
     fn applied(&mut self, batch: &Folded, applied: Applied) {
         self.in_flight.clear();
         self.in_flight_marks.clear();
@@ -279,6 +323,9 @@ impl Lane {
             warn!(%partition, offset, reason, "refused a record: kept as a dead letter");
         }
         self.written.rows += count(batch);
+        if batch.tables.iter().any(|(rows, _)| !rows.departures().is_empty()) {
+            self.unpark_all(MOVE);
+        }
     }
 
     /// Another owner has claimed partitions, or the target went back in time: nothing of the batch

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Lane;
-use super::held::{Held, State};
+use super::held::{Held, MOVE, State};
 use crate::checkpoint::NextOffset;
 use crate::kafka::Watermarks;
 use crate::record::TopicPartition;
@@ -62,7 +62,11 @@ fn status(
     let is_placed = held.claim.is_some();
     PartitionStatus {
         partition: partition.clone(),
-        state: state(&held.state),
+        state: match &held.state {
+            // It looks again and again, and waits in between.
+            State::Running if held.waits_for.is_some() => PartitionState::Waiting(MOVE.to_owned()),
+            state => shown(state),
+        },
         next: is_placed.then_some(held.applied),
         high_watermark: high_watermark.copied().map(NextOffset::at),
         epoch: held.claim.map(|claim| claim.epoch),
@@ -70,7 +74,7 @@ fn status(
     }
 }
 
-fn state(state: &State) -> PartitionState {
+fn shown(state: &State) -> PartitionState {
     match state {
         State::Claiming | State::Placing => PartitionState::Claiming,
         State::HeldByGroup(group, _) => {

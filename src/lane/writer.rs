@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::Leaving;
 use crate::batch::Folded;
 use crate::checkpoint::{Claim, NextOffset};
+use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
@@ -26,6 +27,8 @@ pub(super) enum Order {
     Mark(TopicPartition, Claim, Stop),
     /// Read a table from the catalogue.
     Table(TableName),
+    /// Find what a row has left under its old key.
+    Moved(Box<MoveRequest>),
     /// Apply a batch.
     Apply(Box<Folded>),
 }
@@ -37,6 +40,8 @@ pub(super) enum Outcome {
     Claims(Claims),
     /// The table as the catalogue has it.
     Table(Option<Table>),
+    /// What the row has left; `None` while its delete is not applied.
+    Moved(Option<Moved>),
     /// How the batch ended.
     Applied(Applied),
     /// Done.
@@ -97,6 +102,7 @@ impl<T: Target> Writer<T> {
                 target.claim(partitions, *token, self.take_over).await.map(Outcome::Claims)
             }
             Order::Table(name) => target.table(name).await.map(Outcome::Table),
+            Order::Moved(request) => target.moved(request).await.map(Outcome::Moved),
             Order::Apply(batch) => target.apply(batch).await.map(Outcome::Applied),
             Order::Begin(first) => target.begin(first).await.map(|()| Outcome::Done),
             Order::Release(claims, _) => target.release(claims).await.map(|()| Outcome::Done),

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::batch::Folded;
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::kind::SourceColumn;
+use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
 use crate::stopped::{Stop, StopReason};
@@ -82,6 +83,12 @@ pub trait Target: Send + 'static {
         &mut self,
         name: &TableName,
     ) -> impl Future<Output = Result<Option<Table>, TargetError>> + Send;
+
+    /// Reads what a row has left under its old key; `None` while its delete is not applied.
+    fn moved(
+        &mut self,
+        request: &MoveRequest,
+    ) -> impl Future<Output = Result<Option<Moved>, TargetError>> + Send;
 
     /// Applies the batch and moves the checkpoint, in one transaction.
     ///

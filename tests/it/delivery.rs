@@ -67,34 +67,6 @@ fn each_kind_of_change_reaches_an_empty_target() {
     assert_eq!(member.terminate(), 0);
 }
 
-#[test]
-fn a_moved_row_without_its_long_value_is_kept_by_name_and_never_made_up() {
-    let world = World::new("moved");
-    let source = world.source(SAMPLE);
-    let long = "(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 200) AS i)";
-    source.database.run(&format!("UPDATE orders SET note = {long} WHERE id = 2"));
-    source.connect(Format::Json);
-    let _member = world.member("member").start();
-    world.until_equal(&TABLES);
-
-    source.database.run("UPDATE orders SET id = 900002 WHERE id = 2");
-    source.database.run("UPDATE orders SET status = 'behind it' WHERE id = 900002");
-    source.database.run("UPDATE orders SET status = 'beside it' WHERE id = 3");
-
-    // The value is only in the row that the move deletes. Until `key_move` carries it over, the
-    // last image is refused; never is there a row with a placeholder or a NULL.
-    let last = "SELECT count(*) FROM afterimage.dead_letter
-         WHERE convert_from(value, 'UTF8') LIKE '%\"status\":\"behind it\"%'
-           AND reason IN ('unavailable_without_row', 'behind_dead_letter') AND topic LIKE '%.orders'";
-    until(SOON, "the last image is a dead letter", || {
-        !world.dead_letters().is_empty() && world.target.number(last) == 1
-    });
-    world.until_at_ends(&world.name);
-    let verdict = world.compare(&["orders"]);
-    assert!(verdict.report.contains("(id='900002'): not in the target"), "{}", verdict.report);
-    assert!(verdict.report.contains("1 different"), "{}", verdict.report);
-}
-
 /// The usual time from the commit at the source to the row at the target; a figure, not a promise.
 fn print_delay(world: &World, source: &Source) {
     let mut delays: Vec<u128> = Vec::new();

@@ -12,6 +12,7 @@ mod formats;
 mod kill;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod looking;
+mod moves;
 mod postgres;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_fence;

@@ -78,6 +78,7 @@ fn refused(decoded: Decoded) -> Option<String> {
         | Decoded::Ignored(_)
         | Decoded::NeedsSchema(_)
         | Decoded::NeedsLayout(_)
+        | Decoded::NeedsMoved(_)
         | Decoded::NeedsPartitionCount
         | Decoded::NeedsNewBatch => None,
     }

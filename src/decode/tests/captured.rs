@@ -21,7 +21,7 @@ fn json_with_schemas_becomes_the_sources_rows() {
             orders-move-create: Create orders id=9002 user_id=1 status='new' amount=123456789e-2 quantity=3 note=null created_at=wall 1714979289.123456000 updated_at=moment 1714979289.500000000
             orders-move-delete: Delete orders id=9001
             orders-move-tombstone: Ignored(Tombstone)
-            orders-move-unavailable-create: Create partial orders id=9004 user_id=2 status='paid' amount=100e-2 quantity=1 note=unavailable created_at=wall 1704067200.000000000 updated_at=null
+            orders-move-unavailable-create: needs what [5] left
             orders-move-unavailable-delete: Delete orders id=9003
             orders-move-unavailable-tombstone: Ignored(Tombstone)
             orders-read: Read orders id=1 user_id=1 status='paid' amount=12050e-2 quantity=2 note='leave at the door' created_at=wall 1709287200.000000000 updated_at=moment 1709287500.000000000

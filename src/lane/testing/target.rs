@@ -7,6 +7,7 @@ use crate::batch::Folded;
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::kind::{Kind, SourceColumn};
 use crate::lane::writer::Outcome;
+use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::rows::Rows;
 use crate::stopped::Stop;
@@ -62,6 +63,13 @@ impl Target for Actor {
         match self.0.ask(format!("table {name}")).await? {
             Outcome::Table(table) => Ok(table),
             other => panic!("a question for a table cannot end so: {other:?}"),
+        }
+    }
+
+    async fn moved(&mut self, request: &MoveRequest) -> Result<Option<Moved>, TargetError> {
+        match self.0.ask(format!("moved {} {}", request.place, request.offset)).await? {
+            Outcome::Moved(moved) => Ok(moved),
+            other => panic!("a question for what was left cannot end so: {other:?}"),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::target::postgres::columns::Columns;
 use crate::target::postgres::error::{Doing, sqlstate, target_error};
 use crate::target::postgres::fence::{self, Lane, Standing};
 use crate::target::postgres::session::{Session, bind};
-use crate::target::postgres::{ddl, letters, sql};
+use crate::target::postgres::{ddl, letters, moves, sql};
 use crate::target::{Applied, TargetError};
 
 /// Applies the batch; after an error the session must be dropped.
@@ -145,6 +145,8 @@ impl Attempt<'_> {
             let wires = wires(&rows.shape().columns, described);
             let wires = wires.ok_or_else(|| TargetError::StaleLayout { table: table.clone() })?;
             let is_one_by_one = self.one_by_one.contains(table);
+            let left = moves::leave(session, self.lane.sink, rows, &wires, &self.batch.steps).await;
+            left.map_err(|error| rows_failure(error, table))?;
             let mut writer = Writer { session, rows, wires };
             let missing = match (rows.shape().keyless, rows.shape().key.is_empty()) {
                 (Keyless::Match, true) if is_one_by_one => writer.match_one_by_one().await,
@@ -196,7 +198,7 @@ impl Attempt<'_> {
 }
 
 /// Finds the way of each column's cells; `None` when the table is not as they were encoded for.
-fn wires(columns: &[Column], described: &[Described]) -> Option<Vec<Wire>> {
+pub(super) fn wires(columns: &[Column], described: &[Described]) -> Option<Vec<Wire>> {
     let facts = |column: &Column| (column.type_id, column.modifier, column.generated);
     columns
         .iter()

@@ -70,14 +70,20 @@ impl<'a> Columns<'a> {
     /// Takes the rows out, as arguments.
     pub(super) fn take(&mut self) -> Result<PgArguments, sqlx::Error> {
         let mut arguments = PgArguments::default();
+        self.add_to(&mut arguments)?;
+        Ok(arguments)
+    }
+
+    /// Takes the rows out, behind other arguments.
+    pub(super) fn add_to(&mut self, arguments: &mut PgArguments) -> Result<(), sqlx::Error> {
         arguments.reserve(self.wires.len() + 1, self.bytes + 24 * self.wires.len());
         for (cells, wire) in self.columns.iter_mut().zip(self.wires) {
             let array = Array { element: wire.element, rows: self.rows, cells };
-            bind(&mut arguments, array)?;
+            bind(arguments, array)?;
             cells.clear();
         }
         (self.rows, self.bytes) = (0, 0);
-        Ok(arguments)
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ mod error;
 mod fence;
 mod inspect;
 mod letters;
+mod moves;
 mod named;
 mod session;
 mod sql;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 use crate::batch::Folded;
 use crate::checkpoint::{Claim, NextOffset};
+use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
@@ -193,7 +195,12 @@ impl Target for Postgres {
 
     async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
         let mut session = self.session().await?;
-        let touched = fence::update_claims(&mut session, &self.sink, claims, sql::TOUCH).await;
+        let touched = async {
+            fence::update_claims(&mut session, &self.sink, claims, sql::TOUCH).await?;
+            let arguments = fence::sink_arguments(&self.sink)?;
+            session.run(sql::FORGET_MOVES.to_owned(), arguments).await.map(drop)
+        }
+        .await;
         self.keep(session, touched.map_err(|error| target_error(error, Doing::Other))).await
     }
 
@@ -213,6 +220,22 @@ impl Target for Postgres {
         let tables = catalog::tables(&mut session, &[name]).await;
         let table = tables.map(|mut tables| tables.pop().flatten());
         self.keep(session, table.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn moved(&mut self, request: &MoveRequest) -> Result<Option<Moved>, TargetError> {
+        let mut session = self.session().await?;
+        let found = async {
+            let (shape, other) = (&request.shape, |error| target_error(error, Doing::Other));
+            let name = &shape.table.name;
+            let described = catalog::describe(&mut session, &[name]).await.map_err(other)?;
+            let columns = request.columns.iter().filter_map(|&it| shape.columns.get(it).cloned());
+            let described = described.first().map(Vec::as_slice).unwrap_or_default();
+            let wires = apply::wires(&columns.collect::<Vec<_>>(), described);
+            let wires = wires.ok_or_else(|| TargetError::StaleLayout { table: name.clone() })?;
+            moves::find(&mut session, &self.sink, request, &wires).await.map_err(other)
+        }
+        .await;
+        self.keep(session, found).await
     }
 
     async fn apply(&mut self, batch: &Folded) -> Result<Applied, TargetError> {

@@ -13,7 +13,7 @@ use crate::refused::DeadLetter;
 use crate::rows::{Cell, Cells, Deletes, RowOp, Rows, Shape};
 use crate::table::Table;
 use crate::target::sqlite::encode::{self, Content};
-use crate::target::sqlite::{Writing, catalog, fence, sql, text, time_text};
+use crate::target::sqlite::{Writing, catalog, fence, moves, sql, text, time_text};
 use crate::target::{Sink, TargetError};
 
 /// Writes all of a batch but its steps; returns the partial rows that found no row.
@@ -30,6 +30,7 @@ pub(super) async fn write(
     let mut refused = Vec::new();
     for (rows, winners) in &batch.tables {
         check_layout(connection, &rows.shape().table).await?;
+        moves::leave(connection, sink, (rows, &batch.steps), &now).await?;
         let mut table = Writer { connection, rows, now: &now };
         table.truncate().await?;
         if !winners.images.is_empty() {
@@ -232,7 +233,7 @@ fn statements(
     })
 }
 
-fn bind_cells(binds: &mut SqliteArguments, cells: &[u8]) -> Result<(), TargetError> {
+pub(super) fn bind_cells(binds: &mut SqliteArguments, cells: &[u8]) -> Result<(), TargetError> {
     Cells::new(cells).try_for_each(|cell| bind(binds, cell))
 }
 

@@ -38,6 +38,25 @@ pub(super) fn content(cell: &[u8]) -> Option<Content<'_>> {
     }
 }
 
+/// Writes a content as an encoder of this module would.
+pub(super) fn write(content: Content<'_>, out: &mut Vec<u8>) {
+    match content {
+        Content::Int(value) => push_int(value, out),
+        Content::Real(value) => {
+            out.push(REAL);
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+        Content::Text(value) => {
+            out.push(TEXT);
+            out.extend_from_slice(value.as_bytes());
+        }
+        Content::Blob(value) => {
+            out.push(BLOB);
+            out.extend_from_slice(value);
+        }
+    }
+}
+
 /// Chooses the encoder for a column by its declared type.
 pub(super) fn of_declared(declared: &str, is_strict: bool) -> Option<Encode> {
     let declared = declared.to_ascii_uppercase();

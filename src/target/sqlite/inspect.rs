@@ -106,7 +106,7 @@ impl Sqlite {
 }
 
 async fn has_own_tables(connection: &mut SqliteConnection) -> Result<bool, TargetError> {
-    let version = sqlx::query(sql::HAS_VERSION).fetch_optional(connection).await;
+    let version = sqlx::query(sql::IS_BOOTSTRAPPED).fetch_optional(connection).await;
     Ok(version.map_err(TargetError::of_sqlite)?.is_some())
 }
 

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::batch::Folded;
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::value::Value;
+use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
@@ -29,6 +30,7 @@ mod encode;
 mod error;
 mod fence;
 mod inspect;
+mod moves;
 mod plain;
 mod sql;
 #[cfg(test)]
@@ -115,7 +117,7 @@ impl Sqlite {
 
     /// Makes our own tables where they are missing.
     async fn bootstrap(&self, connection: &mut SqliteConnection) -> Result<(), TargetError> {
-        let found = sqlx::query(sql::HAS_VERSION)
+        let found = sqlx::query(sql::IS_BOOTSTRAPPED)
             .fetch_optional(&mut *connection)
             .await
             .map_err(TargetError::of_sqlite)?;
@@ -227,6 +229,7 @@ impl Target for Sqlite {
     async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
         let mut writing = self.begin_writing().await?;
         fence::set_time(&mut writing, &self.sink, sql::TOUCH, claims).await?;
+        moves::forget(&mut writing, &self.sink).await?;
         self.end(writing, "COMMIT").await
     }
 
@@ -246,6 +249,13 @@ impl Target for Sqlite {
         let table = catalog::read(&mut connection, name).await?;
         self.connection = Some(connection);
         Ok(table)
+    }
+
+    async fn moved(&mut self, request: &MoveRequest) -> Result<Option<Moved>, TargetError> {
+        let mut connection = self.connection().await?;
+        let moved = moves::find(&mut connection, &self.sink, request).await?;
+        self.connection = Some(connection);
+        Ok(moved)
     }
 
     async fn apply(&mut self, batch: &Folded) -> Result<Applied, TargetError> {

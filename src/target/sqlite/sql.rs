@@ -4,7 +4,7 @@ use crate::rows::{Deletes, Shape};
 use crate::table::{Column, Table, TableName};
 
 /// The version of our own tables.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// SQLite's default limit for the binds of one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
 const BINDS_MAX: usize = 32_766;
@@ -142,7 +142,7 @@ fn column_of(column: &Column) -> String {
 }
 
 /// Creates our own tables.
-pub(super) const BOOTSTRAP: [&str; 6] = [
+pub(super) const BOOTSTRAP: [&str; 7] = [
     r#"CREATE TABLE IF NOT EXISTS afterimage_checkpoint (
     sink TEXT NOT NULL,
     cluster_id TEXT NOT NULL,
@@ -194,6 +194,17 @@ pub(super) const BOOTSTRAP: [&str; 6] = [
     key BLOB NOT NULL,
     PRIMARY KEY (sink, cluster_id, topic, "partition", key)
 )"#,
+    "CREATE TABLE IF NOT EXISTS afterimage_key_move (
+    sink TEXT NOT NULL,
+    cluster_id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    place TEXT NOT NULL,
+    column_name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    value BLOB,
+    at TEXT NOT NULL,
+    PRIMARY KEY (sink, cluster_id, topic, place, column_name)
+)",
     r#"CREATE TABLE IF NOT EXISTS afterimage_audit (
     at TEXT NOT NULL,
     actor TEXT,
@@ -209,13 +220,13 @@ pub(super) const BOOTSTRAP: [&str; 6] = [
     at TEXT NOT NULL
 )",
     "INSERT INTO afterimage_schema_version (version, at)
-VALUES (1, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+VALUES (2, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
 ON CONFLICT (version) DO NOTHING",
 ];
 
-/// Returns whether our own tables were ever made.
-pub(super) const HAS_VERSION: &str =
-    "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'afterimage_schema_version'";
+/// Returns whether our own tables are there, as this version wants them.
+pub(super) const IS_BOOTSTRAPPED: &str =
+    "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'afterimage_key_move'";
 
 /// Returns the newest version of our own tables.
 pub(super) const NEWEST_VERSION: &str = "SELECT max(version) FROM afterimage_schema_version";
@@ -283,6 +294,41 @@ pub(super) const HAS_ARRIVED: &str = r#"SELECT EXISTS (
     WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
         AND epoch = ? AND claim_token = ? AND next_offset = ?
 )"#;
+
+/// Leaves a value behind; binds sink, cluster, topic, place, column, state, cell and time. What was
+/// left before is not changed.
+pub(super) const LEAVE: &str = "INSERT INTO afterimage_key_move
+    (sink, cluster_id, topic, place, column_name, state, value, at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING";
+
+/// Reads what was left; binds sink, cluster, topic and place.
+pub(super) const FIND_LEFT: &str = "SELECT column_name, state, value
+FROM afterimage_key_move
+WHERE sink = ? AND cluster_id = ? AND topic = ? AND place = ?";
+
+/// Forgets what was left long ago; binds sink, cluster, and the time before which it is.
+pub(super) const FORGET_MOVES: &str = "DELETE FROM afterimage_key_move
+WHERE sink = ? AND cluster_id = ? AND at < ?";
+
+/// Reads columns of a row that is not marked deleted; binds the key.
+pub(super) fn values_of(shape: &Shape, columns: &[usize]) -> String {
+    let names = |indexes: &[usize]| {
+        let columns = indexes.iter().filter_map(|&index| shape.columns.get(index));
+        columns.map(|column| quote(&column.name)).collect::<Vec<_>>()
+    };
+    let key = names(&shape.key).into_iter().map(|name| format!("{name} = ?"));
+    let mut conditions = key.collect::<Vec<_>>();
+    if let Deletes::Soft(deleted_at) = &shape.deletes {
+        conditions.push(format!("{} IS NULL", quote(deleted_at)));
+    }
+    format!(
+        "SELECT {} FROM {} WHERE {}",
+        names(columns).join(", "),
+        quote(&shape.table.name.table),
+        conditions.join(" AND ")
+    )
+}
 
 /// Keeps a refused record; a record that comes again is the same dead letter.
 pub(super) const DEAD_LETTER: &str = r#"INSERT INTO afterimage_dead_letter

@@ -59,8 +59,18 @@ impl World {
 
     /// Makes a topic of one partition for records put there by hand; it goes with the world.
     pub(crate) fn topic(&self, table: &str, settings: &[(&str, &str)]) -> String {
+        self.topic_of(1, table, settings)
+    }
+
+    /// Makes such a topic of several partitions.
+    pub(crate) fn topic_of(
+        &self,
+        partitions: i32,
+        table: &str,
+        settings: &[(&str, &str)],
+    ) -> String {
         let topic = format!("{}.{table}", self.name);
-        kafka::create_topic(&topic, 1, settings);
+        kafka::create_topic(&topic, partitions, settings);
         self.topics.borrow_mut().push(topic.clone());
         topic
     }

@@ -240,7 +240,7 @@ pub(in crate::target::postgres) fn mark_all_deleted(shape: &Shape, deleted_at: &
 const NOW: &str = "pg_catalog.now()";
 
 /// Turns the array of parameter `n` into rows.
-fn cells(wire: &Wire, n: usize) -> String {
+pub(super) fn cells(wire: &Wire, n: usize) -> String {
     let elements = format!("unnest(${n}::{})", wire.array);
     match (&wire.field, &wire.cast) {
         (Some(field), _) => format!("({elements}).{}", quote(&field.name)),
@@ -266,7 +266,7 @@ fn set_deleted(shape: &Shape, deleted_at: &str) -> String {
 }
 
 /// Compares the key of table `t` with the columns of `s`.
-fn matches(shape: &Shape) -> String {
+pub(super) fn matches(shape: &Shape) -> String {
     let key = shape.key.iter().filter_map(|&index| Some((index, shape.columns.get(index)?)));
     let pairs = key.map(|(index, column)| format!("t.{} = s.c{index}", quote(&column.name)));
     pairs.collect::<Vec<_>>().join(" AND ")

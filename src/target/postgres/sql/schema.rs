@@ -12,6 +12,7 @@ SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.refused_key') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.audit') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.schema_version') IS NOT NULL
+  AND pg_catalog.to_regclass('afterimage.key_move') IS NOT NULL
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'former_owners'
     AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint'))";
 
@@ -25,7 +26,7 @@ pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
 
 /// Our own tables.
-pub(in crate::target::postgres) const BOOTSTRAP: [&str; 8] = [
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 10] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
@@ -84,6 +85,19 @@ CREATE TABLE IF NOT EXISTS afterimage.refused_key (
   key bytea NOT NULL,
   PRIMARY KEY (sink, cluster_id, topic, \"partition\", key_hash)
 )",
+    "\
+CREATE TABLE IF NOT EXISTS afterimage.key_move (
+  sink text NOT NULL,
+  cluster_id text NOT NULL,
+  topic text NOT NULL,
+  place text NOT NULL,
+  column_name text NOT NULL,
+  state text NOT NULL,
+  value text,
+  at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (sink, cluster_id, topic, place, column_name)
+)",
+    "CREATE INDEX IF NOT EXISTS key_move_at ON afterimage.key_move (at)",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.audit (
   at timestamptz NOT NULL DEFAULT now(),

@@ -1,0 +1,114 @@
+//! What rows leave behind whose keys change.
+//!
+//! Values stand there as text: what a type prints it reads again without loss.
+
+use crate::rows::{Deletes, Shape};
+use crate::target::postgres::catalog::Wire;
+use crate::target::postgres::sql::rows::{cells, matches};
+use crate::target::postgres::sql::{quote, relation};
+
+/// Forgets what was left long ago: by then the topics have let go of the records, too.
+///
+/// Parameters: sink, cluster.
+pub(in crate::target::postgres) const FORGET_MOVES: &str = "\
+DELETE FROM afterimage.key_move
+WHERE sink = $1 AND cluster_id = $2
+  AND at < pg_catalog.clock_timestamp() - interval '7 days'";
+
+const LEAVE: &str = "\
+INSERT INTO afterimage.key_move (sink, cluster_id, topic, place, column_name, state, value)";
+
+/// Leaves the values of the target's rows behind; of a row that is not there, that it is absent,
+/// unless its values stand in the batch. What was left before is not changed.
+///
+/// Parameters: sink, cluster, topics, places, whether each is refused, whether the batch has its
+/// values, an array for each column of the key.
+pub(in crate::target::postgres) fn leave(
+    shape: &Shape,
+    columns: &[usize],
+    wires: &[&Wire],
+) -> String {
+    let key = shape.key.iter().zip(wires.iter().copied()).zip(7..);
+    let list = key.map(|((column, wire), n)| format!("{} AS c{column}", cells(wire, n)));
+    let list = list.collect::<Vec<_>>().join(", ");
+    let values = values(shape, columns, |_, name| format!("t.{name}"));
+    let mut matches = matches(shape);
+    if let Deletes::Soft(deleted_at) = &shape.deletes {
+        matches.push_str(&format!(" AND t.{} IS NULL", quote(deleted_at)));
+    }
+    format!(
+        "{LEAVE}\n\
+         SELECT $1, $2, s.topic, s.place, v.name, CASE WHEN s.is_refused THEN 'refused'\n  \
+           WHEN t.ctid IS NULL THEN 'absent' ELSE 'present' END, v.value\n\
+         FROM (SELECT unnest($3::pg_catalog.text[]) AS topic, unnest($4::pg_catalog.text[]) AS place,\n  \
+           unnest($5::pg_catalog.bool[]) AS is_refused,\n  \
+           unnest($6::pg_catalog.bool[]) AS is_in_batch, {list}) AS s\n\
+         LEFT JOIN {} AS t ON {matches}\n\
+         CROSS JOIN LATERAL (VALUES {values}) AS v (name, value)\n\
+         WHERE t.ctid IS NOT NULL OR s.is_refused OR NOT s.is_in_batch\n\
+         ON CONFLICT DO NOTHING",
+        relation(&shape.table.name)
+    )
+}
+
+/// Leaves values of the batch behind. Parameters: sink, cluster, topics, places, an array for each
+/// of the columns.
+pub(in crate::target::postgres) fn leave_of_batch(
+    shape: &Shape,
+    columns: &[usize],
+    wires: &[&Wire],
+) -> String {
+    let list = columns.iter().zip(wires.iter().copied()).zip(5..);
+    let list = list.map(|((column, wire), n)| format!("{} AS c{column}", cells(wire, n)));
+    let list = list.collect::<Vec<_>>().join(", ");
+    let values = values(shape, columns, |column, _| format!("s.c{column}"));
+    format!(
+        "{LEAVE}\n\
+         SELECT $1, $2, s.topic, s.place, v.name, 'present', v.value\n\
+         FROM (SELECT unnest($3::pg_catalog.text[]) AS topic, unnest($4::pg_catalog.text[]) AS place,\n  \
+           {list}) AS s\n\
+         CROSS JOIN LATERAL (VALUES {values}) AS v (name, value)\n\
+         ON CONFLICT DO NOTHING"
+    )
+}
+
+/// Reads how many values were left, how many of them are there and wanted, and those, each as its
+/// cells are. Parameters: sink, cluster, topic, place, the columns' names.
+pub(in crate::target::postgres) fn find_left(
+    shape: &Shape,
+    columns: &[usize],
+    wires: &[Wire],
+) -> String {
+    let wanted = columns.iter().zip(wires).filter_map(|(&column, wire)| {
+        let column = shape.columns.get(column)?;
+        let value = format!(
+            "(pg_catalog.array_agg(m.value) FILTER (WHERE m.column_name = {}))[1]",
+            literal(&column.name)
+        );
+        Some(match &wire.cast {
+            // The cell is a text that the server reads.
+            Some(_) => value,
+            None => format!("{value}::{}", column.type_name),
+        })
+    });
+    let counts = "pg_catalog.count(*), pg_catalog.count(*) FILTER \
+                  (WHERE m.state = 'present' AND m.column_name = ANY ($5::pg_catalog.text[]))";
+    let list = [counts.to_owned()].into_iter().chain(wanted).collect::<Vec<_>>().join(",\n  ");
+    format!(
+        "SELECT {list}\nFROM afterimage.key_move AS m\n\
+         WHERE m.sink = $1 AND m.cluster_id = $2 AND m.topic = $3 AND m.place = $4"
+    )
+}
+
+fn values(shape: &Shape, columns: &[usize], value: impl Fn(usize, String) -> String) -> String {
+    let named = columns.iter().filter_map(|&column| Some((column, shape.columns.get(column)?)));
+    let pairs = named.map(|(index, column)| {
+        let value = value(index, quote(&column.name));
+        format!("({}, {value}::pg_catalog.text)", literal(&column.name))
+    });
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
+fn literal(name: &str) -> String {
+    format!("'{}'::pg_catalog.text", name.replace('\'', "''"))
+}

@@ -1,0 +1,133 @@
+//! A row goes on under another key without its long value, which only the old key's row has.
+
+use crate::delivery::SAMPLE;
+use crate::support::kafka::{Draft, produce};
+use crate::support::{Format, LATER, SOON, Source, World, until};
+
+const LONG: &str = "(SELECT string_agg(md5((i * id)::text), '') FROM generate_series(1, 200) AS i)";
+
+/// What the key of a long row goes through, one transaction a line.
+const MOVES: [&str; 7] = [
+    "UPDATE orders SET id = id + 1000 WHERE id = 1",
+    // There and back, in one transaction and in several.
+    "BEGIN; UPDATE orders SET id = 2002 WHERE id = 2; UPDATE orders SET id = 2 WHERE id = 2002;
+     UPDATE orders SET id = 2002 WHERE id = 2; COMMIT",
+    "UPDATE orders SET id = 3003 WHERE id = 3",
+    "UPDATE orders SET id = 3 WHERE id = 3003",
+    // A value that is new just before the move.
+    "BEGIN; UPDATE orders SET note = repeat('new ', 2000) WHERE id = 4;
+     UPDATE orders SET id = 4004 WHERE id = 4; COMMIT",
+    "UPDATE orders SET note = repeat('newer ', 2000) WHERE id = 4004",
+    "UPDATE orders SET id = id + 10000, status = 'moved'",
+];
+
+fn long_source(world: &World) -> Source {
+    let source = world.source(SAMPLE);
+    source.database.run(&format!("UPDATE orders SET note = {LONG}"));
+    source
+}
+
+#[test]
+fn a_moved_row_keeps_its_long_value() {
+    let world = World::new("moved");
+    let source = long_source(&world);
+    source.connect(Format::Json);
+    let member = world.member("live").start();
+    world.until_equal(&["orders"]);
+    for change in MOVES {
+        source.database.run(change);
+        world.until_equal(&["orders"]);
+    }
+
+    // The same again, but all that changed lies there when the member starts: in one batch.
+    assert_eq!(member.terminate(), 0);
+    source.database.run("UPDATE orders SET id = id % 1000 - 10 * ((id % 1000) / 10)");
+    MOVES.iter().for_each(|change| source.database.run(change));
+    let _member = world.member("backlog").start();
+    world.until_equal_within(LATER, &["orders"]);
+    assert_eq!(world.dead_letters(), []);
+}
+
+#[test]
+fn rows_move_between_the_partitions_of_two_members() {
+    let world = World::new("movers");
+    let source = world.source(SAMPLE);
+    source.database.run(&format!(
+        "INSERT INTO orders (id, user_id, status, amount, note)
+         SELECT id, 1, 'new', id, {LONG} FROM generate_series(1001, 1060) AS id"
+    ));
+    source.connect(Format::Json);
+    let _members = ["one", "two"].map(|label| world.member(label).start());
+    world.until_equal_within(LATER, &["orders"]);
+    for turn in 0..3 {
+        source.database.run("UPDATE orders SET id = -id");
+        source.database.run("UPDATE orders SET id = -id WHERE id % 3 = 0");
+        source.database.run("UPDATE orders SET id = id + 10000 WHERE id % 5 = 0");
+        source.database.run(&format!("UPDATE orders SET status = 'turn {turn}'"));
+    }
+    world.until_equal_within(LATER, &["orders"]);
+    assert_eq!(world.dead_letters(), []);
+}
+
+fn fixture(name: &str) -> Draft {
+    Draft::fixture(&format!("json/orders-{name}"))
+}
+
+/// The rows of the target, each as its key and the length of its long value.
+fn rows(world: &World) -> String {
+    let text = "SELECT string_agg(id || ' ' || length(note), ', ' ORDER BY id) FROM public.orders";
+    world.target.rows(text).remove(0).remove(0).unwrap_or_default()
+}
+
+#[test]
+fn a_create_waits_for_its_delete_in_another_partition_and_holds_nobody_up() {
+    let world = World::new("awaited");
+    let topic = world.topic_of(3, "public.orders", &[]);
+    produce(&topic, 0, &[fixture("create-long"), fixture("update-unavailable")]);
+    produce(&topic, 1, &[fixture("move-unavailable-create")]);
+    let member = world.member("member").start();
+    until(SOON, "the create waits", || {
+        let status = member.get("/status").body;
+        status.contains("\"waiting\"") && status.contains("\"move\"")
+    });
+    produce(&topic, 2, &[fixture("create")]);
+    until(SOON, "the others go on", || rows(&world) == "9001 5, 9003 2560");
+
+    produce(
+        &topic,
+        0,
+        &[fixture("move-unavailable-delete"), fixture("move-unavailable-tombstone")],
+    );
+    until(SOON, "the row arrives whole", || rows(&world) == "9001 5, 9004 2560");
+
+    // Debezium repeats after a crash of its own what it has sent before.
+    let again = ["move-unavailable-delete", "move-unavailable-tombstone"].map(fixture);
+    produce(&topic, 0, &again);
+    produce(&topic, 1, &[fixture("move-unavailable-create")]);
+    world.until_at_ends(&world.name);
+    assert_eq!(rows(&world), "9001 5, 9004 2560");
+    assert_eq!(world.dead_letters(), []);
+
+    world.target.run("UPDATE afterimage.key_move SET at = at - interval '8 days'");
+    until(LATER, "what nobody needs any more is forgotten", || {
+        world.target.holds("SELECT NOT EXISTS (SELECT FROM afterimage.key_move)")
+    });
+}
+
+#[test]
+fn a_create_whose_value_is_lost_for_good_is_a_dead_letter() {
+    let world = World::new("lost");
+    let topic = world.topic_of(2, "public.orders", &[]);
+    // The long value is in a record that cannot be read; the row behind it is not to be trusted.
+    let unread = fixture("create-long").with_value(Some(b"{\"schema\":".to_vec()));
+    produce(&topic, 0, &[unread, fixture("move-unavailable-delete")]);
+    produce(&topic, 1, &[fixture("move-unavailable-create"), fixture("create")]);
+    let _member = world.member("member").start();
+    world.until_at_ends(&world.name);
+
+    let reasons = world.dead_letters().into_iter().map(|(_, reason, _)| reason);
+    assert_eq!(reasons.collect::<Vec<_>>(), ["malformed", "unavailable_without_row"]);
+    assert_eq!(rows(&world), "9001 5");
+    let state = "SELECT bool_and(state = 'refused' AND value IS NULL) FROM afterimage.key_move";
+    assert!(world.target.holds(state));
+}
