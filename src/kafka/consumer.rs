@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError as ClientError;
+use rdkafka::error::{KafkaError as ClientError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc as channel;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::context::{Context, Watermarks};
 use super::queue::{Item, Message, Queue, Said};
-use super::{Command, Event, Link};
+use super::{Command, Event, Link, Reset};
 use crate::checkpoint::NextOffset;
 use crate::record::{Run, TopicPartition};
 use crate::status::{Pulse, StatusBoard};
@@ -92,6 +92,7 @@ pub fn start(
         routes: HashMap::new(),
         last: None,
         seeks: HashMap::new(),
+        resets: HashSet::new(),
         held: HashSet::new(),
         runtime: tokio::runtime::Handle::current(),
     };
@@ -109,6 +110,8 @@ pub(super) struct Poll {
     last: Option<(TopicPartition, Route)>,
     // Seeks that the client could not do yet.
     seeks: HashMap<TopicPartition, (NextOffset, u64)>,
+    // Partitions that the client fetches no more, because the broker lacked a record.
+    pub(super) resets: HashSet<TopicPartition>,
     // Partitions that their lane has paused, or not placed yet; back-pressure must not resume them.
     pub(super) held: HashSet<TopicPartition>,
     pub(super) runtime: tokio::runtime::Handle,
@@ -193,12 +196,7 @@ impl Poll {
             Said::End(partition, end) => self.end(&partition, end),
             Said::Assigned(partitions) => self.assigned(partitions),
             Said::Revoked(partitions) => self.revoked(&partitions),
-            Said::OutOfRange => {
-                for lane in &self.lanes {
-                    _ = lane.events.send(Event::OutOfRange);
-                }
-                Ok(())
-            }
+            Said::OutOfRange(partition, asked) => self.out_of_range(partition, asked),
             Said::Committed(Ok(())) | Said::Nothing => Ok(()),
             Said::Committed(Err(code)) => {
                 metrics::counter!(telemetry::RETRIES, "reason" => "mirror").increment(1);
@@ -276,15 +274,40 @@ impl Poll {
         self.quietly("pause", self.consumer().pause(&list));
         let (topic, number) = (&partition.topic, partition.partition);
         let offset = Offset::Offset(next.get());
-        if let Err(error) = self.consumer().seek(topic, number, offset, SEEK_WAIT) {
+        let outcome = if self.resets.contains(&partition) {
+            self.assign_anew(&partition, offset)
+        } else {
+            self.consumer().seek(topic, number, offset, SEEK_WAIT)
+        };
+        if let Err(error) = outcome {
             // An assignment that the client has not taken up yet: the next turn tries again.
             debug!(%partition, %error, "could not seek");
             self.seeks.insert(partition, (next, assignment));
             return Ok(());
         }
+        self.resets.remove(&partition);
         self.held.remove(&partition);
         if self.lanes.get(lane).is_some_and(|lane| lane.waiting.is_empty()) {
             self.quietly("resume", self.consumer().resume(&list));
+        }
+        Ok(())
+    }
+
+    /// Starts a partition that the client fetches no more: a seek is refused then.
+    fn assign_anew(&self, partition: &TopicPartition, offset: Offset) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&partition.topic, partition.partition, offset)?;
+        self.consumer().incremental_unassign(&one(partition))?;
+        self.consumer().incremental_assign(&list)
+    }
+
+    /// Tells the lane where the broker has no record, behind all records before it.
+    fn out_of_range(&mut self, partition: TopicPartition, asked: NextOffset) -> Result<(), String> {
+        let Some(&Route { lane, assignment }) = self.routes.get(&partition) else { return Ok(()) };
+        self.end(&partition, asked)?;
+        self.resets.insert(partition.clone());
+        if let Some(lane) = self.lanes.get(lane) {
+            _ = lane.events.send(Event::OutOfRange(Reset { partition, assignment, asked }));
         }
         Ok(())
     }
@@ -416,3 +439,6 @@ fn one(partition: &TopicPartition) -> TopicPartitionList {
     list.add_partition(&partition.topic, partition.partition);
     list
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,10 +57,21 @@ pub enum Event {
         /// The partitions.
         partitions: Vec<TopicPartition>,
     },
-    /// The broker has no record at an offset that was asked for, of one of the partitions.
-    OutOfRange,
+    /// The broker has no record where one was asked for, and the partition stands until a seek.
+    OutOfRange(Reset),
     /// The group is left, and nothing more comes.
     Closed,
+}
+
+/// A position that the broker has no record for.
+#[derive(Debug)]
+pub struct Reset {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The number that it was fetched under.
+    pub assignment: u64,
+    /// The first offset that it lacks, behind all records that were delivered.
+    pub asked: NextOffset,
 }
 
 /// What others want of the poll thread.

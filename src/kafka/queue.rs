@@ -37,8 +37,9 @@ pub(super) enum Said<'e> {
     Record(Message<'e>),
     /// Everything before the offset has been delivered, and nothing stands behind it yet.
     End(TopicPartition, NextOffset),
-    /// The broker has no record at the offset that was asked for.
-    OutOfRange,
+    /// The broker has no record at the offset, and everything before it has been delivered; the
+    /// client fetches the partition no more.
+    OutOfRange(TopicPartition, NextOffset),
     /// The group gives these partitions.
     Assigned(Vec<TopicPartition>),
     /// The group takes these partitions.
@@ -158,7 +159,9 @@ impl Item {
         };
         match (Code::from(response), place) {
             (Code::PartitionEOF, Some((partition, end))) => Said::End(partition, end),
-            (Code::AutoOffsetReset | Code::OffsetOutOfRange, _) => Said::OutOfRange,
+            (Code::AutoOffsetReset | Code::OffsetOutOfRange, Some((partition, asked))) => {
+                Said::OutOfRange(partition, asked)
+            }
             (code, _) => Said::Failed { code, reason, is_fatal },
         }
     }

@@ -164,6 +164,7 @@ impl Poll {
         let mut by_lane = HashMap::<usize, Vec<TopicPartition>>::new();
         for partition in partitions {
             self.held.remove(partition);
+            self.resets.remove(partition);
             if let Some(route) = self.routes.remove(partition) {
                 by_lane.entry(route.lane).or_default().push(partition.clone());
             }

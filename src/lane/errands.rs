@@ -1,6 +1,6 @@
 //! Errands: questions to the registry, the log and the group that must not hold the lane up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::{Blocked, Lane};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::RegisteredSchema;
 use crate::decode::registry::Schemas;
-use crate::kafka::Membership;
 use crate::kafka::log::{Ask, LogError, Watermarks};
+use crate::kafka::{Membership, Reset};
 use crate::record::TopicPartition;
 use crate::stopped::{Stop, StopReason};
 use crate::telemetry;
@@ -30,9 +30,6 @@ const SCHEMA_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a registry that did not know an id is taken at its word: somebody may mend it.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
-/// The ends of the partitions' logs.
-type Ranges = BTreeMap<TopicPartition, Watermarks>;
-
 /// What an errand came back with.
 #[derive(Debug)]
 pub(super) enum Finding {
@@ -44,8 +41,8 @@ pub(super) enum Finding {
     First(Vec<(TopicPartition, Result<NextOffset, Stop>)>),
     /// Whether the group still counts us.
     Membership(Membership),
-    /// What the logs hold now; empty when nobody answered.
-    Ranges(Ranges),
+    /// What the log holds where the broker had no record; `None` when nobody answered.
+    Range(Reset, Option<Watermarks>),
     /// It is time to look again for rows that moved.
     Moves,
     /// How many partitions a topic has.
@@ -61,7 +58,7 @@ impl Lane {
             Finding::Unknown(id) => self.decoder.forget_schema(id),
             Finding::First(first) => self.place(first),
             Finding::Membership(membership) => self.proven(membership),
-            Finding::Ranges(ranges) => self.compare_ranges(&ranges),
+            Finding::Range(reset, ends) => self.compare_range(reset, ends),
             Finding::Moves => self.unpark_all(MOVE),
             Finding::PartitionCount(topic, count) => self.learn_partition_count(topic, count),
             Finding::Gone(gone) => self.give_up(gone),
@@ -223,56 +220,43 @@ impl Lane {
         });
     }
 
-    /// Finds out which partition's next record the broker does not have: the client does not say.
-    pub(super) fn look_up_ranges(&mut self) {
-        if std::mem::replace(&mut self.is_asking_ranges, true) {
-            // Whoever runs when the answer comes is asked about or sought again.
-            return;
-        }
-        let running = self.held.iter().filter(|(_, held)| held.state == State::Running);
-        let partitions = running.map(|(partition, _)| partition.clone()).collect::<Vec<_>>();
+    /// Finds out why the broker has no record where the client has asked for one.
+    pub(super) fn look_up_range(&mut self, reset: Reset) {
         let log = Arc::clone(&self.log);
         self.errands.spawn(async move {
-            // What the client had fetched before its report is collected meanwhile.
+            // What was fetched before is collected meanwhile.
             tokio::time::sleep(ASK_AGAIN).await;
-            Finding::Ranges(match log.watermarks(&partitions).await {
-                Ok(ranges) => ranges,
-                Err(error) => {
-                    no_answer("log", &error);
-                    Ranges::new()
-                }
-            })
+            let found = log.watermarks(std::slice::from_ref(&reset.partition)).await;
+            let ends = found.map(|found| found.get(&reset.partition).copied());
+            let ends = ends.unwrap_or_else(|error| {
+                no_answer("log", &error);
+                None
+            });
+            Finding::Range(reset, ends)
         });
     }
 
-    /// Stops the partitions whose next record is gone or was never there, and has the others read on:
-    /// after its report the client fetches nothing of the partition until a seek.
-    fn compare_ranges(&mut self, ranges: &Ranges) {
-        self.is_asking_ranges = false;
-        let running = self.held.iter().filter(|(_, held)| held.state == State::Running);
-        // Not where the checkpoint is: the client has gone on behind what is collected.
-        let running = running.map(|(partition, held)| (partition.clone(), held.expected));
-        let mut is_unanswered = false;
-        for (partition, next) in running.collect::<Vec<_>>() {
-            let Some(&Watermarks { low, high }) = ranges.get(&partition) else {
-                is_unanswered = true;
-                continue;
-            };
-            let (reason, detail) = if next < low {
-                let (next, low) = (next.get(), low.get());
-                (StopReason::LogGap, format!("records {next}..{low} are gone from the log"))
-            } else if next > high {
-                let (next, high) = (next.get(), high.get());
-                (StopReason::LogTruncated, format!("the log ends at {high}, the next is {next}"))
-            } else {
-                self.read_on(&partition);
-                continue;
-            };
-            self.stop(&partition, Stop::new(reason, detail));
-        }
-        if is_unanswered {
-            self.look_up_ranges();
-        }
+    /// Stops a partition whose next record is gone or was never there; any other is read on.
+    fn compare_range(&mut self, reset: Reset, ends: Option<Watermarks>) {
+        let Reset { partition, assignment, asked } = &reset;
+        let Some(held) = self.held.get(partition).filter(|held| held.takes(*assignment)) else {
+            // Whatever has happened to it, it does not read on without a seek.
+            return;
+        };
+        let is_behind = held.expected < *asked;
+        let Some(Watermarks { low, high }) = ends.filter(|_| !is_behind) else {
+            return self.look_up_range(reset);
+        };
+        let (asked, low, high) = (asked.get(), low.get(), high.get());
+        let stop = if asked < low {
+            Stop::new(StopReason::LogGap, format!("records {asked}..{low} are gone from the log"))
+        } else if asked > high {
+            let detail = format!("the log ends at {high}, and the next record is {asked}");
+            Stop::new(StopReason::LogTruncated, detail)
+        } else {
+            return self.read_on(partition);
+        };
+        self.stop(partition, stop);
     }
 }
 

@@ -120,7 +120,6 @@ pub struct Lane {
     // Ids that were asked for with patience already, without success.
     unknown_schemas: HashSet<u32>,
     counting: HashSet<Arc<str>>,
-    is_asking_ranges: bool,
     // How many partitions the topics of truncates have; forgotten when partitions are assigned.
     partition_counts: HashMap<Arc<str>, usize>,
     // Partitions that were ours until their topics were deleted; to be marked so.
@@ -197,7 +196,6 @@ impl Lane {
             fetching: HashSet::new(),
             unknown_schemas: HashSet::new(),
             counting: HashSet::new(),
-            is_asking_ranges: false,
             partition_counts: HashMap::new(),
             gone: Vec::new(),
             touched: now,

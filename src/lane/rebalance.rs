@@ -20,7 +20,7 @@ impl Lane {
                 self.leave(Leaving { partitions, released });
             }
             Event::Lost { partitions } => self.lose(&partitions),
-            Event::OutOfRange => self.look_up_ranges(),
+            Event::OutOfRange(reset) => self.look_up_range(reset),
             Event::Closed => {
                 self.held.retain(|_, held| held.state == State::Leaving);
                 return true;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::checkpoint::NextOffset;
 use crate::decode::RegisteredSchema;
@@ -275,8 +275,9 @@ impl Bench {
         other: &str,
         expected: &str,
     ) -> oneshot::Sender<TargetAnswer> {
+        let until = Instant::now() + PATIENCE;
         loop {
-            let call = timeout(PATIENCE, self.target.recv()).await;
+            let call = timeout_at(until, self.target.recv()).await;
             let call = call.unwrap_or_else(|_| panic!("the target is never asked: {expected}"));
             let Call { text, reply } = call.expect("the lane lives");
             if text != other {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::kafka::Event;
+use crate::kafka::log::LogError;
 use crate::lane::testing::{
     Bench, absent, claim_in, claims, committed, create, denied, done, partition, unreachable,
 };
@@ -192,4 +193,15 @@ async fn what_is_lost_is_dropped_without_a_release() {
     bench.deliver("t[1]", 1, &[create("t", 4)]).await;
     bench.answer("apply t[1] 1..2, t +1", committed()).await;
     bench.quiet(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_is_lost_with_its_topic_says_so_in_its_row() {
+    let mut bench = Bench::start().await;
+    bench.hold(&["t[0]"]).await;
+    bench.events.send(Event::Lost { partitions: vec![partition("t[0]")] }).unwrap();
+    let gone = LogError::TopicMissing { topic: "s.public.t".to_owned() };
+    bench.answer_log("count t", Err(gone)).await;
+    let mark = "mark t[0] topic_gone: the topic was deleted: its rows stay, and its checkpoint too";
+    bench.answer(mark, done()).await;
 }

@@ -1,0 +1,146 @@
+//! The poll thread against the in-process broker; the test plays the lane.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::kafka::config;
+use crate::kafka::mock::{Broker, Message};
+use crate::settings::{GroupProtocol, Kafka};
+
+const WAIT: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_whose_claim_is_late_delivers_nothing_until_its_seek() {
+    let broker = Broker::start(&["t"], 2).unwrap();
+    send(&broker, 0, 10);
+    send(&broker, 1, 1);
+    let mut member = Member::join(&broker);
+    let (late, ready) = (TopicPartition::new("t", 0), TopicPartition::new("t", 1));
+    let Event::Assigned { positions, .. } = member.event().await else { panic!() };
+    assert!(positions.offer(ready.clone(), NextOffset::at(0)));
+
+    assert_eq!(member.run().await.partition, ready, "the callback has waited long enough");
+    assert!(!positions.offer(late.clone(), NextOffset::at(5)));
+    let number = member.link.seek(&late, NextOffset::at(5));
+    member.expect(number, 5..10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_under_the_number_of_an_assignment_that_is_gone_are_ignored() {
+    let broker = Broker::start(&["t"], 1).unwrap();
+    send(&broker, 0, 3);
+    let mut member = Member::join(&broker);
+    let (partition, number) = member.claim_at(0).await;
+    member.expect(number, 0..3).await;
+
+    member.link.command(Command::Pause(partition.clone(), number - 1));
+    member.link.command(Command::Seek(partition.clone(), NextOffset::at(0), number - 1));
+    // The first may be on its way already; the second only comes once the commands were met.
+    for offset in 3..5 {
+        send(&broker, 0, 1);
+        member.expect(number, offset..offset + 1).await;
+    }
+
+    member.link.pause(&partition, number);
+    let newer = member.link.seek(&partition, NextOffset::at(2));
+    member.expect(newer, 2..5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_the_broker_had_no_record_for_is_read_on_after_a_seek() {
+    let broker = Broker::start(&["t"], 1).unwrap();
+    send(&broker, 0, 3);
+    let mut member = Member::join(&broker);
+    let (partition, first) = member.claim_at(100).await;
+    let Event::OutOfRange(reset) = member.event().await else { panic!() };
+    assert_eq!((&reset.partition, reset.assignment, reset.asked.get()), (&partition, first, 100));
+
+    let number = member.link.seek(&partition, NextOffset::at(1));
+    member.expect(number, 1..3).await;
+}
+
+/// A poll thread with one lane, which is the test.
+struct Member {
+    link: Link,
+    events: channel::UnboundedReceiver<Event>,
+    runs: channel::Receiver<Run>,
+    shutdown: CancellationToken,
+}
+
+impl Member {
+    fn join(broker: &Broker) -> Self {
+        let kafka = Kafka {
+            brokers: broker.bootstrap_servers(),
+            group: "g".to_owned(),
+            topics: Vec::new(),
+            properties: BTreeMap::new(),
+            protocol: GroupProtocol::Classic,
+        };
+        let (events_tx, events) = channel::unbounded_channel();
+        let (runs_tx, runs) = channel::channel(RUNS_WAITING);
+        let shutdown = CancellationToken::new();
+        let (link, poll) = start(Start {
+            config: config::consumer(&kafka),
+            lanes: vec![LaneEnds { events: events_tx, runs: runs_tx }],
+            watermarks: tokio::sync::watch::channel(Watermarks::new()).0,
+            shutdown: shutdown.clone(),
+            board: StatusBoard::default(),
+        })
+        .unwrap();
+        std::thread::spawn(poll);
+        link.subscribe(vec!["t".to_owned()]);
+        Self { link, events, runs, shutdown }
+    }
+
+    /// Answers the assignment of one partition in time.
+    async fn claim_at(&mut self, next: i64) -> (TopicPartition, u64) {
+        let Event::Assigned { mut partitions, positions } = self.event().await else { panic!() };
+        let (partition, number) = partitions.remove(0);
+        assert!(positions.offer(partition.clone(), NextOffset::at(next)));
+        (partition, number)
+    }
+
+    async fn event(&mut self) -> Event {
+        tokio::time::timeout(WAIT, self.events.recv()).await.expect("an event comes").unwrap()
+    }
+
+    /// Takes the next run with records; others only tell an end.
+    async fn run(&mut self) -> Run {
+        loop {
+            let run = tokio::time::timeout(WAIT, self.runs.recv()).await;
+            let run = run.expect("records come").unwrap();
+            if !run.is_empty() {
+                return run;
+            }
+        }
+    }
+
+    /// Takes runs under that number until these offsets have come, and no others.
+    async fn expect(&mut self, number: u64, offsets: std::ops::Range<i64>) {
+        let mut next = offsets.start;
+        while next < offsets.end {
+            let run = self.run().await;
+            assert_eq!(run.assignment, number);
+            for record in run.iter() {
+                assert_eq!(record.offset, next);
+                next += 1;
+            }
+        }
+        assert_eq!(next, offsets.end);
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+fn send(broker: &Broker, partition: i32, count: usize) {
+    for _ in 0..count {
+        let (key, value, headers) = (None, Some(&b"v"[..]), &[][..]);
+        let message = Message { topic: "t", partition, timestamp: 1, key, value, headers };
+        broker.send(&message).unwrap();
+    }
+    broker.flush().unwrap();
+}
