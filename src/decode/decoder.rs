@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::decode::avro_schema::{Compiled, compile};
+use crate::decode::cloud::{self, CloudEvent, Data};
 use crate::decode::connect::Field;
 use crate::decode::envelope::{
     Meaning, Origin, meaning, side_object, side_topic_name, source_table,
 };
+use crate::decode::frame::{Pair, Part};
 use crate::decode::json_schema::{Framed, fields, origin, split, untyped};
 use crate::decode::kind::Form;
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
 use crate::decode::sight::{Body, Known, Mark, RowSight, Sight, Topic};
 use crate::decode::{
-    Arrival, Change, Decoded, Ignored, LayoutId, LayoutRequest, Mapped, Op, RegisteredSchema, avro,
+    Arrival, Change, Decoded, Ignored, LayoutId, LayoutRequest, Mapped, Op, RegisteredSchema,
+    SchemaId, avro,
 };
 use crate::moves::Moved;
 use crate::record::{Record, TopicPartition};
@@ -38,7 +41,7 @@ pub struct Decoder {
 }
 
 /// The schemas of the registry by id. `None`: there is no such id. An error: nobody can read it.
-pub(super) type Schemas = HashMap<u32, Option<Result<Compiled, String>>>;
+pub(super) type Schemas = HashMap<SchemaId, Option<Result<Compiled, String>>>;
 
 /// Offset and order of the last record of each partition of a change log.
 pub(super) type Orders = HashMap<(Arc<str>, i32), (i64, i64)>;
@@ -53,12 +56,12 @@ impl Decoder {
     }
 
     /// Takes a schema as the registry has it; `None` when it says that there is no such id.
-    pub fn learn_schema(&mut self, id: u32, schema: Option<RegisteredSchema>) {
+    pub fn learn_schema(&mut self, id: SchemaId, schema: Option<RegisteredSchema>) {
         self.schemas.insert(id, schema.map(|schema| compile(&schema)));
     }
 
     /// Forgets that there is no schema of that id: the next record asks for it again.
-    pub fn forget_schema(&mut self, id: u32) {
+    pub fn forget_schema(&mut self, id: SchemaId) {
         if matches!(self.schemas.get(&id), Some(None)) {
             self.schemas.remove(&id);
         }
@@ -96,13 +99,18 @@ impl Decoder {
 
     fn try_decode(&mut self, arrival: Arrival<'_>, batch: &mut Batch) -> Result<Decoded, Early> {
         let mut arrival = arrival;
-        let record = &mut arrival.record;
-        match record.value {
-            Some(b"") => return Err(refused(Reason::Malformed, "the value is empty")),
-            Some(value) if is_null(value) => record.value = None,
+        let mut parts = Pair::of(arrival.record);
+        match parts.value {
+            Some(Part { bytes: b"", .. }) => {
+                return Err(refused(Reason::Malformed, "the value is empty"));
+            }
+            // Behind a header with an id, these would be Avro's bytes.
+            Some(Part { bytes, id: None }) if is_null(bytes) => {
+                (arrival.record.value, parts.value) = (None, None);
+            }
             _ => {}
         }
-        let is_nothing = record.value.is_none() && record.key.is_none();
+        let is_nothing = parts.value.is_none() && parts.key.is_none();
         if is_nothing || self.is_tombstone_of_last_delete(&arrival) {
             return Ok(Decoded::Ignored(Ignored::Tombstone));
         }
@@ -110,18 +118,18 @@ impl Decoder {
             let detail = "a tombstone alone does not say which of the topic's tables it is of";
             return Err(refused(Reason::NotAnEnvelope, detail));
         }
-        if !self.topic(arrival.topic).find(arrival.record) {
-            self.meet(&arrival)?;
+        if !self.topic(arrival.topic).find(parts.value, parts.key) {
+            self.meet(&arrival, parts)?;
         }
         let layout = self.layout(arrival.topic)?;
-        match self.write(&arrival, &layout, batch) {
+        match self.write(&arrival, parts, &layout, batch) {
             Err(Failed::Mismatch) => {}
             ended => return ended.map_err(|failed| failed.early(&layout)),
         }
         // The schema is known, but the record is of another table, or of other fields.
-        self.meet(&arrival)?;
+        self.meet(&arrival, parts)?;
         let other = self.layout(arrival.topic)?;
-        let ended = self.write(&arrival, &other, batch);
+        let ended = self.write(&arrival, parts, &other, batch);
         ended.map_err(|failed| failed.early(&other))
     }
 
@@ -158,15 +166,18 @@ impl Decoder {
     }
 
     /// Finds out what a record with unknown schemas means.
-    fn meet(&mut self, arrival: &Arrival<'_>) -> Result<(), Early> {
-        let Record { key, value, .. } = arrival.record;
+    fn meet(&mut self, arrival: &Arrival<'_>, parts: Pair<'_>) -> Result<(), Early> {
+        let Pair { key, value } = parts;
         let (value_mark, value_field, place) = self.read(value, "value")?;
         let meant = value_field.as_ref().map(meaning);
         let is_flat = matches!(meant, Some(Meaning::Rows(Form::Flat, _)));
+        let is_row = !matches!(meant, Some(Meaning::Ignored(_)));
         let (key_mark, key_field) = match self.read(key, "key") {
             Ok((mark, field, _)) => (mark, field),
-            // A change log may go by its columns alone, which its rule says.
-            Err(early) if is_flat && matches!(*early, Decoded::Refused(_)) => (Mark::Opaque, None),
+            // A change log may go by its columns alone, which its rule says; what is no row needs none.
+            Err(early) if (is_flat || !is_row) && matches!(*early, Decoded::Refused(_)) => {
+                (Mark::Opaque, None)
+            }
             Err(early) => return Err(early),
         };
         let known = match meant {
@@ -217,11 +228,12 @@ impl Decoder {
     /// Reads the schema of a value or a key, and where its row comes from.
     pub(super) fn read(
         &self,
-        bytes: Option<&[u8]>,
+        part: Option<Part<'_>>,
         side: &str,
     ) -> Result<(Mark, Option<Field>, Origin), Early> {
-        let Some(bytes) = bytes else { return Ok((Mark::Absent, None, Origin::default())) };
-        if let Some((id, body)) = avro::frame(bytes) {
+        let Some(part) = part else { return Ok((Mark::Absent, None, Origin::default())) };
+        let bytes = part.bytes;
+        if let Some((id, body)) = part.frame() {
             let compiled = self.schema(id)?;
             let place = avro::origin(body, &compiled.reader).unwrap_or_default();
             return Ok((Mark::Id(id), Some(compiled.field.clone()), place));
@@ -239,13 +251,39 @@ impl Decoder {
             let mark = Mark::Prefix(prefix.into());
             return Ok((mark, schema, origin(payload)));
         }
+        if let Some(event) = CloudEvent::read(bytes) {
+            return self.read_cloud(&event);
+        }
         let object = fields(text).ok_or_else(|| {
             malformed(format!("the {side} is neither a JSON object nor framed Avro"))
         })?;
         Ok((Mark::Plain, Some(plain(object)), origin(text)))
     }
 
-    pub(super) fn schema(&self, id: u32) -> Result<&Compiled, Early> {
+    /// Reads the schema of a CloudEvent's data, as that of an envelope.
+    fn read_cloud(&self, event: &CloudEvent<'_>) -> Result<(Mark, Option<Field>, Origin), Early> {
+        let malformed = |detail: &str| refused(Reason::Malformed, detail);
+        let data = event.data().ok_or_else(|| malformed("the data is neither JSON nor base64"))?;
+        let (mark, field) = match &data {
+            Data::Binary(framed) => {
+                let frame = Part::alone(framed).frame();
+                let (id, _) = frame.ok_or_else(|| malformed("the data is no framed Avro"))?;
+                (Mark::Id(id), cloud::envelope(self.schema(id)?.field.clone()))
+            }
+            Data::Json(text) => match split(text.as_bytes()).map_err(|why| malformed(&why))? {
+                Some(Framed { prefix, schema: Some(schema), .. }) => {
+                    (Mark::Prefix(prefix.into()), cloud::envelope(schema))
+                }
+                Some(Framed { schema: None, .. }) | None => {
+                    let field = cloud::plain_envelope(text);
+                    (Mark::Plain, field.ok_or_else(|| malformed("the data is no object"))?)
+                }
+            },
+        };
+        Ok((Mark::Cloud(Box::new(mark)), Some(field), event.origin()))
+    }
+
+    pub(super) fn schema(&self, id: SchemaId) -> Result<&Compiled, Early> {
         match self.schemas.get(&id) {
             Some(Some(Ok(compiled))) => Ok(compiled),
             Some(Some(Err(why))) => {
@@ -264,6 +302,7 @@ impl Decoder {
     fn write(
         &mut self,
         arrival: &Arrival<'_>,
+        parts: Pair<'_>,
         layout: &Layout,
         batch: &mut Batch,
     ) -> Result<Decoded, Failed> {
@@ -273,11 +312,11 @@ impl Decoder {
         let pass = Pass {
             arrival,
             layout,
-            value: match value_bytes {
-                Some(bytes) => value.body(Some(bytes)).ok_or(Failed::Mismatch)?,
+            value: match parts.value {
+                Some(part) => value.body(Some(part)).ok_or(Failed::Mismatch)?,
                 None => Body::Absent,
             },
-            key: key.body(key_bytes).ok_or(Failed::Mismatch)?,
+            key: key.body(parts.key).ok_or(Failed::Mismatch)?,
             schemas: &self.schemas,
             scratch: &mut self.scratch,
             orders: &mut self.orders,

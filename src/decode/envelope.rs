@@ -23,7 +23,11 @@ pub fn meaning(value: &Field) -> Meaning {
     }
     let is_named = name.ends_with(".Envelope");
     let is_envelope = is_named || (name.is_empty() && value.field("op").is_some());
-    match value.field("after") {
+    let images = match value.field("data") {
+        Some(data) if name.ends_with("CloudEvents.Envelope") => data,
+        _ => value,
+    };
+    match images.field("after") {
         Some(after) if is_envelope => Meaning::Rows(Form::Enveloped, after.clone()),
         _ if is_named || name.starts_with("io.debezium.") || value.fields.is_empty() => {
             Meaning::Unknown(format!("schema \"{name}\" is neither an envelope nor a row"))
@@ -63,8 +67,13 @@ pub fn side_object(names: &[String]) -> Option<Ignored> {
     if has("ddl") && has("tableChanges") {
         return Some(Ignored::SchemaChange);
     }
-    if has("status") && has("id") && has("event_count") {
+    if has("status") && has("id") && has("event_count") && has("data_collections") {
         return Some(Ignored::Transaction);
+    }
+    let is_message = has("op") && has("source") && has("message") && !has("after");
+    let is_notification = has("aggregate_type") && has("additional_data") && has("type");
+    if is_message || is_notification {
+        return Some(Ignored::Message);
     }
     (names == ["ts_ms"]).then_some(Ignored::Heartbeat)
 }

@@ -2,17 +2,20 @@
 //!
 //! Whether the record is applied is not decided here: the decoder itself is asked.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeSeed as _;
 use serde_json::Value as Json;
 
 use crate::decode::connect::Field;
 use crate::decode::envelope::{Meaning, meaning, source_table};
+use crate::decode::frame::{Pair, Part};
 use crate::decode::json_parts::PackSeed;
 use crate::decode::kind::{Kind, SourceColumn, SourceTable, Unit};
 use crate::decode::packed::{Packer, Parts};
 use crate::decode::semantic::value;
 use crate::decode::value::Value;
-use crate::decode::{Decoded, Decoder, Ignored, avro, flat, json_schema};
+use crate::decode::{Decoded, Decoder, Ignored, SchemaId, avro, flat, json_schema};
 use crate::record::Record;
 
 /// What Debezium sends in place of octets that did not change.
@@ -24,7 +27,7 @@ pub struct Inspected {
     /// `json`, `json without schema` or `avro`.
     pub format: Option<&'static str>,
     /// The registry's id of the value's schema, or of the key's where there is no value.
-    pub schema_id: Option<u32>,
+    pub schema_id: Option<SchemaId>,
     /// Debezium's letter, or what a record is that is no row: `tombstone`, `heartbeat`, …
     pub op: Option<String>,
     /// The source's table; `None` for a record that is no row.
@@ -43,7 +46,7 @@ pub struct Inspected {
 #[derive(Default)]
 struct Side {
     format: Option<&'static str>,
-    schema_id: Option<u32>,
+    schema_id: Option<SchemaId>,
     tree: Option<Json>,
 }
 
@@ -53,9 +56,10 @@ impl Decoder {
     /// # Errors
     ///
     /// The schema of this id must be learned first.
-    pub fn inspect(&self, topic: &str, record: Record<'_>) -> Result<Inspected, u32> {
-        let value = record.value.filter(|value| *value != b"null");
-        let (key_field, key) = self.side(record.key, "key")?;
+    pub fn inspect(&self, topic: &str, record: Record<'_>) -> Result<Inspected, SchemaId> {
+        let parts = Pair::of(record);
+        let value = parts.value.filter(|value| value.bytes != b"null");
+        let (key_field, key) = self.side(parts.key, "key")?;
         let (value_field, mut side) = self.side(value, "value")?;
         let first = if value.is_some() { &side } else { &key };
         let (format, schema_id) = (first.format, first.schema_id);
@@ -84,6 +88,16 @@ impl Decoder {
                 seen.op = letter.map(str::to_owned).or_else(|| flat::op_header(record.headers));
                 seen.after = side.tree.take();
             }
+            Some(event) if event.contains_key("specversion") => {
+                let letter = event.get("iodebeziumop").and_then(Json::as_str);
+                seen.op = letter.map(str::to_owned);
+                let mut data = event.remove("data").map(|data| self.images(data));
+                let mut take = |name| {
+                    let image = data.as_mut()?.as_object_mut()?.remove(name);
+                    image.filter(|row| !row.is_null())
+                };
+                (seen.before, seen.after) = (take("before"), take("after"));
+            }
             Some(envelope) => {
                 let letter = envelope.get("op").and_then(Json::as_str);
                 seen.op = letter.map(str::to_owned);
@@ -100,17 +114,30 @@ impl Decoder {
         Ok(seen)
     }
 
+    /// Returns the images of a CloudEvent's data, which may stand behind their schema or in base64.
+    fn images(&self, mut data: Json) -> Json {
+        if let Some(text) = data.as_str() {
+            let framed = STANDARD.decode(text).unwrap_or_default();
+            let tree = Part::alone(&framed)
+                .frame()
+                .and_then(|(id, body)| avro::tree(body, &self.schema(id).ok()?.reader));
+            return tree.unwrap_or(data);
+        }
+        data.get_mut("payload").map(Json::take).unwrap_or(data)
+    }
+
     /// Reads the schema and the tree of a value or a key.
-    fn side(&self, bytes: Option<&[u8]>, name: &str) -> Result<(Option<Field>, Side), u32> {
-        let Some(bytes) = bytes else { return Ok((None, Side::default())) };
-        let field = match self.read(Some(bytes), name) {
+    fn side(&self, part: Option<Part<'_>>, name: &str) -> Result<(Option<Field>, Side), SchemaId> {
+        let Some(part) = part else { return Ok((None, Side::default())) };
+        let bytes = part.bytes;
+        let field = match self.read(Some(part), name) {
             Ok((_, field, _)) => field,
             Err(early) => match *early {
                 Decoded::NeedsSchema(id) => return Err(id),
                 _ => None,
             },
         };
-        if let Some((id, body)) = avro::frame(bytes) {
+        if let Some((id, body)) = part.frame() {
             let compiled = self.schema(id).ok();
             let tree = compiled.and_then(|compiled| avro::tree(body, &compiled.reader));
             let side = Side { format: Some("avro"), schema_id: Some(id), tree };
@@ -241,6 +268,8 @@ mod tests {
         topic: String,
         key: Option<String>,
         value: Option<String>,
+        #[serde(default)]
+        headers: Vec<(String, Option<String>)>,
     }
 
     fn decoder() -> Decoder {
@@ -248,18 +277,22 @@ mod tests {
         let schemas = serde_json::from_str::<BTreeMap<u32, String>>(schemas).unwrap();
         let mut decoder = Decoder::default();
         for (id, text) in schemas {
+            let id = SchemaId::Plain(id);
             decoder.learn_schema(id, Some(RegisteredSchema { text, references: Vec::new() }));
         }
         decoder
     }
 
-    fn inspect(decoder: &Decoder, fixture: &str) -> Result<Inspected, u32> {
+    fn inspect(decoder: &Decoder, fixture: &str) -> Result<Inspected, SchemaId> {
         let fixture = serde_json::from_str::<Fixture>(fixture).unwrap();
         let bytes =
             |text: &Option<String>| text.as_ref().map(|text| STANDARD.decode(text).unwrap());
         let (key, value) = (bytes(&fixture.key), bytes(&fixture.value));
         let mut run = Run::new(TopicPartition::new(fixture.topic.as_str(), 0), 0);
-        run.push((0, None), key.as_deref(), value.as_deref(), std::iter::empty());
+        let headers = fixture.headers.iter().map(|(name, value)| (name, bytes(value)));
+        let headers = headers.collect::<Vec<_>>();
+        let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
+        run.push((0, None), key.as_deref(), value.as_deref(), headers);
         decoder.inspect(&fixture.topic, run.get(0).unwrap())
     }
 
@@ -307,30 +340,30 @@ mod tests {
         check(
             include_str!("../../tests/fixtures/avro/orders-create.json"),
             &expect![[r#"
-            avro Some(4) c {"id":9001}
-            after dbserver1_avro.public.orders
-              id int64 9001
-              user_id int64 1
-              status text "new"
-              amount decimal(12,2) "a decimal"
-              quantity int32 3
-              note text "first"
-              created_at timestamp in µs "Timestamp(Finite { seconds: 1714979289, nanos: 123456000 })"
-              updated_at zoned timestamp "TimestampZoned(Finite { seconds: 1714979289, nanos: 500000000 })"
-        "#]],
+                avro Some(Plain(4)) c {"id":9001}
+                after dbserver1_avro.public.orders
+                  id int64 9001
+                  user_id int64 1
+                  status text "new"
+                  amount decimal(12,2) "a decimal"
+                  quantity int32 3
+                  note text "first"
+                  created_at timestamp in µs "Timestamp(Finite { seconds: 1714979289, nanos: 123456000 })"
+                  updated_at zoned timestamp "TimestampZoned(Finite { seconds: 1714979289, nanos: 500000000 })"
+            "#]],
         );
         check(
             include_str!("../../tests/fixtures/avro/employees-delete.json"),
             &expect![[r#"
-            avro Some(6) d {"emp_id":9001}
-            before dbserver1_avro.public.employees
-              emp_id int32 9001
-              first_name text ""
-              last_name text ""
-              dob date "Date(Finite(0))"
-              city text null
-              salary variable scale decimal "a decimal"
-        "#]],
+                avro Some(Plain(6)) d {"emp_id":9001}
+                before dbserver1_avro.public.employees
+                  emp_id int32 9001
+                  first_name text ""
+                  last_name text ""
+                  dob date "Date(Finite(0))"
+                  city text null
+                  salary variable scale decimal "a decimal"
+            "#]],
         );
     }
 
@@ -354,12 +387,29 @@ mod tests {
     }
 
     #[test]
+    fn flat_records_and_cloud_events_are_laid_open() {
+        let shown = |fixture| {
+            let seen = inspect(&decoder(), fixture).unwrap();
+            let after = seen.after.map(|row| row["name"].clone());
+            format!("{:?} {:?} {:?}", seen.op, seen.before.map(|row| row["id"].clone()), after)
+        };
+        let flat = include_str!("../../tests/fixtures/flat/rewrite-delete.json");
+        assert_eq!(shown(flat), r#"Some("d") None Some(String(""))"#);
+        let headed = include_str!("../../tests/fixtures/flat/tombstone-update.json");
+        assert_eq!(shown(headed), r#"Some("u") None Some(String("Alan"))"#);
+        let with_schema = include_str!("../../tests/fixtures/cloudevents/schema-create.json");
+        assert_eq!(shown(with_schema), r#"Some("c") None Some(String("Alan"))"#);
+        let plain = include_str!("../../tests/fixtures/cloudevents/plain-delete.json");
+        assert_eq!(shown(plain), r#"Some("d") Some(Number(9001)) None"#);
+    }
+
+    #[test]
     fn records_that_are_no_rows_are_named() {
         check(
             include_str!("../../tests/fixtures/avro/users-tombstone.json"),
             &expect![[r#"
-            avro Some(1) tombstone {"id":9002}
-        "#]],
+                avro Some(Plain(1)) tombstone {"id":9002}
+            "#]],
         );
         check(
             include_str!("../../tests/fixtures/json/heartbeat.json"),
@@ -384,7 +434,7 @@ mod tests {
     #[test]
     fn a_schema_that_is_not_known_is_asked_for() {
         let fixture = include_str!("../../tests/fixtures/avro/orders-create.json");
-        assert_eq!(inspect(&Decoder::default(), fixture).unwrap_err(), 3);
+        assert_eq!(inspect(&Decoder::default(), fixture).unwrap_err(), SchemaId::Plain(3));
     }
 
     #[test]

@@ -10,13 +10,16 @@ use crate::rows::{Origin, Shape};
 use crate::rules::Changelog;
 use crate::stopped::Stop;
 
+pub mod apicurio;
 pub mod avro;
 mod avro_parts;
 pub mod avro_schema;
+pub mod cloud;
 pub mod connect;
 mod decoder;
 pub mod envelope;
 pub mod flat;
+pub mod frame;
 pub mod inspect;
 pub mod json;
 mod json_parts;
@@ -38,6 +41,7 @@ pub mod untyped;
 pub mod value;
 
 pub use decoder::Decoder;
+pub use frame::SchemaId;
 
 /// What decoding a record came to.
 ///
@@ -55,7 +59,7 @@ pub enum Decoded {
     /// The record is refused; the lane keeps it as a dead letter.
     Refused(Refusal),
     /// The schema of this id must be fetched and given to [`Decoder::learn_schema`].
-    NeedsSchema(u32),
+    NeedsSchema(SchemaId),
     /// The target's side of this table must be found and given to [`Decoder::learn_layout`].
     NeedsLayout(Box<LayoutRequest>),
     /// The row lacks values that its old key has had: they must be found and given to

@@ -1,7 +1,7 @@
 //! What the decoder's tests share: captured records, a target that writes cells as text, and a lane
 //! in miniature.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::kind::{Kind, SourceColumn, SourceTable};
 use crate::decode::value::{Day, Decimal, Geometry, Moment, Point, Value};
-use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, RegisteredSchema};
+use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, RegisteredSchema, SchemaId};
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
 use crate::rows::{Cell, Cells, Deletes, Keyless, Origin, Row, RowOp, Rows, Shape};
@@ -35,8 +35,8 @@ impl Sample {
         Self { topic, key, value, headers: Vec::new() }
     }
 
-    pub(super) fn with_header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), Some(value.as_bytes().to_vec())));
+    pub(super) fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name.to_owned(), Some(value.as_ref().to_vec())));
         self
     }
 
@@ -53,16 +53,19 @@ impl Sample {
     }
 }
 
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
 fn read(name: &str) -> serde_json::Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    let path = fixtures().join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("reads {path:?}"));
     serde_json::from_str(&text).unwrap()
 }
 
 /// Returns the names of a folder's captured records.
 pub(super) fn captured_names(folder: &str) -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
-    let mut names = std::fs::read_dir(path)
+    let mut names = std::fs::read_dir(fixtures().join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .filter(|name| name != "schemas")
@@ -130,14 +133,20 @@ impl Default for Bench {
 impl Bench {
     /// Decodes a captured record to one line.
     pub(super) fn captured(&mut self, name: &str) -> String {
-        if name.starts_with("avro/") {
-            self.schemas = read("avro/schemas.json");
+        let schemas = format!("{}/schemas.json", name.split('/').next().unwrap());
+        if fixtures().join(&schemas).exists() {
+            self.schemas = read(&schemas);
         }
         self.decode(&Sample::captured(name))
     }
 
     /// Gives the registry's schema of an id.
     pub(super) fn register(&mut self, id: u32, text: &str) {
+        self.register_as(SchemaId::Plain(id), text);
+    }
+
+    /// Gives the registry's schema of an id of any kind.
+    pub(super) fn register_as(&mut self, id: SchemaId, text: &str) {
         let references = Vec::new();
         self.decoder.learn_schema(id, Some(RegisteredSchema { text: text.to_owned(), references }));
     }

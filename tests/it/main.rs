@@ -9,6 +9,8 @@
 mod bad_input;
 mod delivery;
 mod formats;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod framing;
 mod kill;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod looking;
@@ -27,6 +29,7 @@ mod proof_can_fail;
 mod rules;
 mod scale;
 mod schema_change;
+mod shapes;
 mod support;
 mod topics;
 mod zombie;

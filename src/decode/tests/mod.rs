@@ -1,9 +1,12 @@
 //! The decoder as a lane sees it.
 
 mod captured;
+mod cloud;
 mod flat;
+mod frames;
 mod golden;
 mod hostile;
 mod keys;
 mod shapes;
+mod sources;
 mod twin;
