@@ -9,6 +9,8 @@ use crate::table::{Column, Table};
 /// A table on its way to what the rows need.
 struct Extension<'a> {
     draft: &'a Draft<'a>,
+    /// Whether a single record says what columns there are.
+    is_untyped: bool,
     table: Table,
     statements: Vec<String>,
 }
@@ -25,7 +27,8 @@ impl Draft<'_> {
         existing: &Table,
     ) -> Result<(Table, Vec<String>), Stop> {
         let (table, statements) = (existing.clone(), Vec::new());
-        let mut extension = Extension { draft: self, table, statements };
+        let is_untyped = source.columns.iter().any(|column| column.kind == Kind::Untyped);
+        let mut extension = Extension { draft: self, is_untyped, table, statements };
         for source in self.row_columns(source) {
             let Some(name) = self.column_name(&source.name) else { continue };
             match existing.column(name) {
@@ -150,6 +153,9 @@ impl Extension<'_> {
             Stop::new(StopReason::ColumnNarrow, detail)
         };
         match self.schema_changes() {
+            SchemaChanges::Apply if self.is_untyped => {
+                return Err(narrow("JSON without a schema cannot change it"));
+            }
             SchemaChanges::Apply => {
                 let altered = (draft.mapping.dialect.alter_column)(&draft.name, before, &after);
                 let altered = altered.ok_or_else(|| narrow("the target cannot change it"))?;

@@ -226,8 +226,12 @@ fn json_without_a_schema_adds_only_what_a_rule_types() {
     let missing = "column_missing: table \"public.t\" has no column \"d\"";
     check_modes(&plain, &created(""), [missing, missing, "nothing"]);
     let file = "[table.'public.t'.columns]\ntype = { d = 'text' }";
-    let typed = planned(SchemaChanges::Apply, file, plain, &created(""));
+    let typed = planned(SchemaChanges::Apply, file, plain.clone(), &created(""));
     assert_eq!(typed, "ALTER TABLE \"public\".\"t\" ADD COLUMN IF NOT EXISTS \"d\" text");
+    plain.columns.remove(1);
+    let stop = planned(SchemaChanges::Apply, file, plain, &created(""));
+    assert!(stop.starts_with("column_narrow: column \"b\""), "{stop}");
+    assert!(stop.ends_with("JSON without a schema cannot change it"), "{stop}");
 }
 
 #[test]

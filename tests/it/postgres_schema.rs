@@ -8,9 +8,10 @@ use afterimage::decode::kind::{Kind, SourceColumn, SourceType, Unit};
 use afterimage::decode::value::{Decimal, Value};
 use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;
+use afterimage::stopped::StopReason;
 use afterimage::table::{Column, Table};
 use afterimage::target::postgres::Postgres;
-use afterimage::target::{Applied, Dialect, Target};
+use afterimage::target::{Applied, Dialect, Disposition, Target};
 
 use crate::postgres_support::{Does, World, batch, claim, creation, shape};
 
@@ -162,4 +163,34 @@ async fn a_column_that_fills_itself_is_known() {
     let filled = table.columns.iter().filter(|column| column.has_default || column.generated);
     let filled = filled.map(|column| column.name.as_str()).collect::<Vec<_>>();
     assert_eq!(filled, ["id", "seq", "d", "g"]);
+}
+
+#[tokio::test]
+async fn a_writer_changes_no_table_of_another_owner() {
+    let world = World::new().await;
+    let mut target = world.target();
+    let claimed = claim(&mut target, &[TopicPartition::new("topic", 0)]).await.remove(0);
+    let schema = &world.schema;
+    world
+        .sql(&format!(
+            "CREATE SCHEMA {schema}; CREATE TABLE {schema}.t (id bigint PRIMARY KEY, n int);
+             GRANT USAGE ON SCHEMA {schema} TO writer;
+             GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.t TO writer"
+        ))
+        .await;
+    let before = target.table(&world.name("t")).await.unwrap().unwrap();
+    let mut after = before.clone();
+    let [_, column] = after.columns.as_mut_slice() else { panic!("two columns") };
+    *column = (DIALECT.widened)(column, &source(Kind::Int64, None)).unwrap();
+    let values = [Value::Int(1), Value::Int(5_000_000_000)];
+    let shape = shape(&after, &["id"], Deletes::Hard);
+    let mut batch = batch(&claimed, &shape, &[Does::Upsert(&values)]);
+    let altered = (DIALECT.alter_column)(&before.name, &before.columns[1], &after.columns[1]);
+    let (before, after, statements) = (Some(before), Arc::new(after), vec![altered.unwrap()]);
+    batch.schema_changes.push(SchemaChange { before, after, statements });
+
+    let error = target.apply(&batch).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Stop(StopReason::RightMissing), "{error}");
+    let count = world.sql(&format!("SELECT count(*)::text FROM {schema}.t")).await;
+    assert_eq!(count[0][0].as_deref(), Some("0"));
 }

@@ -127,17 +127,18 @@ pub(super) async fn begin(
     session.run(sql::BEGIN.to_owned(), arguments).await.map(drop)
 }
 
-/// Runs [`sql::RELEASE`] or [`sql::TOUCH`].
-pub(super) async fn update_claims(
+/// Shows that the owner lives, or gives its claims up.
+pub(super) async fn touch(
     session: &mut Session,
     sink: &Sink,
     claims: &[(TopicPartition, Claim)],
-    text: &str,
+    is_given_up: bool,
 ) -> Result<(), sqlx::Error> {
     let mut arguments = partition_arguments(sink, claims.iter().map(|(partition, _)| partition))?;
     bind(&mut arguments, claims.iter().map(|(_, claim)| claim.epoch).collect::<Vec<_>>())?;
     bind(&mut arguments, claims.iter().map(|(_, claim)| claim.token).collect::<Vec<_>>())?;
-    session.run(text.to_owned(), arguments).await.map(drop)
+    bind(&mut arguments, is_given_up)?;
+    session.run(sql::TOUCH.to_owned(), arguments).await.map(drop)
 }
 
 /// Writes why a partition is stopped, or that it runs.

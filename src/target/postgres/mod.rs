@@ -184,7 +184,7 @@ impl Target for Postgres {
 
     async fn release(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
         let mut session = self.session().await?;
-        let released = fence::update_claims(&mut session, &self.sink, claims, sql::RELEASE).await;
+        let released = fence::touch(&mut session, &self.sink, claims, true).await;
         let released = released.map_err(|error| target_error(error, Doing::Other));
         self.keep(session, released).await?;
         for (partition, _) in claims {
@@ -196,7 +196,7 @@ impl Target for Postgres {
     async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
         let mut session = self.session().await?;
         let touched = async {
-            fence::update_claims(&mut session, &self.sink, claims, sql::TOUCH).await?;
+            fence::touch(&mut session, &self.sink, claims, false).await?;
             let arguments = fence::sink_arguments(&self.sink)?;
             session.run(sql::FORGET_MOVES.to_owned(), arguments).await.map(drop)
         }

@@ -14,11 +14,17 @@ pub(crate) struct Verdict {
     pub(crate) report: String,
 }
 
-/// Compares tables of two PostgreSQL databases; each is `TABLE` or `TABLE=TARGET_TABLE`.
+/// Compares tables of two databases, of which the source is PostgreSQL and the target that or a
+/// SQLite file; each is `TABLE` or `TABLE=TARGET_TABLE`.
 pub(crate) fn compare(source: &str, target: &str, tables: &[String]) -> Verdict {
+    let target = match target.strip_prefix("sqlite://") {
+        Some(file) => ["--sqlite", file],
+        None => ["--target", target],
+    };
     let output = Command::new("python3")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compare.py"))
-        .args(["--source", source, "--target", target])
+        .args(["--source", source])
+        .args(target)
         .args(tables)
         .output()
         .unwrap();

@@ -62,28 +62,9 @@ FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[])
 ORDER BY w.topic, w.\"partition\"
 ON CONFLICT (sink, cluster_id, topic, \"partition\") DO NOTHING";
 
-/// Gives claims up; a row that carries another claim is left alone.
+/// Shows that the owner lives, or gives its claims up; a row that carries another claim is left alone.
 ///
-/// Parameters: sink, cluster, topics, partitions, epochs, tokens.
-pub(in crate::target::postgres) const RELEASE: &str = "\
-WITH o AS (
-  SELECT c.topic, c.\"partition\"
-  FROM afterimage.checkpoint AS c
-  JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
-    $6::pg_catalog.uuid[]) AS w (topic, \"partition\", epoch, token)
-    ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
-  WHERE c.sink = $1 AND c.cluster_id = $2 AND c.epoch = w.epoch AND c.claim_token = w.token
-  ORDER BY c.topic, c.\"partition\"
-  FOR UPDATE OF c
-)
-UPDATE afterimage.checkpoint AS c
-SET owner = NULL, updated_at = pg_catalog.clock_timestamp()
-FROM o
-WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"";
-
-/// Shows that the owner lives; a row that carries another claim is left alone.
-///
-/// Parameters: sink, cluster, topics, partitions, epochs, tokens.
+/// Parameters: sink, cluster, topics, partitions, epochs, tokens, whether to give up.
 pub(in crate::target::postgres) const TOUCH: &str = "\
 WITH o AS (
   SELECT c.topic, c.\"partition\"
@@ -96,7 +77,7 @@ WITH o AS (
   FOR UPDATE OF c
 )
 UPDATE afterimage.checkpoint AS c
-SET updated_at = pg_catalog.clock_timestamp()
+SET owner = CASE WHEN $7 THEN NULL ELSE c.owner END, updated_at = pg_catalog.clock_timestamp()
 FROM o
 WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"";
 

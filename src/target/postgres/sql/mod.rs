@@ -13,8 +13,7 @@ mod schema;
 
 pub(super) use catalog::{COLUMNS, UNIQUE_KEYS, array_type, qualified_type, row_array};
 pub(super) use fence::{
-    BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, MARK, POSITIONS, REFUSED_KEYS, RELEASE, STEP, TOUCH,
-    UNCLAIMED,
+    BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, MARK, POSITIONS, REFUSED_KEYS, STEP, TOUCH, UNCLAIMED,
 };
 pub(super) use inspect::{
     ADOPT, CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
