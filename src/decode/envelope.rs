@@ -111,6 +111,8 @@ pub struct Origin {
     pub schema: Option<String>,
     /// The table.
     pub table: Option<String>,
+    /// The connector, such as `postgresql`.
+    pub connector: Option<String>,
     /// Whether an envelope's `op` is a truncate, whose record has neither row nor key.
     pub is_truncate: bool,
 }
@@ -147,14 +149,53 @@ impl Origin {
     }
 }
 
-/// Describes the table that a row's and a key's schema give.
+/// Describes the table that a row's and a key's schema give, in a topic.
 pub fn source_table(
-    name: SourceName,
+    place: Origin,
+    topic: &str,
     form: Form,
     row: Option<&Field>,
     key: Option<&Field>,
 ) -> SourceTable {
     let columns = row.or(key).map(Field::columns).unwrap_or_default();
     let key = key.map(|key| key.fields.iter().map(|field| field.name.clone()).collect());
-    SourceTable { name, columns, key: key.unwrap_or_default(), form }
+    let is_of_mysql = matches!(place.connector.as_deref(), Some("mysql" | "mariadb"));
+    let (name, key) = (place.source_name(topic), key.unwrap_or_default());
+    let mut table = SourceTable { name, columns, key, form, is_mysql: false };
+    if is_of_mysql {
+        table.read_as_mysql();
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::json_schema::split;
+    use crate::decode::kind::{Kind, Unit};
+
+    #[test]
+    fn a_time_of_mysql_is_a_span_and_its_point_a_geometry() {
+        let check = |connector: &str, expected: [Kind; 3]| {
+            let field = |literal: &str, name: &str| {
+                format!(r#"{{"type":"{literal}","name":"io.debezium.{name}","field":"f"}}"#)
+            };
+            let fields = [
+                field("int64", "time.MicroTime"),
+                field("struct", "data.geometry.Point"),
+                field("int32", "time.Date"),
+            ];
+            let row = format!(r#"{{"type":"struct","fields":[{}]}}"#, fields.join(","));
+            let text = format!(r#"{{"schema":{row},"payload":null}}"#);
+            let row = split(text.as_bytes()).unwrap().unwrap().schema.unwrap();
+            let place = Origin { connector: Some(connector.to_owned()), ..Origin::default() };
+            let table = source_table(place, "s.d.t", Form::Enveloped, Some(&row), None);
+            let kinds = table.columns.into_iter().map(|column| column.kind).collect::<Vec<_>>();
+            assert_eq!(kinds, expected, "{connector}");
+        };
+        let mysql = [Kind::Span(Unit::Micros), Kind::Geometry, Kind::Date];
+        check("mariadb", mysql.clone());
+        check("mysql", mysql);
+        check("postgresql", [Kind::Time(Unit::Micros), Kind::Point, Kind::Date]);
+    }
 }

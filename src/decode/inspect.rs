@@ -65,10 +65,7 @@ impl Decoder {
         let (format, schema_id) = (first.format, first.schema_id);
         let key = key.tree.filter(|key| !key.is_null());
         let mut seen = Inspected { format, schema_id, key, ..Inspected::default() };
-        let name = match self.read(value, "value") {
-            Ok((_, _, place)) => place.source_name(topic),
-            Err(_) => return Ok(seen),
-        };
+        let Ok((_, _, place)) = self.read(value, "value") else { return Ok(seen) };
         let row = match value_field.as_ref().map(meaning) {
             Some(Meaning::Ignored(ignored)) => {
                 seen.op = Some(ignored_name(ignored).to_owned());
@@ -109,7 +106,7 @@ impl Decoder {
         if row.is_some() || key_field.as_ref().is_some_and(|key| !key.fields.is_empty()) {
             let row = row.as_ref().map(|(_, row)| row).filter(|row| !row.fields.is_empty());
             seen.is_partial = row.is_none();
-            seen.source = Some(source_table(name, form, row, key_field.as_ref()));
+            seen.source = Some(source_table(place, topic, form, row, key_field.as_ref()));
         }
         Ok(seen)
     }
@@ -222,6 +219,7 @@ pub fn source_type(column: &SourceColumn) -> Option<String> {
         }
         Kind::Decimal { scale, precision: None } => format!("decimal(,{scale})"),
         Kind::Time(unit) => format!("time in {}", unit_name(*unit)),
+        Kind::Span(unit) => format!("span in {}", unit_name(*unit)),
         Kind::Timestamp(unit) => format!("timestamp in {}", unit_name(*unit)),
         Kind::Bits { length: Some(length) } => format!("bits({length})"),
         Kind::Bits { length: None } => "bits".to_owned(),

@@ -1,6 +1,7 @@
-//! JSON without a schema: the target's column and the connector's settings say what a value is.
+//! What a record's schema does not say: the target's column and the connector's settings do.
 
 use crate::decode::kind::{Kind, Unit};
+use crate::decode::spelling::Spelling;
 use crate::rules::SourceSettings;
 use crate::table::Column;
 
@@ -9,7 +10,17 @@ use crate::table::Column;
 #[error("{0}")]
 pub struct MissingSetting(pub &'static str);
 
-/// Returns the kind of a source column that is written to this target column.
+/// The connector that sent a record, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// What the user says of it.
+    pub settings: Option<&'a SourceSettings>,
+    /// Whether it is MySQL's or MariaDB's.
+    pub is_mysql: bool,
+}
+
+/// Returns the kind of a source column that is written to this target column; `None` when the
+/// record's schema says all.
 ///
 /// Nothing is assumed: where the target's type leaves several forms open, the connector's setting
 /// decides.
@@ -17,27 +28,77 @@ pub struct MissingSetting(pub &'static str);
 /// # Errors
 ///
 /// The setting is not there.
-pub fn resolve(column: &Column, source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    let (base, arguments) = parts(&column.type_name);
+pub fn resolve(
+    kind: &Kind,
+    column: &Column,
+    sender: Sender<'_>,
+) -> Result<Option<Kind>, MissingSetting> {
+    let type_name = column.base_name.as_ref().unwrap_or(&column.type_name);
+    let Some(element) = type_name.strip_suffix("[]") else {
+        return resolve_one(kind, type_name, column.type_id, sender);
+    };
+    let kind = match kind {
+        Kind::Array(element) => element,
+        kind => kind,
+    };
+    let resolved = resolve_one(kind, element, column.type_id, sender)?;
+    Ok(resolved.map(|element| Kind::Array(Box::new(element))))
+}
+
+fn resolve_one(
+    kind: &Kind,
+    type_name: &str,
+    type_id: u32,
+    sender: Sender<'_>,
+) -> Result<Option<Kind>, MissingSetting> {
+    match kind {
+        Kind::Untyped => untyped(type_name, type_id, sender).map(Some),
+        // A mode of the connector makes octets texts, and no schema says so.
+        Kind::Text if is_octets(type_name) => binary(sender).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn is_octets(type_name: &str) -> bool {
+    type_name == "bytea" || type_name.to_ascii_lowercase().contains("blob")
+}
+
+fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    let (base, arguments) = parts(type_name);
     let digits = arguments.as_deref().and_then(|text| text.parse::<u32>().ok());
-    Ok(match base.as_str() {
+    let (_, name) = base.rsplit_once('.').unwrap_or(("", &base));
+    Ok(match name {
         "smallint" | "integer" | "bigint" | "oid" | "int" => Kind::Int64,
         "boolean" => Kind::Bool,
         // SQLite, which has no numbers for types, keeps every REAL as a double.
-        "real" if column.type_id != 0 => Kind::Float32,
+        "real" if type_id != 0 => Kind::Float32,
         "real" | "float" | "double" | "double precision" => Kind::Float64,
-        "numeric" | "decimal" | "decimal_text" => decimal(arguments.as_deref(), source)?,
-        "bytea" | "blob" => binary(source)?,
-        "date" | "date_text" => date(source)?,
-        "time without time zone" | "time_text" => time(digits, source)?,
-        "timestamp without time zone" | "timestamp_text" => timestamp(digits, source)?,
-        "timestamp with time zone" | "timestamptz_text" => Kind::ZonedTimestamp,
-        "time with time zone" | "timetz_text" => Kind::ZonedTime,
-        "interval" | "duration_text" => interval(source)?,
+        "numeric" | "decimal" | "decimal_text" => decimal(arguments.as_deref(), sender)?,
+        "bytea" | "blob" => binary(sender)?,
+        "date" | "date_text" => date(sender)?,
+        "time without time zone" | "time_text" => time(digits, sender)?,
+        "timestamp without time zone" | "timestamp_text" => timestamp(digits, sender)?,
+        "timestamp with time zone" | "timestamptz_text" => match is_structured(sender) {
+            true => Kind::StructuredZonedTimestamp,
+            false => Kind::ZonedTimestamp,
+        },
+        "time with time zone" | "timetz_text" => match is_structured(sender) {
+            true => Kind::StructuredZonedTime,
+            false => Kind::ZonedTime,
+        },
+        "interval" | "duration_text" => interval(sender)?,
         "uuid" | "uuid_text" => Kind::Uuid,
         "json" | "jsonb" | "json_text" => Kind::Json,
         "bit" if digits.is_none_or(|digits| digits == 1) => Kind::Bool,
+        "bit varying" if digits == Some(1) => Kind::Bool,
         "bit" | "bit varying" | "bits_text" => Kind::Bits { length: digits },
+        "hstore" => hstore(sender)?,
+        "map_text" => Kind::Map,
+        "point" | "place_text" => Kind::Point,
+        "geometry" | "geography" => Kind::Geometry,
+        "vector" | "halfvec" => Kind::Array(Box::new(Kind::Float64)),
+        "sparsevec" | "vector_text" => Kind::SparseVector,
+        "array_text" => Kind::Unsupported("an array without its elements' type".to_owned()),
         _ => Kind::Text,
     })
 }
@@ -51,53 +112,70 @@ fn parts(type_name: &str) -> (String, Option<String>) {
 }
 
 fn setting<'a>(
-    source: Option<&'a SourceSettings>,
+    sender: Sender<'a>,
     key: &'static str,
     value: fn(&SourceSettings) -> Option<&String>,
 ) -> Result<&'a str, MissingSetting> {
-    source.and_then(value).map(String::as_str).ok_or(MissingSetting(key))
+    sender.settings.and_then(value).map(String::as_str).ok_or(MissingSetting(key))
 }
 
-fn decimal(
-    arguments: Option<&str>,
-    source: Option<&SourceSettings>,
-) -> Result<Kind, MissingSetting> {
-    let mode = setting(source, "decimal_handling_mode", |it| it.decimal_handling_mode.as_ref())?;
+fn decimal(arguments: Option<&str>, sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    let mode = setting(sender, "decimal_handling_mode", |it| it.decimal_handling_mode.as_ref())?;
     let mut numbers = arguments.into_iter().flat_map(|text| text.split(','));
     let precision = numbers.next().and_then(|text| text.trim().parse().ok());
-    let scale = numbers.next().and_then(|text| text.trim().parse().ok());
+    let scale = numbers.next().and_then(|text| text.trim().parse::<i32>().ok());
+    if sender.is_mysql && (precision, scale.unwrap_or(0)) == (Some(20), 0) {
+        let key = "bigint_unsigned_handling_mode";
+        if setting(sender, key, |it| it.bigint_unsigned_handling_mode.as_ref())? == "long" {
+            return Ok(Kind::Unsigned);
+        }
+    }
     Ok(match (mode, arguments) {
         ("double", _) => Kind::Float64,
         ("string", _) | (_, None) => Kind::VariableScaleDecimal,
-        (_, Some(_)) => Kind::Decimal { scale: scale.unwrap_or(0), precision },
+        // The connector reads the eleven bits of a scale without their sign.
+        (_, Some(_)) => {
+            let scale = scale.unwrap_or(0);
+            Kind::Decimal { scale: if scale < 0 { scale + 2048 } else { scale }, precision }
+        }
     })
 }
 
-fn binary(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    // Base64 as a text looks like bytes here; the other forms have no conversion yet.
-    let mode = setting(source, "binary_handling_mode", |it| it.binary_handling_mode.as_ref())?;
+fn binary(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    let mode = setting(sender, "binary_handling_mode", |it| it.binary_handling_mode.as_ref())?;
     Ok(match mode {
-        "bytes" | "base64" => Kind::Bytes,
-        other => Kind::Unsupported(format!("binary_handling_mode {other}")),
+        "base64" => Kind::Encoded(Spelling::Base64),
+        "base64-url-safe" => Kind::Encoded(Spelling::Base64UrlSafe),
+        "hex" => Kind::Encoded(Spelling::Hex),
+        _ => Kind::Bytes,
     })
 }
 
-fn mode(source: Option<&SourceSettings>) -> Result<&str, MissingSetting> {
-    setting(source, "time_precision_mode", |it| it.time_precision_mode.as_ref())
+fn hstore(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    let mode = setting(sender, "hstore_handling_mode", |it| it.hstore_handling_mode.as_ref())?;
+    Ok(if mode == "map" { Kind::Map } else { Kind::Json })
 }
 
-fn date(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    Ok(match mode(source)? {
+fn is_structured(sender: Sender<'_>) -> bool {
+    mode(sender) == Ok("structured")
+}
+
+fn mode(sender: Sender<'_>) -> Result<&str, MissingSetting> {
+    setting(sender, "time_precision_mode", |it| it.time_precision_mode.as_ref())
+}
+
+fn date(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    Ok(match mode(sender)? {
         "isostring" => Kind::IsoDate,
-        "structured" => Kind::Unsupported("StructuredDate".to_owned()),
+        "structured" => Kind::StructuredDate,
         _ => Kind::Date,
     })
 }
 
-fn time(digits: Option<u32>, source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    Ok(match mode(source)? {
+fn time(digits: Option<u32>, sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    Ok(match mode(sender)? {
         "isostring" => Kind::IsoTime,
-        "structured" => Kind::Unsupported("StructuredTime".to_owned()),
+        "structured" => Kind::StructuredTime,
         "connect" => Kind::Time(Unit::Millis),
         "nanoseconds" => Kind::Time(Unit::Nanos),
         "adaptive" => Kind::Time(adaptive(digits)),
@@ -105,10 +183,10 @@ fn time(digits: Option<u32>, source: Option<&SourceSettings>) -> Result<Kind, Mi
     })
 }
 
-fn timestamp(digits: Option<u32>, source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    Ok(match mode(source)? {
+fn timestamp(digits: Option<u32>, sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    Ok(match mode(sender)? {
         "isostring" => Kind::IsoTimestamp,
-        "structured" => Kind::Unsupported("StructuredTimestamp".to_owned()),
+        "structured" => Kind::StructuredTimestamp,
         "connect" => Kind::Timestamp(Unit::Millis),
         "nanoseconds" => Kind::Timestamp(Unit::Nanos),
         "microseconds" => Kind::Timestamp(Unit::Micros),
@@ -124,8 +202,18 @@ fn adaptive(digits: Option<u32>) -> Unit {
     }
 }
 
-fn interval(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    let mode = setting(source, "interval_handling_mode", |it| it.interval_handling_mode.as_ref())?;
+fn interval(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    if is_structured(sender) {
+        return Ok(Kind::StructuredDuration);
+    }
+    if sender.is_mysql {
+        // What is an interval here is a TIME there.
+        return Ok(match time(None, sender)? {
+            Kind::Time(unit) => Kind::Span(unit),
+            kind => kind,
+        });
+    }
+    let mode = setting(sender, "interval_handling_mode", |it| it.interval_handling_mode.as_ref())?;
     Ok(if mode == "string" { Kind::Interval } else { Kind::MicroDuration })
 }
 
@@ -140,7 +228,8 @@ mod tests {
         check("character varying(20)", Kind::Text);
         check("numeric(12,2)", Kind::Decimal { scale: 2, precision: Some(12) });
         check("numeric(5)", Kind::Decimal { scale: 0, precision: Some(5) });
-        check("numeric(5,-3)", Kind::Decimal { scale: -3, precision: Some(5) });
+        check("numeric(5,-3)", Kind::Decimal { scale: 2045, precision: Some(5) });
+        check("bit varying(1)", Kind::Bool);
         check("numeric", Kind::VariableScaleDecimal);
         check("timestamp(3) without time zone", Kind::Timestamp(Unit::Millis));
         check("timestamp(6) without time zone", Kind::Timestamp(Unit::Micros));
@@ -154,6 +243,65 @@ mod tests {
         check("bit varying", Kind::Bits { length: None });
         check("interval", Kind::MicroDuration);
         check("real", Kind::Float32);
+        check("integer[]", Kind::Array(Box::new(Kind::Int64)));
+        check("timestamp(3) without time zone[]", {
+            Kind::Array(Box::new(Kind::Timestamp(Unit::Millis)))
+        });
+        check("public.hstore", Kind::Json);
+        check("point", Kind::Point);
+        check("public.geometry", Kind::Geometry);
+    }
+
+    #[test]
+    fn a_text_for_octets_is_read_as_the_connectors_mode_spells_it() {
+        let find = |mode: &str, kind: Kind, type_name: &str| {
+            let binary_handling_mode = Some(mode.to_owned());
+            let settings = SourceSettings { binary_handling_mode, ..SourceSettings::default() };
+            resolve(&kind, &column(type_name, 1), from(Some(&settings))).unwrap()
+        };
+        let hex = Kind::Encoded(Spelling::Hex);
+        assert_eq!(find("hex", Kind::Text, "bytea"), Some(hex.clone()));
+        assert_eq!(find("hex", Kind::Text, "BLOB"), Some(hex.clone()));
+        assert_eq!(find("hex", Kind::Text, "text"), None);
+        assert_eq!(find("hex", Kind::Bytes, "bytea"), None);
+        let list = |kind| Kind::Array(Box::new(kind));
+        assert_eq!(find("hex", list(Kind::Text), "bytea[]"), Some(list(hex)));
+        assert_eq!(find("base64", Kind::Untyped, "bytea"), Some(Kind::Encoded(Spelling::Base64)));
+        let url_safe = Some(Kind::Encoded(Spelling::Base64UrlSafe));
+        assert_eq!(find("base64-url-safe", Kind::Text, "bytea"), url_safe);
+        let missing = Err(MissingSetting("binary_handling_mode"));
+        assert_eq!(resolve(&Kind::Text, &column("bytea", 1), from(None)), missing);
+    }
+
+    #[test]
+    fn a_domain_says_what_the_type_below_it_says() {
+        let base_name = Some("numeric(5,2)".to_owned());
+        let domain = Column { base_name, ..column("public.amount", 1) };
+        let expected = Kind::Decimal { scale: 2, precision: Some(5) };
+        let found = resolve(&Kind::Untyped, &domain, from(Some(&defaults())));
+        assert_eq!(found, Ok(Some(expected)));
+    }
+
+    #[test]
+    fn mysqls_times_are_spans_and_its_integers_may_have_no_sign() {
+        let find = |time: &str, unsigned: Option<&str>, type_name: &str| {
+            let settings = SourceSettings {
+                time_precision_mode: Some(time.to_owned()),
+                bigint_unsigned_handling_mode: unsigned.map(str::to_owned),
+                ..defaults()
+            };
+            let sender = Sender { settings: Some(&settings), is_mysql: true };
+            resolve(&Kind::Untyped, &column(type_name, 1), sender).map(Option::unwrap)
+        };
+        assert_eq!(find("connect", None, "interval"), Ok(Kind::Span(Unit::Millis)));
+        let micros = "adaptive_time_microseconds";
+        assert_eq!(find(micros, None, "interval"), Ok(Kind::Span(Unit::Micros)));
+        assert_eq!(find("isostring", None, "interval"), Ok(Kind::IsoTime));
+        let decimal = Kind::Decimal { scale: 0, precision: Some(20) };
+        assert_eq!(find(micros, Some("long"), "numeric(20,0)"), Ok(Kind::Unsigned));
+        assert_eq!(find(micros, Some("precise"), "numeric(20,0)"), Ok(decimal));
+        let missing = Err(MissingSetting("bigint_unsigned_handling_mode"));
+        assert_eq!(find(micros, None, "numeric(20,0)"), missing);
     }
 
     #[test]
@@ -190,7 +338,7 @@ mod tests {
             let time_precision_mode = Some(mode.to_owned());
             let settings = SourceSettings { time_precision_mode, ..SourceSettings::default() };
             ["date", "time(3) without time zone", "timestamp(3) without time zone"]
-                .map(|name| resolve(&column(name, 1), Some(&settings)).unwrap())
+                .map(|name| untyped(name, 1, from(Some(&settings))).unwrap())
         };
         use Unit::{Micros, Millis, Nanos};
         let kinds = |time, timestamp| [Kind::Date, Kind::Time(time), Kind::Timestamp(timestamp)];
@@ -200,6 +348,8 @@ mod tests {
         assert_eq!(find("microseconds"), kinds(Micros, Micros));
         assert_eq!(find("nanoseconds"), kinds(Nanos, Nanos));
         assert_eq!(find("isostring"), [Kind::IsoDate, Kind::IsoTime, Kind::IsoTimestamp]);
+        let structured = [Kind::StructuredDate, Kind::StructuredTime, Kind::StructuredTimestamp];
+        assert_eq!(find("structured"), structured);
     }
 
     fn check(
@@ -208,7 +358,12 @@ mod tests {
         settings: Option<&SourceSettings>,
         expected: &Result<Kind, MissingSetting>,
     ) {
-        assert_eq!(resolve(&column(type_name, type_id), settings), *expected, "{type_name}");
+        let found = resolve(&Kind::Untyped, &column(type_name, type_id), from(settings));
+        assert_eq!(found, expected.clone().map(Some), "{type_name}");
+    }
+
+    fn from(settings: Option<&SourceSettings>) -> Sender<'_> {
+        Sender { settings, is_mysql: false }
     }
 
     fn column(type_name: &str, type_id: u32) -> Column {
@@ -221,6 +376,7 @@ mod tests {
             not_null: false,
             generated: false,
             has_default: false,
+            base_name: None,
             encode: None,
         }
     }
@@ -232,6 +388,7 @@ mod tests {
             decimal_handling_mode: text("precise"),
             binary_handling_mode: text("bytes"),
             interval_handling_mode: text("numeric"),
+            hstore_handling_mode: text("json"),
             ..SourceSettings::default()
         }
     }

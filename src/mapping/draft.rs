@@ -6,7 +6,7 @@ use crate::batch::SchemaChange;
 use crate::decode::Mapped;
 use crate::decode::inspect::source_type;
 use crate::decode::kind::{Form, Kind, SourceColumn, SourceTable};
-use crate::decode::untyped::resolve;
+use crate::decode::untyped::{Sender, resolve};
 use crate::mapping::{Mapping, Plan};
 use crate::rows::{Deletes, Keyless, Shape};
 use crate::rules::{Mode, TableRule, is_of_router};
@@ -56,7 +56,7 @@ impl Draft<'_> {
             let target = target.filter(|column| !column.generated);
             is_written.push(target.is_some());
             let Some(target) = target else { continue };
-            self.resolve(source, target, &mapped.name.server)?;
+            self.resolve(source, target, (&mapped.name.server, mapped.is_mysql))?;
             self.fit(source, target)?;
             columns.push(target.clone());
         }
@@ -227,24 +227,22 @@ impl Draft<'_> {
         Stop::new(StopReason::ColumnUnfit, detail)
     }
 
-    /// Gives a column of JSON without a schema the kind that its target column stands for.
+    /// Gives a column the kind that its target column stands for, where the record does not say it.
     fn resolve(
         &self,
         source: &mut SourceColumn,
         target: &Column,
-        server: &str,
+        (server, is_mysql): (&str, bool),
     ) -> Result<(), Stop> {
-        if source.kind != Kind::Untyped {
-            return Ok(());
-        }
-        source.kind =
-            resolve(target, self.mapping.tables.rules.source(server)).map_err(|missing| {
-                let detail = format!(
-                    "column \"{}\" of table \"{}\" needs {missing} under [source.\"{server}\"]",
-                    source.name, self.name
-                );
-                Stop::new(StopReason::SourceSettingMissing, detail)
-            })?;
+        let sender = Sender { settings: self.mapping.tables.rules.source(server), is_mysql };
+        let resolved = resolve(&source.kind, target, sender).map_err(|missing| {
+            let detail = format!(
+                "column \"{}\" of table \"{}\" needs {missing} under [source.\"{server}\"]",
+                source.name, self.name
+            );
+            Stop::new(StopReason::SourceSettingMissing, detail)
+        })?;
+        source.kind = resolved.unwrap_or_else(|| source.kind.clone());
         Ok(())
     }
 

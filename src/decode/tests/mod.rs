@@ -7,6 +7,7 @@ mod frames;
 mod golden;
 mod hostile;
 mod keys;
+mod laws;
 mod shapes;
 mod sources;
 mod twin;

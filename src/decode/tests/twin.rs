@@ -5,11 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 
 use crate::decode::testing::{Bench, Sample};
+use crate::table::Encode;
 
 /// A row with a key and one column `v`, in both formats.
 pub(super) struct Twin {
     schema: Json,
     payload: String,
+    encode: Option<Encode>,
 }
 
 /// Spells a named schema.
@@ -21,7 +23,19 @@ impl Twin {
     /// Takes the inside of the column's schema in Connect's JSON, and the value's JSON.
     pub(super) fn new(schema: &str, payload: &str) -> Self {
         let schema = format!(r#"{{"optional":true,"field":"v",{schema}}}"#);
-        Self { schema: serde_json::from_str(&schema).unwrap(), payload: payload.to_owned() }
+        let schema = serde_json::from_str(&schema).unwrap();
+        Self { schema, payload: payload.to_owned(), encode: None }
+    }
+
+    /// Has the cells written by this.
+    pub(super) fn written_by(self, encode: Encode) -> Self {
+        Self { encode: Some(encode), ..self }
+    }
+
+    fn bench(&self) -> Bench {
+        let mut bench = Bench::default();
+        bench.encode = self.encode.unwrap_or(bench.encode);
+        bench
     }
 
     fn fields(&self) -> [Json; 2] {
@@ -49,13 +63,13 @@ impl Twin {
         let row = format!(r#"{{"after":{{"id":1,"v":{}}},"op":"c"}}"#, self.payload);
         let value = framed(&self.envelope_schema(), &row);
         let key = framed(&self.key_schema(), r#"{"id":1}"#);
-        decode(&mut Bench::default(), &Sample::new("s.public.t", Some(&key), Some(&value)))
+        decode(&mut self.bench(), &Sample::new("s.public.t", Some(&key), Some(&value)))
     }
 
     /// Decodes the value through Avro.
     pub(super) fn avro(&self) -> String {
         let (key, value) = (self.key_schema(), self.envelope_schema());
-        let mut bench = Bench::default();
+        let mut bench = self.bench();
         let mut names = 0;
         bench.register(1, &avro_schema(&key, &mut names).to_string());
         bench.register(2, &avro_schema(&value, &mut names).to_string());
@@ -117,13 +131,22 @@ fn avro_schema(schema: &Json, names: &mut u32) -> Json {
     if !schema["parameters"].is_null() {
         plain["connect.parameters"] = schema["parameters"].clone();
     }
-    if schema["optional"] == true { json!(["null", plain]) } else { plain }
+    match (schema["optional"] == true, schema.get("default")) {
+        // The branch of the default stands first.
+        (true, Some(default)) => {
+            plain["connect.default"] = default.clone();
+            json!([plain, "null"])
+        }
+        (true, None) => json!(["null", plain]),
+        (false, _) => plain,
+    }
 }
 
 /// Writes a value's bytes by the schema that it has in Connect.
 fn write(schema: &Json, value: &Json, out: &mut Vec<u8>) {
     if schema["optional"] == true {
-        long(i64::from(!value.is_null()), out);
+        let has_default = schema.get("default").is_some();
+        long(i64::from(value.is_null() == has_default), out);
         if value.is_null() {
             return;
         }
@@ -136,8 +159,7 @@ fn write(schema: &Json, value: &Json, out: &mut Vec<u8>) {
     };
     match schema["type"].as_str().unwrap() {
         "boolean" => out.push(value.as_bool().unwrap().into()),
-        #[expect(clippy::cast_possible_truncation, reason = "the digits are those of an f32")]
-        "float" => out.extend((float() as f32).to_le_bytes()),
+        "float" => out.extend(float().to_string().parse::<f32>().unwrap().to_le_bytes()),
         "double" => out.extend(float().to_le_bytes()),
         "string" => octets(value.as_str().unwrap().as_bytes(), out),
         "bytes" => octets(&STANDARD.decode(value.as_str().unwrap()).unwrap(), out),

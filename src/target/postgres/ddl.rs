@@ -71,6 +71,7 @@ pub(super) fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         not_null: is_key || !source.optional,
         generated: false,
         has_default: false,
+        base_name: None,
         encode: catalog::encode_of_chosen(chosen.id),
     })
 }
@@ -123,9 +124,11 @@ fn choose(kind: &Kind) -> Option<Chosen> {
         Kind::ZonedTimestamp | Kind::StructuredZonedTimestamp => {
             (catalog::TIMESTAMPTZ, TIMESTAMPTZ_NAME)
         }
-        Kind::MicroDuration | Kind::NanoDuration | Kind::Interval | Kind::StructuredDuration => {
-            (catalog::INTERVAL, "interval")
-        }
+        Kind::MicroDuration
+        | Kind::NanoDuration
+        | Kind::Interval
+        | Kind::Span(_)
+        | Kind::StructuredDuration => (catalog::INTERVAL, "interval"),
         Kind::Bits { length } => {
             let fixed = Chosen::sized(catalog::BIT, "bit", *length, 0);
             return fixed.or_else(|| Some(Chosen::plain(catalog::VARBIT, "bit varying")));
@@ -145,16 +148,23 @@ const TIMESTAMPTZ_NAME: &str = "timestamp with time zone";
 /// Chooses what the source's own type allows to say more exactly.
 fn propagated(kind: &Kind, source: &SourceType) -> Option<Chosen> {
     let (id, name) = match (kind, source.name.as_str()) {
-        (Kind::Text, "VARCHAR" | "CHARACTER VARYING" | "NVARCHAR") => {
+        // Only PostgreSQL's own pads, and calls itself BPCHAR.
+        (Kind::Text, "VARCHAR" | "CHARACTER VARYING" | "NVARCHAR" | "CHAR" | "NCHAR") => {
             return Chosen::sized(catalog::VARCHAR, "character varying", source.length, HEADER);
         }
-        (Kind::Text, "CHAR" | "CHARACTER" | "BPCHAR" | "NCHAR") => {
+        (Kind::Text, "BPCHAR") => {
             return Chosen::sized(catalog::BPCHAR, "character", source.length, HEADER);
         }
         (Kind::Bits { .. }, "VARBIT" | "BIT VARYING") => {
             let sized = Chosen::sized(catalog::VARBIT, "bit varying", source.length, 0);
             return sized.or_else(|| Some(Chosen::plain(catalog::VARBIT, "bit varying")));
         }
+        // A mode of the connector makes these texts.
+        (Kind::Text, "NUMERIC" | "DECIMAL") => {
+            return Some(numeric(source.scale.unwrap_or(0), source.length));
+        }
+        (Kind::Text, "BYTEA" | "BINARY" | "VARBINARY") => (catalog::BYTEA, "bytea"),
+        (Kind::Text, "BLOB" | "TINYBLOB" | "MEDIUMBLOB" | "LONGBLOB") => (catalog::BYTEA, "bytea"),
         (Kind::Json, "JSON") => (catalog::JSON, "json"),
         (Kind::Int64, "OID") => (catalog::OID, "oid"),
         // The connector sends types that it does not know as octets, which are their text.
@@ -201,6 +211,7 @@ fn time_column(name: &str, not_null: bool) -> Column {
         not_null,
         generated: false,
         has_default: false,
+        base_name: None,
         encode: catalog::encode_of(catalog::TIMESTAMPTZ),
     }
 }
