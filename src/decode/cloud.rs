@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::decode::connect::Field;
 use crate::decode::envelope::{Origin, op};
 use crate::decode::flat::with_literal;
-use crate::decode::json::Found;
+use crate::decode::found::Found;
 use crate::decode::json_schema::{fields, untyped};
 use crate::decode::kind::SourceName;
 use crate::decode::semantic::Literal;

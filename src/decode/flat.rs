@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 
 use crate::decode::Op;
 use crate::decode::envelope::{Letter, op};
-use crate::decode::json::{Broken, Found};
+use crate::decode::found::Found;
+use crate::decode::json::Broken;
 use crate::decode::json_schema;
 use crate::decode::kind::SourceName;
 use crate::decode::semantic::Literal;

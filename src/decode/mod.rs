@@ -19,6 +19,7 @@ pub mod connect;
 mod decoder;
 pub mod envelope;
 pub mod flat;
+pub mod found;
 pub mod frame;
 pub mod inspect;
 pub mod json;

@@ -3,6 +3,10 @@
 use crate::rows::{Deletes, Shape};
 use crate::table::{Column, Table, TableName};
 
+mod moves;
+
+pub(super) use moves::{FIND_LEFT, FORGET_MOVES, LEAVE, values_of};
+
 /// The version of our own tables.
 pub(super) const VERSION: i64 = 2;
 
@@ -294,41 +298,6 @@ pub(super) const HAS_ARRIVED: &str = r#"SELECT EXISTS (
     WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
         AND epoch = ? AND claim_token = ? AND next_offset = ?
 )"#;
-
-/// Leaves a value behind; binds sink, cluster, topic, place, column, state, cell and time. What was
-/// left before is not changed.
-pub(super) const LEAVE: &str = "INSERT INTO afterimage_key_move
-    (sink, cluster_id, topic, place, column_name, state, value, at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING";
-
-/// Reads what was left; binds sink, cluster, topic and place.
-pub(super) const FIND_LEFT: &str = "SELECT column_name, state, value
-FROM afterimage_key_move
-WHERE sink = ? AND cluster_id = ? AND topic = ? AND place = ?";
-
-/// Forgets what was left long ago; binds sink, cluster, and the time before which it is.
-pub(super) const FORGET_MOVES: &str = "DELETE FROM afterimage_key_move
-WHERE sink = ? AND cluster_id = ? AND at < ?";
-
-/// Reads columns of a row that is not marked deleted; binds the key.
-pub(super) fn values_of(shape: &Shape, columns: &[usize]) -> String {
-    let names = |indexes: &[usize]| {
-        let columns = indexes.iter().filter_map(|&index| shape.columns.get(index));
-        columns.map(|column| quote(&column.name)).collect::<Vec<_>>()
-    };
-    let key = names(&shape.key).into_iter().map(|name| format!("{name} = ?"));
-    let mut conditions = key.collect::<Vec<_>>();
-    if let Deletes::Soft(deleted_at) = &shape.deletes {
-        conditions.push(format!("{} IS NULL", quote(deleted_at)));
-    }
-    format!(
-        "SELECT {} FROM {} WHERE {}",
-        names(columns).join(", "),
-        quote(&shape.table.name.table),
-        conditions.join(" AND ")
-    )
-}
 
 /// Keeps a refused record; a record that comes again is the same dead letter.
 pub(super) const DEAD_LETTER: &str = r#"INSERT INTO afterimage_dead_letter

@@ -1,0 +1,57 @@
+//! What a record says besides its row.
+
+use crate::decode::envelope::Letter;
+use crate::decode::{Change, Op};
+
+/// What one pass over an envelope found besides the row.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// `op`.
+    pub letter: Option<Letter>,
+    /// Whether `after` was an object.
+    pub has_after: bool,
+    /// Whether `before` was an object, and wanted.
+    pub has_before: bool,
+    /// `source.ts_ms`.
+    pub source_time: Option<i64>,
+    /// `source.lsn`.
+    pub lsn: Option<i64>,
+    /// `source.file`.
+    pub file: Option<String>,
+    /// `source.pos`.
+    pub pos: Option<i64>,
+    /// `source.row`, where a position holds several rows, as in MariaDB.
+    pub row: Option<i64>,
+    /// `source.txId`, where it is a number, as in PostgreSQL.
+    pub transaction: Option<i64>,
+    /// Whether a flat record says that its row is gone.
+    pub is_deleted: bool,
+    /// Where a change log orders its record.
+    pub order: Option<i64>,
+}
+
+impl Found {
+    /// Stands for a record that says nothing but what it does.
+    pub fn of(letter: Letter) -> Self {
+        Self { letter: Some(letter), ..Self::default() }
+    }
+
+    /// Returns the row's place in the source's log, which no other row's change has.
+    pub fn place(&self) -> Option<String> {
+        match (&self.lsn, &self.file, &self.pos, &self.row) {
+            (Some(lsn), ..) => Some(lsn.to_string()),
+            (None, Some(file), Some(pos), Some(row)) => Some(format!("{file}:{pos}:{row}")),
+            _ => None,
+        }
+    }
+
+    /// Tells the lane what is known of the change besides its row.
+    pub fn change(&self, op: Op, is_whole: bool) -> Change {
+        let source_position = match (&self.lsn, &self.file, &self.pos) {
+            (Some(lsn), _, _) => Some(lsn.to_string()),
+            (None, Some(file), Some(pos)) => Some(format!("{file}:{pos}")),
+            _ => None,
+        };
+        Change { op, is_whole, source_time: self.source_time, source_position }
+    }
+}
