@@ -4,8 +4,10 @@ use crate::rows::{Deletes, Shape};
 use crate::table::{Column, Table, TableName};
 
 mod moves;
+mod own;
 
 pub(super) use moves::{FIND_LEFT, FORGET_MOVES, LEAVE, values_of};
+pub(super) use own::{BOOTSTRAP, IS_BOOTSTRAPPED, NEWEST_VERSION};
 
 /// The version of our own tables.
 pub(super) const VERSION: i64 = 2;
@@ -144,96 +146,6 @@ fn column_of(column: &Column) -> String {
     let not_null = if column.not_null { " NOT NULL" } else { "" };
     format!("{} {}{not_null}", quote(&column.name), column.type_name)
 }
-
-/// Creates our own tables.
-pub(super) const BOOTSTRAP: [&str; 7] = [
-    r#"CREATE TABLE IF NOT EXISTS afterimage_checkpoint (
-    sink TEXT NOT NULL,
-    cluster_id TEXT NOT NULL,
-    topic TEXT NOT NULL,
-    "partition" INTEGER NOT NULL,
-    topic_id TEXT,
-    next_offset INTEGER NOT NULL,
-    leader_epoch INTEGER,
-    last_offset INTEGER,
-    last_timestamp INTEGER,
-    source_incarnation TEXT,
-    source_position TEXT,
-    epoch INTEGER NOT NULL,
-    claim_token TEXT,
-    owner TEXT,
-    group_id TEXT,
-    claimed_at TEXT,
-    partitions_seen INTEGER,
-    state TEXT,
-    state_reason TEXT,
-    updated_at TEXT,
-    PRIMARY KEY (sink, cluster_id, topic, "partition")
-)"#,
-    r#"CREATE TABLE IF NOT EXISTS afterimage_dead_letter (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    sink TEXT NOT NULL,
-    cluster_id TEXT NOT NULL,
-    topic TEXT NOT NULL,
-    "partition" INTEGER NOT NULL,
-    record_offset INTEGER NOT NULL,
-    table_name TEXT,
-    key BLOB,
-    value BLOB,
-    headers TEXT,
-    reason TEXT NOT NULL,
-    error TEXT,
-    sqlstate TEXT,
-    record_timestamp TEXT,
-    first_seen TEXT NOT NULL,
-    last_seen TEXT NOT NULL,
-    state TEXT NOT NULL,
-    UNIQUE (sink, cluster_id, topic, "partition", record_offset)
-)"#,
-    r#"CREATE TABLE IF NOT EXISTS afterimage_refused_key (
-    sink TEXT NOT NULL,
-    cluster_id TEXT NOT NULL,
-    topic TEXT NOT NULL,
-    "partition" INTEGER NOT NULL,
-    key BLOB NOT NULL,
-    PRIMARY KEY (sink, cluster_id, topic, "partition", key)
-)"#,
-    "CREATE TABLE IF NOT EXISTS afterimage_key_move (
-    sink TEXT NOT NULL,
-    cluster_id TEXT NOT NULL,
-    topic TEXT NOT NULL,
-    place TEXT NOT NULL,
-    column_name TEXT NOT NULL,
-    state TEXT NOT NULL,
-    value BLOB,
-    at TEXT NOT NULL,
-    PRIMARY KEY (sink, cluster_id, topic, place, column_name)
-)",
-    r#"CREATE TABLE IF NOT EXISTS afterimage_audit (
-    at TEXT NOT NULL,
-    actor TEXT,
-    command TEXT NOT NULL,
-    topic TEXT,
-    "partition" INTEGER,
-    before_offset INTEGER,
-    after_offset INTEGER,
-    reason TEXT
-)"#,
-    "CREATE TABLE IF NOT EXISTS afterimage_schema_version (
-    version INTEGER PRIMARY KEY,
-    at TEXT NOT NULL
-)",
-    "INSERT INTO afterimage_schema_version (version, at)
-VALUES (2, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
-ON CONFLICT (version) DO NOTHING",
-];
-
-/// Returns whether our own tables are there, as this version wants them.
-pub(super) const IS_BOOTSTRAPPED: &str =
-    "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'afterimage_key_move'";
-
-/// Returns the newest version of our own tables.
-pub(super) const NEWEST_VERSION: &str = "SELECT max(version) FROM afterimage_schema_version";
 
 /// Takes a partition; binds token, owner, group, time, the partition's key, whether to take over, and
 /// the time before which another group's claim counts for nothing.
