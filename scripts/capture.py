@@ -101,11 +101,99 @@ MARIADB_STEPS = [
 ]
 
 
+# Folder, name, the connector whose converters are used, what is set besides, and the situations of an
+# insert, an update and a delete.
+FLAT = {
+    "transforms": "flat",
+    "transforms.flat.type": "io.debezium.transforms.ExtractNewRecordState",
+}
+REWRITE = "transforms.flat.delete.tombstone.handling.mode"
+ADDED = {
+    **FLAT,
+    REWRITE: "rewrite",
+    "transforms.flat.add.fields": "op,table,lsn,source.ts_ms,transaction.id",
+}
+CLOUD = {"value.converter": "io.debezium.converters.CloudEventsConverter"}
+DELETED = [["create"], ["update"], ["delete"]]
+BOTH = [["create"], ["update"], ["delete", "tombstone"]]
+SHAPES = [
+    ("flat", "rewrite", "postgres-connector.json", ADDED, DELETED),
+    ("flat", "rewrite-plain", "postgres-schemaless.json", ADDED, DELETED),
+    ("flat", "rewrite-avro", "postgres-avro.json", ADDED, DELETED),
+    (
+        "flat",
+        "rewrite-with-tombstone",
+        "postgres-connector.json",
+        {**FLAT, REWRITE: "rewrite-with-tombstone"},
+        BOTH,
+    ),
+    (
+        "flat",
+        "tombstone",
+        "postgres-connector.json",
+        {**FLAT, "transforms.flat.add.headers": "op,table"},
+        [["create"], ["update"], ["tombstone"]],
+    ),
+    ("flat", "tombstone-plain", "postgres-schemaless.json", FLAT, [["create"], [None], ["tombstone"]]),
+    (
+        "flat",
+        "delete-to-tombstone",
+        "postgres-connector.json",
+        {**FLAT, REWRITE: "delete-to-tombstone"},
+        [[None], [None], ["tombstone"]],
+    ),
+    ("flat", "drop", "postgres-connector.json", {**FLAT, REWRITE: "drop"}, [["create"], ["update"], []]),
+    ("cloudevents", "schema", "postgres-connector.json", CLOUD, BOTH),
+    (
+        "cloudevents",
+        "plain",
+        "postgres-schemaless.json",
+        {**CLOUD, "value.converter.json.schemas.enable": "false"},
+        BOTH,
+    ),
+]
+SHAPE_STATEMENTS = [
+    """INSERT INTO users VALUES (9001, 'Alan', 'alan@example.org', true,
+       '6f1d2c3b-4a59-4687-9788-99aabbccddee', '{"a": [1, 2.5, null], "b": "ü"}', 41,
+       '2024-05-06 07:08:09.123456+02')""",
+    "UPDATE users SET email = NULL, active = false WHERE id = 9001",
+    "DELETE FROM users WHERE id = 9001",
+]
+
+
 def main():
     for format, file in FORMATS.items():
         capture_tables(format, file)
         capture_transaction(format, file)
     capture_mariadb()
+    for shape in SHAPES:
+        capture_shape(*shape)
+
+
+def capture_shape(folder, name, file, settings, situations):
+    """What transforms and converters make of an insert, an update and a delete."""
+    prefix = f"shapes_{name.replace('-', '_')}"
+    config = {
+        **config_of(file),
+        **settings,
+        "name": prefix,
+        "topic.prefix": prefix,
+        "slot.name": prefix,
+        "table.include.list": "public.users",
+        "snapshot.mode": "no_data",
+    }
+    drop(config)
+    register(config)
+    until(lambda: slot_is_active(prefix), f"the connector {prefix} to stream")
+    topic = f"{prefix}.public.users"
+    for statement in SHAPE_STATEMENTS:
+        postgres(statement)
+    wanted = [situation for step in situations for situation in step]
+    for situation, record in zip(wanted, take(topic, len(wanted), OFFSET_BEGINNING)):
+        if situation:
+            write(folder, f"{name}-{situation}", record)
+    save_fixture_schemas(folder)
+    drop(config)
 
 
 def capture_tables(format, file):
@@ -151,7 +239,7 @@ def capture_transaction(format, file):
     write(format, "transaction-begin", begin)
     write(format, "transaction-end", end)
     if format == "avro":
-        save_fixture_schemas()
+        save_fixture_schemas("avro")
     drop(config)
 
 
@@ -383,18 +471,27 @@ def save_schemas(prefix):
             write_json(SCHEMAS / f"{table}-{side}.avsc", json.loads(version["schema"]))
 
 
-def save_fixture_schemas():
-    """Every schema that a captured record names, by its id."""
+def save_fixture_schemas(folder):
+    """Every schema that a captured record of a folder names, by its id."""
     ids = set()
-    for path in (FIXTURES / "avro").glob("*.json"):
+    for path in (FIXTURES / folder).glob("*.json"):
         if path.name == "schemas.json":
             continue
         record = json.loads(path.read_text())
-        for data in [record["key"], record["value"]]:
-            if data:
-                ids.add(int.from_bytes(base64.b64decode(data)[1:5], "big"))
+        for side in [record["key"], record["value"]]:
+            ids.update(schema_ids(base64.b64decode(side or "")))
     schemas = {id: call("GET", f"{REGISTRY}/schemas/ids/{id}")["schema"] for id in sorted(ids)}
-    write_json(FIXTURES / "avro" / "schemas.json", schemas)
+    if schemas:
+        write_json(FIXTURES / folder / "schemas.json", schemas)
+
+
+def schema_ids(data):
+    """The id in front of Avro, also of Avro inside a CloudEvent in JSON."""
+    if data[:1] == b"\0":
+        return [int.from_bytes(data[1:5], "big")]
+    event = json.loads(data) if data[:1] == b"{" else {}
+    inner = event.get("data") if "specversion" in event else None
+    return schema_ids(base64.b64decode(inner)) if isinstance(inner, str) else []
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
 use crate::decode::avro_schema::Reader;
+use crate::decode::cloud;
 use crate::decode::envelope::{Origin, op};
 use crate::decode::json::{Broken, Found};
 use crate::decode::layout::{Layout, Step};
@@ -33,34 +34,7 @@ pub fn walk_envelope(
     let mut cursor = Cursor(body);
     let mut found = Found::default();
     let fields = cursor.record(reader).ok_or_else(broken_off)?.ok_or_else(broken_off)?;
-    for (name, reader) in fields {
-        match name.as_str() {
-            "before" if layout.reads_before() && !found.has_after => {
-                if let Some(row) = cursor.record(reader).ok_or_else(broken_off)? {
-                    cursor.row(row, &layout.row, (writer, scratch), &mut found)?;
-                    writer.end_before();
-                    found.has_before = true;
-                }
-            }
-            "after" => {
-                if let Some(row) = cursor.record(reader).ok_or_else(broken_off)? {
-                    cursor.row(row, &layout.row, (writer, scratch), &mut found)?;
-                    found.has_after = true;
-                }
-            }
-            "source" => {
-                if !cursor.source(reader, layout, &mut found).ok_or_else(broken_off)? {
-                    return Err(Broken::Mismatch);
-                }
-            }
-            "op" => {
-                if let Literal::Text(letter) = cursor.literal(reader).ok_or_else(broken_off)? {
-                    found.letter = op(letter);
-                }
-            }
-            _ => cursor.skip(reader).ok_or_else(broken_off)?,
-        }
-    }
+    cursor.envelope(fields, layout, (writer, scratch), &mut found)?;
     cursor.end()?;
     Ok(found)
 }
@@ -116,7 +90,13 @@ pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
             origin.is_truncate = cursor.literal(reader)? == Literal::Text("t");
             continue;
         }
-        if name != "source" {
+        if let Some(attribute) = name.strip_prefix(cloud::PREFIX) {
+            if let Literal::Text(text) = cursor.literal(reader)? {
+                cloud::place(attribute, text, &mut origin);
+            }
+            continue;
+        }
+        if name != "source" || matches!(reader, Reader::Text) {
             cursor.skip(reader)?;
             continue;
         }
@@ -212,6 +192,58 @@ impl<'a> Cursor<'a> {
             }
             _ => None,
         }
+    }
+
+    /// Reads the fields of an envelope; those of a CloudEvent's data stand a level deeper.
+    fn envelope(
+        &mut self,
+        fields: &[(String, Reader)],
+        layout: &Layout,
+        (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
+        found: &mut Found,
+    ) -> Result<(), Broken> {
+        for (name, reader) in fields {
+            match name.as_str() {
+                "before" if layout.reads_before() && !found.has_after => {
+                    if let Some(row) = self.record(reader).ok_or_else(broken_off)? {
+                        self.row(row, &layout.row, (writer, scratch), found)?;
+                        writer.end_before();
+                        found.has_before = true;
+                    }
+                }
+                "after" => {
+                    if let Some(row) = self.record(reader).ok_or_else(broken_off)? {
+                        self.row(row, &layout.row, (writer, scratch), found)?;
+                        found.has_after = true;
+                    }
+                }
+                "data" => {
+                    let data = self.record(reader).ok_or_else(broken_off)?;
+                    self.envelope(data.unwrap_or_default(), layout, (writer, scratch), found)?;
+                }
+                // A CloudEvent's source is a URI.
+                "source" if !matches!(reader, Reader::Text) => {
+                    if !self.source(reader, layout, found).ok_or_else(broken_off)? {
+                        return Err(Broken::Mismatch);
+                    }
+                }
+                "op" => {
+                    if let Literal::Text(letter) = self.literal(reader).ok_or_else(broken_off)? {
+                        found.letter = op(letter);
+                    }
+                }
+                name => match name.strip_prefix(cloud::PREFIX) {
+                    Some(attribute) => {
+                        let said = self.literal(reader).ok_or_else(broken_off)?;
+                        if !cloud::note(attribute, said, &layout.source, found) {
+                            return Err(Broken::Mismatch);
+                        }
+                    }
+                    None => self.skip(reader).ok_or_else(broken_off)?,
+                },
+            }
+        }
+        Ok(())
     }
 
     fn row(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::decode::avro_schema::{Compiled, compile};
+use crate::decode::cloud::{self, CloudEvent, Data};
 use crate::decode::connect::Field;
 use crate::decode::envelope::{
     Meaning, Origin, meaning, side_object, side_topic_name, source_table,
@@ -239,10 +240,36 @@ impl Decoder {
             let mark = Mark::Prefix(prefix.into());
             return Ok((mark, schema, origin(payload)));
         }
+        if let Some(event) = CloudEvent::read(bytes) {
+            return self.read_cloud(&event);
+        }
         let object = fields(text).ok_or_else(|| {
             malformed(format!("the {side} is neither a JSON object nor framed Avro"))
         })?;
         Ok((Mark::Plain, Some(plain(object)), origin(text)))
+    }
+
+    /// Reads the schema of a CloudEvent's data, as that of an envelope.
+    fn read_cloud(&self, event: &CloudEvent<'_>) -> Result<(Mark, Option<Field>, Origin), Early> {
+        let malformed = |detail: &str| refused(Reason::Malformed, detail);
+        let data = event.data().ok_or_else(|| malformed("the data is neither JSON nor base64"))?;
+        let (mark, field) = match &data {
+            Data::Binary(framed) => {
+                let frame = avro::frame(framed);
+                let (id, _) = frame.ok_or_else(|| malformed("the data is no framed Avro"))?;
+                (Mark::Id(id), cloud::envelope(self.schema(id)?.field.clone()))
+            }
+            Data::Json(text) => match split(text.as_bytes()).map_err(|why| malformed(&why))? {
+                Some(Framed { prefix, schema: Some(schema), .. }) => {
+                    (Mark::Prefix(prefix.into()), cloud::envelope(schema))
+                }
+                Some(Framed { schema: None, .. }) | None => {
+                    let field = cloud::plain_envelope(text);
+                    (Mark::Plain, field.ok_or_else(|| malformed("the data is no object"))?)
+                }
+            },
+        };
+        Ok((Mark::Cloud(Box::new(mark)), Some(field), event.origin()))
     }
 
     pub(super) fn schema(&self, id: u32) -> Result<&Compiled, Early> {

@@ -2,6 +2,8 @@
 //!
 //! Whether the record is applied is not decided here: the decoder itself is asked.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeSeed as _;
 use serde_json::Value as Json;
 
@@ -84,6 +86,16 @@ impl Decoder {
                 seen.op = letter.map(str::to_owned).or_else(|| flat::op_header(record.headers));
                 seen.after = side.tree.take();
             }
+            Some(event) if event.contains_key("specversion") => {
+                let letter = event.get("iodebeziumop").and_then(Json::as_str);
+                seen.op = letter.map(str::to_owned);
+                let mut data = event.remove("data").map(|data| self.images(data));
+                let mut take = |name| {
+                    let image = data.as_mut()?.as_object_mut()?.remove(name);
+                    image.filter(|row| !row.is_null())
+                };
+                (seen.before, seen.after) = (take("before"), take("after"));
+            }
             Some(envelope) => {
                 let letter = envelope.get("op").and_then(Json::as_str);
                 seen.op = letter.map(str::to_owned);
@@ -98,6 +110,17 @@ impl Decoder {
             seen.source = Some(source_table(name, form, row, key_field.as_ref()));
         }
         Ok(seen)
+    }
+
+    /// Returns the images of a CloudEvent's data, which may stand behind their schema or in base64.
+    fn images(&self, mut data: Json) -> Json {
+        if let Some(text) = data.as_str() {
+            let framed = STANDARD.decode(text).unwrap_or_default();
+            let tree = avro::frame(&framed)
+                .and_then(|(id, body)| avro::tree(body, &self.schema(id).ok()?.reader));
+            return tree.unwrap_or(data);
+        }
+        data.get_mut("payload").map(Json::take).unwrap_or(data)
     }
 
     /// Reads the schema and the tree of a value or a key.
@@ -241,6 +264,7 @@ mod tests {
         topic: String,
         key: Option<String>,
         value: Option<String>,
+        headers: Vec<(String, Option<String>)>,
     }
 
     fn decoder() -> Decoder {
@@ -259,7 +283,10 @@ mod tests {
             |text: &Option<String>| text.as_ref().map(|text| STANDARD.decode(text).unwrap());
         let (key, value) = (bytes(&fixture.key), bytes(&fixture.value));
         let mut run = Run::new(TopicPartition::new(fixture.topic.as_str(), 0), 0);
-        run.push((0, None), key.as_deref(), value.as_deref(), std::iter::empty());
+        let headers = fixture.headers.iter().map(|(name, value)| (name, bytes(value)));
+        let headers = headers.collect::<Vec<_>>();
+        let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
+        run.push((0, None), key.as_deref(), value.as_deref(), headers);
         decoder.inspect(&fixture.topic, run.get(0).unwrap())
     }
 
@@ -351,6 +378,23 @@ mod tests {
               updated_at  "2024-05-06T07:08:09.500000Z"
         "#]],
         );
+    }
+
+    #[test]
+    fn flat_records_and_cloud_events_are_laid_open() {
+        let shown = |fixture| {
+            let seen = inspect(&decoder(), fixture).unwrap();
+            let after = seen.after.map(|row| row["name"].clone());
+            format!("{:?} {:?} {:?}", seen.op, seen.before.map(|row| row["id"].clone()), after)
+        };
+        let flat = include_str!("../../tests/fixtures/flat/rewrite-delete.json");
+        assert_eq!(shown(flat), r#"Some("d") None Some(String(""))"#);
+        let headed = include_str!("../../tests/fixtures/flat/tombstone-update.json");
+        assert_eq!(shown(headed), r#"Some("u") None Some(String("Alan"))"#);
+        let with_schema = include_str!("../../tests/fixtures/cloudevents/schema-create.json");
+        assert_eq!(shown(with_schema), r#"Some("c") None Some(String("Alan"))"#);
+        let plain = include_str!("../../tests/fixtures/cloudevents/plain-delete.json");
+        assert_eq!(shown(plain), r#"Some("d") Some(Number(9001)) None"#);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::stopped::Stop;
 pub mod avro;
 mod avro_parts;
 pub mod avro_schema;
+pub mod cloud;
 pub mod connect;
 mod decoder;
 pub mod envelope;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::decode::avro_schema::Compiled;
+use crate::decode::cloud::{CloudEvent, Data};
 use crate::decode::decoder::{Failed, Orders, Schemas};
 use crate::decode::envelope::Letter;
 use crate::decode::json::{Broken, Found};
 use crate::decode::layout::Layout;
-use crate::decode::sight::Body;
+use crate::decode::sight::{Body, Mark};
 use crate::decode::{Arrival, Change, Decoded, Ignored, Op, avro, flat, json};
 use crate::moves::{Departure, MoveRequest, Moved};
 use crate::refused::Reason;
@@ -227,7 +228,7 @@ impl<'a> Pass<'a> {
         match self.value {
             Body::Absent => true,
             Body::Json(text) => text.trim_ascii() == b"null",
-            Body::Avro(..) | Body::Opaque => false,
+            Body::Avro(..) | Body::Opaque | Body::Cloud(..) => false,
         }
     }
 
@@ -243,9 +244,37 @@ impl<'a> Pass<'a> {
                 let reader = &self.compiled(id)?.reader;
                 avro::walk_envelope(body, reader, layout, (writer, self.scratch))
             }
+            Body::Cloud(mark, text) => return self.walk_cloud(mark, text, layout, writer),
             Body::Absent | Body::Opaque => Err(Broken::Mismatch),
         };
         walked.map_err(Failed::from)
+    }
+
+    /// Walks the data of a CloudEvent, then takes what an envelope says from its attributes.
+    fn walk_cloud(
+        &mut self,
+        mark: &Mark,
+        text: &[u8],
+        layout: &Layout,
+        writer: &mut RowWriter<'_>,
+    ) -> Result<Found, Failed> {
+        let event = CloudEvent::read(text).ok_or(Failed::Mismatch)?;
+        let data = event.data().ok_or(Failed::Mismatch)?;
+        let bytes = match &data {
+            Data::Json(text) => text.as_bytes(),
+            Data::Binary(framed) => framed,
+        };
+        let walked = match mark.body(Some(bytes)).ok_or(Failed::Mismatch)? {
+            Body::Json(text) => json::walk_envelope(text, layout, writer, self.scratch),
+            Body::Avro(id, body) => {
+                let reader = &self.compiled(id)?.reader;
+                avro::walk_envelope(body, reader, layout, (writer, self.scratch))
+            }
+            Body::Absent | Body::Opaque | Body::Cloud(..) => Err(Broken::Mismatch),
+        };
+        let mut found = walked?;
+        let is_ours = event.note(&layout.source, &mut found);
+        is_ours.then_some(found).ok_or(Failed::Mismatch)
     }
 
     fn walk_key(&mut self, writer: &mut RowWriter<'_>) -> Result<(), Failed> {
@@ -256,7 +285,7 @@ impl<'a> Pass<'a> {
                 avro::walk_key(body, reader, self.layout, (writer, self.scratch))
             }
             Body::Absent => return Err(refused(Reason::KeyMissing, "the record has no key")),
-            Body::Opaque => {
+            Body::Opaque | Body::Cloud(..) => {
                 return Err(refused(Reason::KeyMissing, "the key is no struct of columns"));
             }
         };

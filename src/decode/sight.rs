@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::decode::cloud::{CloudEvent, Data};
 use crate::decode::kind::SourceTable;
 use crate::decode::layout::Layout;
 use crate::decode::{Ignored, LayoutId, avro, json_schema};
@@ -36,6 +37,8 @@ pub(super) enum Mark {
     Id(u32),
     /// A key that is no struct in any format.
     Opaque,
+    /// A CloudEvent in JSON; the mark of its data.
+    Cloud(Box<Mark>),
 }
 
 /// What is known of a sight's records.
@@ -70,11 +73,13 @@ pub(super) enum Body<'a> {
     Avro(u32, &'a [u8]),
     /// A key that is no struct.
     Opaque,
+    /// A CloudEvent in JSON, with the mark of its data.
+    Cloud(&'a Mark, &'a [u8]),
 }
 
 impl Mark {
     /// Takes off what marks the schema; `None` when the bytes carry another mark.
-    pub(super) fn body<'a>(&self, bytes: Option<&'a [u8]>) -> Option<Body<'a>> {
+    pub(super) fn body<'a>(&'a self, bytes: Option<&'a [u8]>) -> Option<Body<'a>> {
         let Some(bytes) = bytes else {
             return (*self == Self::Absent).then_some(Body::Absent);
         };
@@ -88,6 +93,13 @@ impl Mark {
             Self::Id(id) => {
                 let (found, body) = avro::frame(bytes)?;
                 (found == *id).then_some(Body::Avro(found, body))
+            }
+            Self::Cloud(data) => {
+                let is_ours = match CloudEvent::read(bytes)?.data()? {
+                    Data::Json(text) => data.body(Some(text.as_bytes())).is_some(),
+                    Data::Binary(framed) => data.body(Some(&framed)).is_some(),
+                };
+                is_ours.then_some(Body::Cloud(data, bytes))
             }
             Self::Opaque => {
                 let is_struct = bytes.starts_with(b"{") || avro::frame(bytes).is_some();

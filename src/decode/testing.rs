@@ -1,7 +1,7 @@
 //! What the decoder's tests share: captured records, a target that writes cells as text, and a lane
 //! in miniature.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -53,16 +53,19 @@ impl Sample {
     }
 }
 
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
 fn read(name: &str) -> serde_json::Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    let path = fixtures().join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("reads {path:?}"));
     serde_json::from_str(&text).unwrap()
 }
 
 /// Returns the names of a folder's captured records.
 pub(super) fn captured_names(folder: &str) -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
-    let mut names = std::fs::read_dir(path)
+    let mut names = std::fs::read_dir(fixtures().join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .filter(|name| name != "schemas")
@@ -130,8 +133,9 @@ impl Default for Bench {
 impl Bench {
     /// Decodes a captured record to one line.
     pub(super) fn captured(&mut self, name: &str) -> String {
-        if name.starts_with("avro/") {
-            self.schemas = read("avro/schemas.json");
+        let schemas = format!("{}/schemas.json", name.split('/').next().unwrap());
+        if fixtures().join(&schemas).exists() {
+            self.schemas = read(&schemas);
         }
         self.decode(&Sample::captured(name))
     }

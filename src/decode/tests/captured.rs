@@ -63,6 +63,53 @@ fn json_of_mariadb_becomes_the_sources_rows() {
 }
 
 #[test]
+fn flat_records_become_the_sources_rows_in_every_mode_of_the_transform() {
+    check(
+        "flat",
+        &expect![[r#"
+        delete-to-tombstone-tombstone: Delete users id=9001
+        drop-create: Update users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        drop-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        rewrite-avro-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        rewrite-avro-delete: Delete users id=9001
+        rewrite-avro-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        rewrite-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        rewrite-delete: Delete users id=9001
+        rewrite-plain-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        rewrite-plain-delete: Delete users id=9001
+        rewrite-plain-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        rewrite-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        rewrite-with-tombstone-create: Update users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        rewrite-with-tombstone-delete: Delete users id=9001
+        rewrite-with-tombstone-tombstone: Ignored(Tombstone)
+        rewrite-with-tombstone-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        tombstone-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        tombstone-plain-create: Update users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        tombstone-plain-tombstone: Delete users id=9001
+        tombstone-tombstone: Delete users id=9001
+        tombstone-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+    "#]],
+    );
+}
+
+#[test]
+fn cloud_events_become_the_sources_rows() {
+    check(
+        "cloudevents",
+        &expect![[r#"
+        plain-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        plain-delete: Delete users id=9001
+        plain-tombstone: Ignored(Tombstone)
+        plain-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        schema-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        schema-delete: Delete users id=9001
+        schema-tombstone: Ignored(Tombstone)
+        schema-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+    "#]],
+    );
+}
+
+#[test]
 fn avro_says_what_json_says() {
     assert_eq!(lines("avro"), lines("json"));
 }
@@ -97,6 +144,9 @@ fn check(folder: &str, expected: &Expect) {
 /// Decodes a folder's records in the order of their names, one line each.
 fn lines(folder: &str) -> String {
     let mut bench = bench();
+    if folder == "flat" {
+        bench.only = Some(&USERS);
+    }
     let mut lines = String::new();
     for name in captured_names(folder) {
         let line = bench.captured(&name).chars().take(250).collect::<String>();
@@ -105,6 +155,9 @@ fn lines(folder: &str) -> String {
     }
     lines
 }
+
+/// The columns of the table that flat records are of.
+const USERS: [&str; 8] = ["id", "name", "email", "active", "token", "profile", "age", "created_at"];
 
 fn bench() -> Bench {
     let mut bench = Bench::default();

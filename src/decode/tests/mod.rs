@@ -1,6 +1,7 @@
 //! The decoder as a lane sees it.
 
 mod captured;
+mod cloud;
 mod flat;
 mod golden;
 mod hostile;
