@@ -264,6 +264,7 @@ mod tests {
         topic: String,
         key: Option<String>,
         value: Option<String>,
+        #[serde(default)]
         headers: Vec<(String, Option<String>)>,
     }
 
