@@ -11,7 +11,7 @@ use crate::commands::say;
 use crate::decode::inspect::Inspected;
 use crate::decode::kind::{Kind, SourceTable};
 use crate::decode::registry::Registry;
-use crate::decode::{Arrival, Decoded, Decoder};
+use crate::decode::{Arrival, Decoded, Decoder, SchemaId};
 use crate::mapping::{Mapping, Plan};
 use crate::record::{Record, TopicPartition};
 use crate::rows::Origin;
@@ -144,7 +144,7 @@ impl Trial {
     }
 
     /// Fetches a schema for the decoder.
-    async fn fetch(&mut self, id: u32) -> anyhow::Result<()> {
+    async fn fetch(&mut self, id: SchemaId) -> anyhow::Result<()> {
         let schema = match &self.registry {
             Some(registry) => registry.schema(id).await.context("fetch a schema")?,
             None => None,

@@ -13,13 +13,6 @@ use crate::decode::packed::{Packer, Parts};
 use crate::decode::semantic::Literal;
 use crate::rows::RowWriter;
 
-/// Takes Confluent's frame off: a zero byte and the schema's id.
-pub fn frame(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let (magic, rest) = bytes.split_first()?;
-    let (id, body) = rest.split_first_chunk::<4>()?;
-    (*magic == 0).then_some((u32::from_be_bytes(*id), body))
-}
-
 /// Walks an envelope; the row goes to the writer.
 ///
 /// # Errors

@@ -54,6 +54,9 @@ pub struct Compiled {
 ///
 /// The text is no Avro schema, or refers to what is not there; the reason.
 pub fn compile(schema: &RegisteredSchema) -> Result<Compiled, String> {
+    if let Some(other) = other_format(&schema.text) {
+        return Err(format!("is {other}, which is not supported: use Avro or JSON"));
+    }
     let texts = schema.references.iter().chain([&schema.text]);
     // The library knows the whole of Avro's rules; what it accepts is compiled from the text,
     // because it drops the attributes that Connect puts on plain types.
@@ -66,6 +69,17 @@ pub fn compile(schema: &RegisteredSchema) -> Result<Compiled, String> {
         compiled = Some(compiler.compile(&json, "", "")?);
     }
     compiled.ok_or_else(|| "the schema is empty".to_owned())
+}
+
+/// Names the format of a schema that is none of Avro's.
+fn other_format(text: &str) -> Option<&'static str> {
+    match serde_json::from_str::<Json>(text) {
+        Ok(json) if json.get("$schema").is_some() || json.get("properties").is_some() => {
+            Some("JSON Schema")
+        }
+        Ok(_) => None,
+        Err(_) => text.contains("message ").then_some("Protobuf"),
+    }
 }
 
 /// Knows the named types so far.

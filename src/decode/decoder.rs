@@ -10,13 +10,15 @@ use crate::decode::connect::Field;
 use crate::decode::envelope::{
     Meaning, Origin, meaning, side_object, side_topic_name, source_table,
 };
+use crate::decode::frame::{Pair, Part};
 use crate::decode::json_schema::{Framed, fields, origin, split, untyped};
 use crate::decode::kind::Form;
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
 use crate::decode::sight::{Body, Known, Mark, RowSight, Sight, Topic};
 use crate::decode::{
-    Arrival, Change, Decoded, Ignored, LayoutId, LayoutRequest, Mapped, Op, RegisteredSchema, avro,
+    Arrival, Change, Decoded, Ignored, LayoutId, LayoutRequest, Mapped, Op, RegisteredSchema,
+    SchemaId, avro,
 };
 use crate::moves::Moved;
 use crate::record::{Record, TopicPartition};
@@ -39,7 +41,7 @@ pub struct Decoder {
 }
 
 /// The schemas of the registry by id. `None`: there is no such id. An error: nobody can read it.
-pub(super) type Schemas = HashMap<u32, Option<Result<Compiled, String>>>;
+pub(super) type Schemas = HashMap<SchemaId, Option<Result<Compiled, String>>>;
 
 /// Offset and order of the last record of each partition of a change log.
 pub(super) type Orders = HashMap<(Arc<str>, i32), (i64, i64)>;
@@ -54,12 +56,12 @@ impl Decoder {
     }
 
     /// Takes a schema as the registry has it; `None` when it says that there is no such id.
-    pub fn learn_schema(&mut self, id: u32, schema: Option<RegisteredSchema>) {
+    pub fn learn_schema(&mut self, id: SchemaId, schema: Option<RegisteredSchema>) {
         self.schemas.insert(id, schema.map(|schema| compile(&schema)));
     }
 
     /// Forgets that there is no schema of that id: the next record asks for it again.
-    pub fn forget_schema(&mut self, id: u32) {
+    pub fn forget_schema(&mut self, id: SchemaId) {
         if matches!(self.schemas.get(&id), Some(None)) {
             self.schemas.remove(&id);
         }
@@ -111,18 +113,19 @@ impl Decoder {
             let detail = "a tombstone alone does not say which of the topic's tables it is of";
             return Err(refused(Reason::NotAnEnvelope, detail));
         }
-        if !self.topic(arrival.topic).find(arrival.record) {
-            self.meet(&arrival)?;
+        let parts = Pair::of(arrival.record);
+        if !self.topic(arrival.topic).find(parts.value, parts.key) {
+            self.meet(&arrival, parts)?;
         }
         let layout = self.layout(arrival.topic)?;
-        match self.write(&arrival, &layout, batch) {
+        match self.write(&arrival, parts, &layout, batch) {
             Err(Failed::Mismatch) => {}
             ended => return ended.map_err(|failed| failed.early(&layout)),
         }
         // The schema is known, but the record is of another table, or of other fields.
-        self.meet(&arrival)?;
+        self.meet(&arrival, parts)?;
         let other = self.layout(arrival.topic)?;
-        let ended = self.write(&arrival, &other, batch);
+        let ended = self.write(&arrival, parts, &other, batch);
         ended.map_err(|failed| failed.early(&other))
     }
 
@@ -159,8 +162,8 @@ impl Decoder {
     }
 
     /// Finds out what a record with unknown schemas means.
-    fn meet(&mut self, arrival: &Arrival<'_>) -> Result<(), Early> {
-        let Record { key, value, .. } = arrival.record;
+    fn meet(&mut self, arrival: &Arrival<'_>, parts: Pair<'_>) -> Result<(), Early> {
+        let Pair { key, value } = parts;
         let (value_mark, value_field, place) = self.read(value, "value")?;
         let meant = value_field.as_ref().map(meaning);
         let is_flat = matches!(meant, Some(Meaning::Rows(Form::Flat, _)));
@@ -218,11 +221,12 @@ impl Decoder {
     /// Reads the schema of a value or a key, and where its row comes from.
     pub(super) fn read(
         &self,
-        bytes: Option<&[u8]>,
+        part: Option<Part<'_>>,
         side: &str,
     ) -> Result<(Mark, Option<Field>, Origin), Early> {
-        let Some(bytes) = bytes else { return Ok((Mark::Absent, None, Origin::default())) };
-        if let Some((id, body)) = avro::frame(bytes) {
+        let Some(part) = part else { return Ok((Mark::Absent, None, Origin::default())) };
+        let bytes = part.bytes;
+        if let Some((id, body)) = part.frame() {
             let compiled = self.schema(id)?;
             let place = avro::origin(body, &compiled.reader).unwrap_or_default();
             return Ok((Mark::Id(id), Some(compiled.field.clone()), place));
@@ -255,7 +259,7 @@ impl Decoder {
         let data = event.data().ok_or_else(|| malformed("the data is neither JSON nor base64"))?;
         let (mark, field) = match &data {
             Data::Binary(framed) => {
-                let frame = avro::frame(framed);
+                let frame = Part::alone(framed).frame();
                 let (id, _) = frame.ok_or_else(|| malformed("the data is no framed Avro"))?;
                 (Mark::Id(id), cloud::envelope(self.schema(id)?.field.clone()))
             }
@@ -272,7 +276,7 @@ impl Decoder {
         Ok((Mark::Cloud(Box::new(mark)), Some(field), event.origin()))
     }
 
-    pub(super) fn schema(&self, id: u32) -> Result<&Compiled, Early> {
+    pub(super) fn schema(&self, id: SchemaId) -> Result<&Compiled, Early> {
         match self.schemas.get(&id) {
             Some(Some(Ok(compiled))) => Ok(compiled),
             Some(Some(Err(why))) => {
@@ -291,6 +295,7 @@ impl Decoder {
     fn write(
         &mut self,
         arrival: &Arrival<'_>,
+        parts: Pair<'_>,
         layout: &Layout,
         batch: &mut Batch,
     ) -> Result<Decoded, Failed> {
@@ -300,11 +305,11 @@ impl Decoder {
         let pass = Pass {
             arrival,
             layout,
-            value: match value_bytes {
-                Some(bytes) => value.body(Some(bytes)).ok_or(Failed::Mismatch)?,
+            value: match parts.value {
+                Some(part) => value.body(Some(part)).ok_or(Failed::Mismatch)?,
                 None => Body::Absent,
             },
-            key: key.body(key_bytes).ok_or(Failed::Mismatch)?,
+            key: key.body(parts.key).ok_or(Failed::Mismatch)?,
             schemas: &self.schemas,
             scratch: &mut self.scratch,
             orders: &mut self.orders,

@@ -9,12 +9,13 @@ use serde_json::Value as Json;
 
 use crate::decode::connect::Field;
 use crate::decode::envelope::{Meaning, meaning, source_table};
+use crate::decode::frame::{Pair, Part};
 use crate::decode::json_parts::PackSeed;
 use crate::decode::kind::{Kind, SourceColumn, SourceTable, Unit};
 use crate::decode::packed::{Packer, Parts};
 use crate::decode::semantic::value;
 use crate::decode::value::Value;
-use crate::decode::{Decoded, Decoder, Ignored, avro, flat, json_schema};
+use crate::decode::{Decoded, Decoder, Ignored, SchemaId, avro, flat, json_schema};
 use crate::record::Record;
 
 /// What Debezium sends in place of octets that did not change.
@@ -26,7 +27,7 @@ pub struct Inspected {
     /// `json`, `json without schema` or `avro`.
     pub format: Option<&'static str>,
     /// The registry's id of the value's schema, or of the key's where there is no value.
-    pub schema_id: Option<u32>,
+    pub schema_id: Option<SchemaId>,
     /// Debezium's letter, or what a record is that is no row: `tombstone`, `heartbeat`, …
     pub op: Option<String>,
     /// The source's table; `None` for a record that is no row.
@@ -45,7 +46,7 @@ pub struct Inspected {
 #[derive(Default)]
 struct Side {
     format: Option<&'static str>,
-    schema_id: Option<u32>,
+    schema_id: Option<SchemaId>,
     tree: Option<Json>,
 }
 
@@ -55,9 +56,10 @@ impl Decoder {
     /// # Errors
     ///
     /// The schema of this id must be learned first.
-    pub fn inspect(&self, topic: &str, record: Record<'_>) -> Result<Inspected, u32> {
-        let value = record.value.filter(|value| *value != b"null");
-        let (key_field, key) = self.side(record.key, "key")?;
+    pub fn inspect(&self, topic: &str, record: Record<'_>) -> Result<Inspected, SchemaId> {
+        let parts = Pair::of(record);
+        let value = parts.value.filter(|value| value.bytes != b"null");
+        let (key_field, key) = self.side(parts.key, "key")?;
         let (value_field, mut side) = self.side(value, "value")?;
         let first = if value.is_some() { &side } else { &key };
         let (format, schema_id) = (first.format, first.schema_id);
@@ -116,7 +118,8 @@ impl Decoder {
     fn images(&self, mut data: Json) -> Json {
         if let Some(text) = data.as_str() {
             let framed = STANDARD.decode(text).unwrap_or_default();
-            let tree = avro::frame(&framed)
+            let tree = Part::alone(&framed)
+                .frame()
                 .and_then(|(id, body)| avro::tree(body, &self.schema(id).ok()?.reader));
             return tree.unwrap_or(data);
         }
@@ -124,16 +127,17 @@ impl Decoder {
     }
 
     /// Reads the schema and the tree of a value or a key.
-    fn side(&self, bytes: Option<&[u8]>, name: &str) -> Result<(Option<Field>, Side), u32> {
-        let Some(bytes) = bytes else { return Ok((None, Side::default())) };
-        let field = match self.read(Some(bytes), name) {
+    fn side(&self, part: Option<Part<'_>>, name: &str) -> Result<(Option<Field>, Side), SchemaId> {
+        let Some(part) = part else { return Ok((None, Side::default())) };
+        let bytes = part.bytes;
+        let field = match self.read(Some(part), name) {
             Ok((_, field, _)) => field,
             Err(early) => match *early {
                 Decoded::NeedsSchema(id) => return Err(id),
                 _ => None,
             },
         };
-        if let Some((id, body)) = avro::frame(bytes) {
+        if let Some((id, body)) = part.frame() {
             let compiled = self.schema(id).ok();
             let tree = compiled.and_then(|compiled| avro::tree(body, &compiled.reader));
             let side = Side { format: Some("avro"), schema_id: Some(id), tree };
@@ -273,12 +277,13 @@ mod tests {
         let schemas = serde_json::from_str::<BTreeMap<u32, String>>(schemas).unwrap();
         let mut decoder = Decoder::default();
         for (id, text) in schemas {
+            let id = SchemaId::Plain(id);
             decoder.learn_schema(id, Some(RegisteredSchema { text, references: Vec::new() }));
         }
         decoder
     }
 
-    fn inspect(decoder: &Decoder, fixture: &str) -> Result<Inspected, u32> {
+    fn inspect(decoder: &Decoder, fixture: &str) -> Result<Inspected, SchemaId> {
         let fixture = serde_json::from_str::<Fixture>(fixture).unwrap();
         let bytes =
             |text: &Option<String>| text.as_ref().map(|text| STANDARD.decode(text).unwrap());
@@ -335,30 +340,30 @@ mod tests {
         check(
             include_str!("../../tests/fixtures/avro/orders-create.json"),
             &expect![[r#"
-            avro Some(4) c {"id":9001}
-            after dbserver1_avro.public.orders
-              id int64 9001
-              user_id int64 1
-              status text "new"
-              amount decimal(12,2) "a decimal"
-              quantity int32 3
-              note text "first"
-              created_at timestamp in µs "Timestamp(Finite { seconds: 1714979289, nanos: 123456000 })"
-              updated_at zoned timestamp "TimestampZoned(Finite { seconds: 1714979289, nanos: 500000000 })"
-        "#]],
+                avro Some(Plain(4)) c {"id":9001}
+                after dbserver1_avro.public.orders
+                  id int64 9001
+                  user_id int64 1
+                  status text "new"
+                  amount decimal(12,2) "a decimal"
+                  quantity int32 3
+                  note text "first"
+                  created_at timestamp in µs "Timestamp(Finite { seconds: 1714979289, nanos: 123456000 })"
+                  updated_at zoned timestamp "TimestampZoned(Finite { seconds: 1714979289, nanos: 500000000 })"
+            "#]],
         );
         check(
             include_str!("../../tests/fixtures/avro/employees-delete.json"),
             &expect![[r#"
-            avro Some(6) d {"emp_id":9001}
-            before dbserver1_avro.public.employees
-              emp_id int32 9001
-              first_name text ""
-              last_name text ""
-              dob date "Date(Finite(0))"
-              city text null
-              salary variable scale decimal "a decimal"
-        "#]],
+                avro Some(Plain(6)) d {"emp_id":9001}
+                before dbserver1_avro.public.employees
+                  emp_id int32 9001
+                  first_name text ""
+                  last_name text ""
+                  dob date "Date(Finite(0))"
+                  city text null
+                  salary variable scale decimal "a decimal"
+            "#]],
         );
     }
 
@@ -403,8 +408,8 @@ mod tests {
         check(
             include_str!("../../tests/fixtures/avro/users-tombstone.json"),
             &expect![[r#"
-            avro Some(1) tombstone {"id":9002}
-        "#]],
+                avro Some(Plain(1)) tombstone {"id":9002}
+            "#]],
         );
         check(
             include_str!("../../tests/fixtures/json/heartbeat.json"),
@@ -429,7 +434,7 @@ mod tests {
     #[test]
     fn a_schema_that_is_not_known_is_asked_for() {
         let fixture = include_str!("../../tests/fixtures/avro/orders-create.json");
-        assert_eq!(inspect(&Decoder::default(), fixture).unwrap_err(), 3);
+        assert_eq!(inspect(&Decoder::default(), fixture).unwrap_err(), SchemaId::Plain(3));
     }
 
     #[test]

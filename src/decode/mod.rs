@@ -10,6 +10,7 @@ use crate::rows::{Origin, Shape};
 use crate::rules::Changelog;
 use crate::stopped::Stop;
 
+pub mod apicurio;
 pub mod avro;
 mod avro_parts;
 pub mod avro_schema;
@@ -18,6 +19,7 @@ pub mod connect;
 mod decoder;
 pub mod envelope;
 pub mod flat;
+pub mod frame;
 pub mod inspect;
 pub mod json;
 mod json_parts;
@@ -39,6 +41,7 @@ pub mod untyped;
 pub mod value;
 
 pub use decoder::Decoder;
+pub use frame::SchemaId;
 
 /// What decoding a record came to.
 ///
@@ -56,7 +59,7 @@ pub enum Decoded {
     /// The record is refused; the lane keeps it as a dead letter.
     Refused(Refusal),
     /// The schema of this id must be fetched and given to [`Decoder::learn_schema`].
-    NeedsSchema(u32),
+    NeedsSchema(SchemaId),
     /// The target's side of this table must be found and given to [`Decoder::learn_layout`].
     NeedsLayout(Box<LayoutRequest>),
     /// The row lacks values that its old key has had: they must be found and given to

@@ -7,10 +7,11 @@ use crate::decode::avro_schema::Compiled;
 use crate::decode::cloud::{CloudEvent, Data};
 use crate::decode::decoder::{Failed, Orders, Schemas};
 use crate::decode::envelope::Letter;
+use crate::decode::frame::Part;
 use crate::decode::json::{Broken, Found};
 use crate::decode::layout::Layout;
 use crate::decode::sight::{Body, Mark};
-use crate::decode::{Arrival, Change, Decoded, Ignored, Op, avro, flat, json};
+use crate::decode::{Arrival, Change, Decoded, Ignored, Op, SchemaId, avro, flat, json};
 use crate::moves::{Departure, MoveRequest, Moved};
 use crate::refused::Reason;
 use crate::rows::{Deletes, Keyless, Move, RowWriter, Rows, Touch};
@@ -264,7 +265,7 @@ impl<'a> Pass<'a> {
             Data::Json(text) => text.as_bytes(),
             Data::Binary(framed) => framed,
         };
-        let walked = match mark.body(Some(bytes)).ok_or(Failed::Mismatch)? {
+        let walked = match mark.body(Some(Part::alone(bytes))).ok_or(Failed::Mismatch)? {
             Body::Json(text) => json::walk_envelope(text, layout, writer, self.scratch),
             Body::Avro(id, body) => {
                 let reader = &self.compiled(id)?.reader;
@@ -292,7 +293,7 @@ impl<'a> Pass<'a> {
         walked.map_err(Failed::from)
     }
 
-    fn compiled(&self, id: u32) -> Result<&'a Compiled, Failed> {
+    fn compiled(&self, id: SchemaId) -> Result<&'a Compiled, Failed> {
         match self.schemas.get(&id) {
             Some(Some(Ok(compiled))) => Ok(compiled),
             _ => Err(Failed::Mismatch),

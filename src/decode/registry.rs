@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use schema_registry_converter::async_impl::schema_registry::{
-    SrSettings, get_all_subjects, get_referenced_schema, get_schema_by_id,
+    SrSettings, get_all_subjects, get_referenced_schema, get_schema_by_guid, get_schema_by_id,
 };
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{
     RegisteredReference, RegisteredSchema as Found,
 };
 
-use crate::decode::RegisteredSchema;
+use crate::decode::apicurio::{Apicurio, Kind};
+use crate::decode::{RegisteredSchema, SchemaId};
 use crate::settings;
 
 /// How long one question may take.
@@ -22,7 +23,10 @@ const ASK_WAIT: Duration = Duration::from_secs(10);
 /// Where schemas come from; each question is one attempt.
 pub trait Schemas: Send + Sync {
     /// Returns a schema with those it refers to; `None` when there is none of that id.
-    fn schema(&self, id: u32) -> BoxFuture<'_, Result<Option<RegisteredSchema>, RegistryError>>;
+    fn schema(
+        &self,
+        id: SchemaId,
+    ) -> BoxFuture<'_, Result<Option<RegisteredSchema>, RegistryError>>;
 }
 
 /// A schema registry; a handle, cheap to clone. It remembers nothing: the decoder does.
@@ -30,6 +34,7 @@ pub trait Schemas: Send + Sync {
 pub struct Registry {
     url: Arc<str>,
     client: Arc<SrSettings>,
+    apicurio: Apicurio,
 }
 
 /// The registry does not answer, or refuses to.
@@ -55,7 +60,9 @@ impl Registry {
         }
         let url: Arc<str> = settings.url.as_str().into();
         let client = builder.build().map_err(|error| error_of(&url, error))?;
-        Ok(Self { url, client: Arc::new(client) })
+        let apicurio = Apicurio::new(settings, ASK_WAIT);
+        let apicurio = apicurio.map_err(|error| Self::silent(&url, &error))?;
+        Ok(Self { url, client: Arc::new(client), apicurio })
     }
 
     /// Asks whether the registry answers and lets us in.
@@ -78,14 +85,51 @@ impl Registry {
     /// # Errors
     ///
     /// The registry does not answer, or refuses to: a later try may succeed.
-    pub async fn schema(&self, id: u32) -> Result<Option<RegisteredSchema>, RegistryError> {
-        let found = match get_schema_by_id(id, &self.client).await {
+    pub async fn schema(&self, id: SchemaId) -> Result<Option<RegisteredSchema>, RegistryError> {
+        let found = match id {
+            SchemaId::Plain(id) => get_schema_by_id(id, &self.client).await,
+            SchemaId::Guid(id) => get_schema_by_guid(&id.to_string(), &self.client).await,
+            SchemaId::Global(id) => return self.of_apicurio(Kind::Global, id).await,
+            SchemaId::Content(id) => return self.of_apicurio(Kind::Content, id).await,
+            SchemaId::Wide(id) => return self.of_either(id).await,
+        };
+        let found = match found {
             Ok(found) => found,
             Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(error_of(&self.url, error)),
         };
         let references = self.references(&found).await?;
         Ok(Some(RegisteredSchema { text: found.schema, references }))
+    }
+
+    async fn of_apicurio(
+        &self,
+        kind: Kind,
+        id: i64,
+    ) -> Result<Option<RegisteredSchema>, RegistryError> {
+        let schema = self.apicurio.schema(kind, id).await;
+        schema.map_err(|error| Self::silent(&self.url, &error))
+    }
+
+    /// Fetches the schema of an id that does not say of which kind it is: only where that makes no
+    /// difference it is known.
+    async fn of_either(&self, id: i64) -> Result<Option<RegisteredSchema>, RegistryError> {
+        let global = self.of_apicurio(Kind::Global, id).await?;
+        let content = self.of_apicurio(Kind::Content, id).await?;
+        match (global, content) {
+            (Some(global), Some(content)) if global != content => {
+                let what = format!(
+                    "{id} of eight bytes names one schema as a globalId and another as a \
+                     contentId: have the producer write ids of four bytes, or in headers"
+                );
+                Err(RegistryError { url: self.url.to_string(), what })
+            }
+            (global, content) => Ok(global.or(content)),
+        }
+    }
+
+    fn silent(url: &str, error: &reqwest::Error) -> RegistryError {
+        RegistryError { url: url.to_owned(), what: error.to_string() }
     }
 
     /// Fetches what a schema refers to, however deep; what is referred to comes first.
@@ -109,7 +153,10 @@ impl Registry {
 }
 
 impl Schemas for Registry {
-    fn schema(&self, id: u32) -> BoxFuture<'_, Result<Option<RegisteredSchema>, RegistryError>> {
+    fn schema(
+        &self,
+        id: SchemaId,
+    ) -> BoxFuture<'_, Result<Option<RegisteredSchema>, RegistryError>> {
         Box::pin(self.schema(id))
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::decode::cloud::{CloudEvent, Data};
+use crate::decode::frame::Part;
 use crate::decode::kind::SourceTable;
 use crate::decode::layout::Layout;
-use crate::decode::{Ignored, LayoutId, avro, json_schema};
-use crate::record::Record;
+use crate::decode::{Ignored, LayoutId, SchemaId, json_schema};
 
 /// How many schemas of a topic are remembered: those of a snapshot, of the stream, of a change of
 /// the table under way, of each table that is routed to the topic.
@@ -34,7 +34,7 @@ pub(super) enum Mark {
     /// JSON without a schema; its fields are compared while it is walked.
     Plain,
     /// The registry's id.
-    Id(u32),
+    Id(SchemaId),
     /// A key that is no struct in any format.
     Opaque,
     /// A CloudEvent in JSON; the mark of its data.
@@ -70,7 +70,7 @@ pub(super) enum Body<'a> {
     /// A JSON object, or null.
     Json(&'a [u8]),
     /// Avro, with its schema's id.
-    Avro(u32, &'a [u8]),
+    Avro(SchemaId, &'a [u8]),
     /// A key that is no struct.
     Opaque,
     /// A CloudEvent in JSON, with the mark of its data.
@@ -79,10 +79,11 @@ pub(super) enum Body<'a> {
 
 impl Mark {
     /// Takes off what marks the schema; `None` when the bytes carry another mark.
-    pub(super) fn body<'a>(&'a self, bytes: Option<&'a [u8]>) -> Option<Body<'a>> {
-        let Some(bytes) = bytes else {
+    pub(super) fn body<'a>(&'a self, part: Option<Part<'a>>) -> Option<Body<'a>> {
+        let Some(part) = part else {
             return (*self == Self::Absent).then_some(Body::Absent);
         };
+        let bytes = part.bytes;
         match self {
             Self::Absent => None,
             Self::Prefix(prefix) => json_schema::payload_behind(bytes, prefix).map(Body::Json),
@@ -91,18 +92,18 @@ impl Mark {
                 is_plain.then_some(Body::Json(bytes))
             }
             Self::Id(id) => {
-                let (found, body) = avro::frame(bytes)?;
+                let (found, body) = part.frame()?;
                 (found == *id).then_some(Body::Avro(found, body))
             }
             Self::Cloud(data) => {
                 let is_ours = match CloudEvent::read(bytes)?.data()? {
-                    Data::Json(text) => data.body(Some(text.as_bytes())).is_some(),
-                    Data::Binary(framed) => data.body(Some(&framed)).is_some(),
+                    Data::Json(text) => data.body(Some(Part::alone(text.as_bytes()))).is_some(),
+                    Data::Binary(framed) => data.body(Some(Part::alone(&framed))).is_some(),
                 };
                 is_ours.then_some(Body::Cloud(data, bytes))
             }
             Self::Opaque => {
-                let is_struct = bytes.starts_with(b"{") || avro::frame(bytes).is_some();
+                let is_struct = bytes.starts_with(b"{") || part.frame().is_some();
                 (!is_struct).then_some(Body::Opaque)
             }
         }
@@ -120,19 +121,19 @@ impl Sight {
 
 impl Topic {
     /// Brings the sight that fits a record to the front; `false` when none does.
-    pub(super) fn find(&mut self, record: Record<'_>) -> bool {
-        if record.value.is_none() {
+    pub(super) fn find(&mut self, value: Option<Part<'_>>, key: Option<Part<'_>>) -> bool {
+        if value.is_none() {
             let fits = |sight: &Sight, is_partial: bool| {
                 sight.rows().is_some_and(|rows| rows.is_partial == is_partial)
-                    && sight.key.body(record.key).is_some()
+                    && sight.key.body(key).is_some()
             };
             return self.bring(|sight| fits(sight, false)) || self.bring(|sight| fits(sight, true));
         }
         let fits = |sight: &Sight| {
             // Another record with the same marks may have a row.
             sight.rows().is_none_or(|rows| !rows.is_partial)
-                && sight.value.body(record.value).is_some()
-                && sight.key.body(record.key).is_some()
+                && sight.value.body(value).is_some()
+                && sight.key.body(key).is_some()
         };
         self.bring(fits)
     }

@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::kind::{Kind, SourceColumn, SourceTable};
 use crate::decode::value::{Day, Decimal, Geometry, Moment, Point, Value};
-use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, RegisteredSchema};
+use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, RegisteredSchema, SchemaId};
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
 use crate::rows::{Cell, Cells, Deletes, Keyless, Origin, Row, RowOp, Rows, Shape};
@@ -35,8 +35,8 @@ impl Sample {
         Self { topic, key, value, headers: Vec::new() }
     }
 
-    pub(super) fn with_header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), Some(value.as_bytes().to_vec())));
+    pub(super) fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name.to_owned(), Some(value.as_ref().to_vec())));
         self
     }
 
@@ -142,6 +142,11 @@ impl Bench {
 
     /// Gives the registry's schema of an id.
     pub(super) fn register(&mut self, id: u32, text: &str) {
+        self.register_as(SchemaId::Plain(id), text);
+    }
+
+    /// Gives the registry's schema of an id of any kind.
+    pub(super) fn register_as(&mut self, id: SchemaId, text: &str) {
         let references = Vec::new();
         self.decoder.learn_schema(id, Some(RegisteredSchema { text: text.to_owned(), references }));
     }

@@ -7,7 +7,7 @@ use super::held::{Held, PARTITION_COUNT, SCHEMA, State};
 use super::{Blocked, HEAD_WAIT, Lane};
 use crate::batch::{Batch, KeyMark};
 use crate::checkpoint::{LastRecord, NextOffset};
-use crate::decode::{Arrival, Decoded, Op};
+use crate::decode::{Arrival, Decoded, Op, SchemaId};
 use crate::record::{Record, Run, TopicPartition};
 use crate::refused::{DeadLetter, Refusal};
 use crate::rows::Origin;
@@ -134,7 +134,7 @@ impl Lane {
     }
 
     /// Waits for a schema, which without a registry would never come.
-    fn await_schema(&self, id: u32) -> Ended {
+    fn await_schema(&self, id: SchemaId) -> Ended {
         if self.registry.is_none() {
             let detail = format!("schema {id} is Avro's: it needs --schema-registry-url");
             return Ended::Stopped(Stop::new(StopReason::SchemaUnreadable, detail));

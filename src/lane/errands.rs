@@ -10,8 +10,8 @@ use tracing::{error, warn};
 use super::held::{MOVE, PARTITION_COUNT, SCHEMA, State};
 use super::{Blocked, Lane};
 use crate::checkpoint::{Claim, NextOffset};
-use crate::decode::RegisteredSchema;
 use crate::decode::registry::Schemas;
+use crate::decode::{RegisteredSchema, SchemaId};
 use crate::kafka::Membership;
 use crate::kafka::log::{Ask, LogError, Watermarks};
 use crate::record::TopicPartition;
@@ -37,9 +37,9 @@ type Ranges = BTreeMap<TopicPartition, Watermarks>;
 #[derive(Debug)]
 pub(super) enum Finding {
     /// A schema, or that the registry has no such id.
-    Schema(u32, Option<RegisteredSchema>),
+    Schema(SchemaId, Option<RegisteredSchema>),
     /// It is time to ask the registry again for an id that it did not know.
-    Unknown(u32),
+    Unknown(SchemaId),
     /// First positions, or why there is none.
     First(Vec<(TopicPartition, Result<NextOffset, Stop>)>),
     /// Whether the group still counts us.
@@ -69,7 +69,7 @@ impl Lane {
     }
 
     /// Sends for a schema, unless somebody is on the way already.
-    pub(super) fn fetch_schema(&mut self, id: u32) {
+    pub(super) fn fetch_schema(&mut self, id: SchemaId) {
         if !self.fetching.insert(id) {
             return;
         }
@@ -85,7 +85,7 @@ impl Lane {
         });
     }
 
-    fn learn_schema(&mut self, id: u32, schema: Option<RegisteredSchema>) {
+    fn learn_schema(&mut self, id: SchemaId, schema: Option<RegisteredSchema>) {
         self.fetching.remove(&id);
         if schema.is_none() {
             self.unknown_schemas.insert(id);
@@ -277,7 +277,11 @@ impl Lane {
 }
 
 /// Fetches a schema: an outage is waited for, an unknown id asked for again as long as patience lasts.
-async fn fetch(registry: &dyn Schemas, id: u32, patience: Duration) -> Option<RegisteredSchema> {
+async fn fetch(
+    registry: &dyn Schemas,
+    id: SchemaId,
+    patience: Duration,
+) -> Option<RegisteredSchema> {
     let until = Instant::now() + patience;
     loop {
         match registry.schema(id).await {

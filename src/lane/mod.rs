@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::batch::{Batch, Folded, KeyMark};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::registry::Schemas;
-use crate::decode::{Decoder, LayoutRequest};
+use crate::decode::{Decoder, LayoutRequest, SchemaId};
 use crate::kafka::log::Ask;
 use crate::kafka::{Event, Link};
 use crate::mapping::Mapping;
@@ -116,9 +116,9 @@ pub struct Lane {
     blocked: Option<Blocked>,
     begins: Vec<(TopicPartition, NextOffset)>,
     errands: JoinSet<Finding>,
-    fetching: HashSet<u32>,
+    fetching: HashSet<SchemaId>,
     // Ids that were asked for with patience already, without success.
-    unknown_schemas: HashSet<u32>,
+    unknown_schemas: HashSet<SchemaId>,
     counting: HashSet<Arc<str>>,
     is_asking_ranges: bool,
     // How many partitions the topics of truncates have; forgotten when partitions are assigned.
@@ -141,7 +141,7 @@ struct Leaving {
 #[derive(Debug)]
 enum Blocked {
     /// It needs a schema, which is being fetched; after the moment its partition waits alone.
-    Schema(u32, Instant),
+    Schema(SchemaId, Instant),
     /// It needs the target's side of its table.
     Layout(Box<LayoutRequest>),
     /// It needs the number of its topic's partitions, which is being asked for; after the moment its

@@ -9,6 +9,8 @@
 mod bad_input;
 mod delivery;
 mod formats;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod framing;
 mod kill;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod looking;

@@ -3,6 +3,7 @@
 mod captured;
 mod cloud;
 mod flat;
+mod frames;
 mod golden;
 mod hostile;
 mod keys;

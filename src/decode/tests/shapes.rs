@@ -2,7 +2,7 @@
 
 use crate::decode::kind::Kind;
 use crate::decode::testing::{Bench, Sample};
-use crate::decode::{Decoded, RegisteredSchema};
+use crate::decode::{Decoded, RegisteredSchema, SchemaId};
 use crate::rows::{Deletes, Keyless};
 use crate::stopped::StopReason;
 
@@ -412,7 +412,8 @@ fn a_schema_of_the_registry_may_refer_to_others_that_refer_to_others() {
     let text = r#"{"type":"record","name":"n.Envelope","fields":[
         {"name":"after","type":["null","n.Row"]},{"name":"op","type":"string"}]}"#;
     let references = vec![id.to_owned(), row.to_owned()];
-    bench.decoder.learn_schema(1, Some(RegisteredSchema { text: text.to_owned(), references }));
+    let one = SchemaId::Plain(1);
+    bench.decoder.learn_schema(one, Some(RegisteredSchema { text: text.to_owned(), references }));
     let value = Some(b"\x00\x00\x00\x00\x01\x00\x02m".to_vec());
     let message = Sample { topic: TOPIC.to_owned(), value, ..Sample::default() };
     check(bench, &message, "Ignored(Message)");

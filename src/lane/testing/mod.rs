@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::checkpoint::NextOffset;
-use crate::decode::RegisteredSchema;
 use crate::decode::registry::{RegistryError, Schemas};
+use crate::decode::{RegisteredSchema, SchemaId};
 use crate::kafka::log::{Ask, LogError, Watermarks};
 use crate::kafka::{Command, Coordinator, Event, Link, Membership, Positions, RUNS_WAITING};
 use crate::lane::writer::Outcome;
@@ -108,7 +108,10 @@ impl Ask for Caller<LogAnswer> {
 }
 
 impl Schemas for Caller<Option<RegisteredSchema>> {
-    fn schema(&self, id: u32) -> BoxFuture<'_, Result<Option<RegisteredSchema>, RegistryError>> {
+    fn schema(
+        &self,
+        id: SchemaId,
+    ) -> BoxFuture<'_, Result<Option<RegisteredSchema>, RegistryError>> {
         Box::pin(async move { Ok(self.ask(format!("schema {id}")).await) })
     }
 }
