@@ -167,10 +167,13 @@ impl Decoder {
         let (value_mark, value_field, place) = self.read(value, "value")?;
         let meant = value_field.as_ref().map(meaning);
         let is_flat = matches!(meant, Some(Meaning::Rows(Form::Flat, _)));
+        let is_row = !matches!(meant, Some(Meaning::Ignored(_)));
         let (key_mark, key_field) = match self.read(key, "key") {
             Ok((mark, field, _)) => (mark, field),
-            // A change log may go by its columns alone, which its rule says.
-            Err(early) if is_flat && matches!(*early, Decoded::Refused(_)) => (Mark::Opaque, None),
+            // A change log may go by its columns alone, which its rule says; what is no row needs none.
+            Err(early) if (is_flat || !is_row) && matches!(*early, Decoded::Refused(_)) => {
+                (Mark::Opaque, None)
+            }
             Err(early) => return Err(early),
         };
         let known = match meant {

@@ -67,8 +67,13 @@ pub fn side_object(names: &[String]) -> Option<Ignored> {
     if has("ddl") && has("tableChanges") {
         return Some(Ignored::SchemaChange);
     }
-    if has("status") && has("id") && has("event_count") {
+    if has("status") && has("id") && has("event_count") && has("data_collections") {
         return Some(Ignored::Transaction);
+    }
+    let is_message = has("op") && has("source") && has("message") && !has("after");
+    let is_notification = has("aggregate_type") && has("additional_data") && has("type");
+    if is_message || is_notification {
+        return Some(Ignored::Message);
     }
     (names == ["ts_ms"]).then_some(Ignored::Heartbeat)
 }

@@ -8,4 +8,5 @@ mod golden;
 mod hostile;
 mod keys;
 mod shapes;
+mod sources;
 mod twin;

@@ -1,0 +1,145 @@
+//! Records of the other connectors, and those that are no rows: from Debezium's documentation. Those of
+//! MySQL, SQL Server and Oracle are not seen live.
+
+use crate::decode::Decoded;
+use crate::decode::kind::Kind;
+use crate::decode::testing::{Bench, Sample};
+
+const MYSQL: &str = r#"{"before":{"id":1004,"first_name":"Anne","last_name":"Kretchmar"},
+    "after":{"id":1004,"first_name":"Anne Marie","last_name":"Kretchmar"},
+    "source":{"version":"3.6.3.Final","name":"s","connector":"mysql","ts_ms":1465581029100,
+        "ts_us":1465581029100000,"ts_ns":1465581029100000000,"snapshot":"false","db":"inventory",
+        "sequence":null,"table":"t","server_id":223344,"gtid":null,"file":"mysql-bin.000003",
+        "pos":484,"row":0,"thread":7,"query":"UPDATE customers SET first_name='Anne Marie'"},
+    "transaction":null,"op":"u","ts_ms":1465581029523}"#;
+
+const SQL_SERVER: &str = r#"{"before":null,
+    "after":{"id":1005,"first_name":"john","last_name":"doe"},
+    "source":{"version":"3.6.3.Final","connector":"sqlserver","name":"s","ts_ms":1559729468470,
+        "snapshot":"false","db":"testDB","sequence":null,"schema":"dbo","table":"t",
+        "change_lsn":"00000027:00000758:0003","commit_lsn":"00000027:00000758:0005",
+        "event_serial_no":"1"},
+    "op":"c","ts_ms":1559729471739,"transaction":null}"#;
+
+const ORACLE: &str = r#"{"before":{"ID":1004,"FIRST_NAME":"Anne","LAST_NAME":null},"after":null,
+    "source":{"version":"3.6.3.Final","connector":"oracle","name":"s","ts_ms":1520085154000,
+        "ts_us":1520085154000000,"snapshot":"false","db":"ORCLPDB1","sequence":null,
+        "schema":"DEBEZIUM","table":"t","txId":"6.28.807","scn":"2122184","commit_scn":"2122185",
+        "lcr_position":null,"rs_id":"001234.00012345.0124","ssn":1,"redo_thread":1,
+        "user_name":"user","row_id":"AAASgjAAMAAAACnAAA"},
+    "op":"d","ts_ms":1532592105960}"#;
+
+fn check(topic: &str, key: &str, value: &str, expected: (&str, &str, Option<&str>)) {
+    let mut bench = Bench::default();
+    bench.kinds = vec![
+        ("t.id", Kind::Int64),
+        ("t.first_name", Kind::Text),
+        ("t.last_name", Kind::Text),
+        ("t.ID", Kind::Int64),
+    ];
+    let sample = Sample::new(topic, Some(key), Some(value));
+    let (line, name, position) = expected;
+    assert_eq!(bench.decode(&sample), line);
+    let (source, _) = &bench.asked[0];
+    let database = source.name.database.as_deref().unwrap_or_default();
+    assert_eq!(format!("{database} {}", source.name), name);
+    let Decoded::Change(change) = bench.settle(&sample) else { panic!("changes") };
+    assert_eq!(change.source_position.as_deref(), position);
+    assert!(change.source_time.is_some());
+}
+
+#[test]
+fn envelopes_of_other_connectors_become_rows() {
+    check(
+        "s.inventory.t",
+        r#"{"id":1004}"#,
+        MYSQL,
+        (
+            "Update t id=1004 first_name='Anne Marie' last_name='Kretchmar'",
+            "inventory s.inventory.t",
+            Some("mysql-bin.000003:484"),
+        ),
+    );
+    check(
+        "s.testDB.dbo.t",
+        r#"{"id":1005}"#,
+        SQL_SERVER,
+        ("Create t id=1005 first_name='john' last_name='doe'", "testDB s.dbo.t", None),
+    );
+    check(
+        "s.DEBEZIUM.t",
+        r#"{"ID":1004}"#,
+        ORACLE,
+        ("Delete t ID=1004", "ORCLPDB1 s.DEBEZIUM.t", None),
+    );
+}
+
+#[test]
+fn an_envelope_is_read_by_its_fields_names_whatever_their_order_and_number() {
+    let source =
+        r#""source":{"name":"s","db":"inventory","table":"t","ts_ms":1,"pos":4,"file":"f"}"#;
+    let row = r#""after":{"id":1,"first_name":"a","last_name":"b"}"#;
+    let added = r#""ts_us":1,"new":{"after":[1]},"transaction":{"id":"571:5","total_order":1}"#;
+    let expected =
+        ("Create t id=1 first_name='a' last_name='b'", "inventory s.inventory.t", Some("f:4"));
+    let envelopes = [
+        // As the first versions wrote it: neither microseconds nor a transaction.
+        format!(r#"{{"before":null,{row},{source},"op":"c","ts_ms":1}}"#),
+        format!(r#"{{"op":"c",{source},{row}}}"#),
+        format!(r#"{{{added},{row},"op":"c","before":null,{source}}}"#),
+    ];
+    for envelope in envelopes {
+        check("s.inventory.t", r#"{"id":1}"#, &envelope, expected);
+    }
+}
+
+/// A value with its schema's name.
+fn named(name: &str, payload: &str) -> String {
+    let fields = r#"[{"type":"string","optional":true,"field":"id"}]"#;
+    format!(
+        r#"{{"schema":{{"type":"struct","name":"io.debezium.connector.{name}","fields":{fields}}},
+            "payload":{payload}}}"#
+    )
+}
+
+#[test]
+fn what_is_no_row_is_counted_and_not_applied() {
+    let transaction = r#"{"status":"END","id":"571:53195829","event_count":2,"data_collections":[
+        {"data_collection":"s1.a","event_count":2}],"ts_ms":1486500577125}"#;
+    let schema_change = r#"{"source":{"name":"s","db":"d"},"ts_ms":1,"databaseName":"d",
+        "schemaName":null,"ddl":"CREATE TABLE t (id int)","tableChanges":[]}"#;
+    let history = r#"{"source":{"server":"s"},"position":{"pos":4},"ts_ms":1,"databaseName":"d",
+        "ddl":"CREATE TABLE t (id int)","tableChanges":[]}"#;
+    let message = r#"{"op":"m","ts_ms":1,"source":{"name":"s","schema":"","table":""},
+        "message":{"prefix":"audit","content":"AQI="}}"#;
+    let notification = r#"{"id":"c485ccc3","type":"COMPLETED","aggregate_type":"Initial Snapshot",
+        "additional_data":{"connector_name":"s"},"timestamp":1695817046353}"#;
+    let heartbeat = r#"{"ts_ms":1}"#;
+    let records = [
+        ("common.TransactionMetadataValue", transaction, "Transaction"),
+        ("sqlserver.SchemaChangeValue", schema_change, "SchemaChange"),
+        ("oracle.SchemaChangeValue", history, "SchemaChange"),
+        ("postgresql.MessageValue", message, "Message"),
+        ("common.Notification", notification, "Message"),
+        ("common.Heartbeat", heartbeat, "Heartbeat"),
+    ];
+    for (name, payload, expected) in records {
+        let expected = format!("Ignored({expected})");
+        for key in [None, Some(r#"{"id":"571"}"#), Some("Struct{id=571}"), Some("571")] {
+            let bench = &mut Bench::default();
+            // Twice: by a schema that is met, and by one that is known.
+            for value in [payload, payload, &named(name, payload), &named(name, payload)] {
+                let sample = Sample::new("s.side", key, Some(value));
+                assert_eq!(bench.decode(&sample), expected, "{name} {key:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_that_looks_like_a_side_record_in_part_is_a_row() {
+    let mut bench = Bench::default();
+    bench.kinds = vec![("t.id", Kind::Int64), ("t.status", Kind::Text)];
+    let sample = Sample::new("s.public.t", Some(r#"{"id":1}"#), Some(r#"{"id":1,"status":"END"}"#));
+    assert_eq!(bench.decode(&sample), "Update t id=1 status='END'");
+}
