@@ -161,6 +161,35 @@ SHAPE_STATEMENTS = [
 ]
 
 
+# What the tables of the demo do not show: a table without a key, a key that is not the primary key,
+# a truncate, a message. The statements, and the situations that each brings to which topic.
+EVENTS_DDL = """
+    CREATE SCHEMA shapes;
+    CREATE TABLE shapes.keyless (id int, note text);
+    ALTER TABLE shapes.keyless REPLICA IDENTITY FULL;
+    CREATE TABLE shapes.keyed (id int PRIMARY KEY, region text NOT NULL, code int NOT NULL);
+    ALTER TABLE shapes.keyed REPLICA IDENTITY FULL;
+    CREATE PUBLICATION shapes FOR TABLES IN SCHEMA shapes;
+    GRANT USAGE ON SCHEMA shapes TO debezium;
+    GRANT SELECT ON ALL TABLES IN SCHEMA shapes TO debezium
+"""
+EVENTS = [
+    ("shapes.keyless", ["create"], "INSERT INTO shapes.keyless VALUES (1, NULL)"),
+    ("shapes.keyless", ["update"], "UPDATE shapes.keyless SET note = 'n'"),
+    ("shapes.keyless", ["delete", "tombstone"], "DELETE FROM shapes.keyless"),
+    ("shapes.keyless", ["truncate"], "TRUNCATE shapes.keyless"),
+    ("shapes.keyed", ["create"], "INSERT INTO shapes.keyed VALUES (1, 'north', 7)"),
+    ("shapes.keyed", ["update"], "UPDATE shapes.keyed SET id = 2"),
+    (
+        "shapes.keyed",
+        ["move-delete", "move-tombstone", "move-create"],
+        "UPDATE shapes.keyed SET code = 8",
+    ),
+    ("shapes.keyed", ["truncate"], "TRUNCATE shapes.keyed"),
+    ("message", ["message"], "SELECT pg_logical_emit_message(true, 'audit', 'text')"),
+]
+
+
 def main():
     for format, file in FORMATS.items():
         capture_tables(format, file)
@@ -168,6 +197,46 @@ def main():
     capture_mariadb()
     for shape in SHAPES:
         capture_shape(*shape)
+    for format, file in FORMATS.items():
+        capture_events(format, file)
+
+
+def capture_events(format, file):
+    """What happens to tables of all kinds, in a schema that goes again."""
+    prefix = f"events_{format}"
+    config = {
+        **config_of(file),
+        "name": prefix,
+        "topic.prefix": prefix,
+        "slot.name": prefix,
+        "publication.name": "shapes",
+        "table.include.list": "shapes.keyless,shapes.keyed",
+        "message.key.columns": "shapes.keyed:region,code",
+        "skipped.operations": "none",
+        "snapshot.mode": "no_data",
+    }
+    admin = os.environ["SOURCE_ADMIN_URL"]
+    remove = "DROP PUBLICATION IF EXISTS shapes; DROP SCHEMA IF EXISTS shapes CASCADE"
+    drop(config)
+    postgres(remove, admin)
+    postgres(EVENTS_DDL, admin)
+    register(config)
+    until(lambda: slot_is_active(prefix), f"the connector {prefix} to stream")
+    seen = set()
+    for name, situations, statement in EVENTS:
+        topic = f"{prefix}.{name}"
+        change = lambda: postgres(statement, admin)
+        if topic not in seen:
+            # The first record makes the topic.
+            change()
+            record = take(topic, 1, OFFSET_BEGINNING)[0]
+            write("events", f"{format}-{name.split('.')[-1]}-{situations[0]}", record)
+        else:
+            step("events", topic, f"{format}-{name.split('.')[-1]}", situations, change)
+        seen.add(topic)
+    save_fixture_schemas("events")
+    drop(config)
+    postgres(remove, admin)
 
 
 def capture_shape(folder, name, file, settings, situations):

@@ -29,6 +29,7 @@ mod proof_can_fail;
 mod rules;
 mod scale;
 mod schema_change;
+mod shapes;
 mod support;
 mod topics;
 mod zombie;

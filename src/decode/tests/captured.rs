@@ -4,6 +4,7 @@ use expect_test::{Expect, expect};
 
 use crate::decode::kind::{Kind, SourceName, Unit};
 use crate::decode::testing::{Bench, captured_names};
+use crate::rows::Keyless;
 
 #[test]
 fn json_with_schemas_becomes_the_sources_rows() {
@@ -110,6 +111,31 @@ fn cloud_events_become_the_sources_rows() {
 }
 
 #[test]
+fn truncates_messages_and_changes_without_the_primary_key_are_the_same_in_every_format() {
+    let all = lines("events");
+    let of = |format: &str| {
+        let lines = all.lines().filter_map(|line| line.strip_prefix(format));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    assert_eq!((of("plain-"), of("avro-")), (of("json-"), of("json-")));
+    expect![[r#"
+        keyed-create: Create keyed id=1 region='north' code=7
+        keyed-move-create: Create keyed id=2 region='north' code=8
+        keyed-move-delete: Delete keyed region='north' code=7
+        keyed-move-tombstone: Ignored(Tombstone)
+        keyed-truncate: Truncate
+        keyed-update: Update keyed id=2 region='north' code=7
+        keyless-create: Create keyless id=1 note=null
+        keyless-delete: Delete keyless before id=1 note='n'
+        keyless-tombstone: Ignored(Tombstone)
+        keyless-truncate: Truncate
+        keyless-update: Update keyless id=1 note='n' before id=1 note=null
+        message-message: Ignored(Message)
+    "#]]
+    .assert_eq(&of("json-"));
+}
+
+#[test]
 fn avro_says_what_json_says() {
     assert_eq!(lines("avro"), lines("json"));
 }
@@ -147,6 +173,7 @@ fn lines(folder: &str) -> String {
     if folder == "flat" {
         bench.only = Some(&USERS);
     }
+    bench.keyless = Keyless::Match;
     let mut lines = String::new();
     for name in captured_names(folder) {
         let line = bench.captured(&name).chars().take(250).collect::<String>();
@@ -178,6 +205,11 @@ fn bench() -> Bench {
         ("orders.note", Kind::Text),
         ("orders.created_at", Kind::Timestamp(Unit::Micros)),
         ("orders.updated_at", Kind::ZonedTimestamp),
+        ("keyless.id", Kind::Int32),
+        ("keyless.note", Kind::Text),
+        ("keyed.id", Kind::Int32),
+        ("keyed.region", Kind::Text),
+        ("keyed.code", Kind::Int32),
         ("employees.emp_id", Kind::Int32),
         ("employees.first_name", Kind::Text),
         ("employees.last_name", Kind::Text),

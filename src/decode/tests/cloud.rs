@@ -52,6 +52,21 @@ fn data_may_be_avro_in_base64() {
 }
 
 #[test]
+fn a_truncate_and_a_message_may_be_events() {
+    let bench = &mut Bench::default();
+    bench.is_alone = Some(false);
+    let images = r#"{"before":null,"after":null}"#;
+    let truncate = event("t", "t", images);
+    let crate::decode::Decoded::Stopped(stop) = bench.settle(&truncate) else { panic!("stops") };
+    assert_eq!(stop.reason, crate::stopped::StopReason::TruncatePartitioned);
+    bench.is_alone = Some(true);
+    check(bench, &truncate, "Truncate");
+    check(bench, &event("m", "t", images), "Ignored(Message)");
+    let unknown = "not_an_envelope: the op is missing or unknown";
+    check(bench, &event("x", "t", images), unknown);
+}
+
+#[test]
 fn the_whole_event_may_be_avro() {
     let bench = &mut Bench::default();
     bench.kinds = vec![("t.id", Kind::Int64)];

@@ -6,7 +6,7 @@ use crate::decode::testing::{Bench, Sample, captured_names};
 use crate::decode::{Decoded, Decoder};
 use crate::rows::{Cells, RowOp, Rows};
 
-const FOLDERS: [&str; 6] = ["json", "plain", "avro", "mariadb", "flat", "cloudevents"];
+const FOLDERS: [&str; 7] = ["json", "plain", "avro", "mariadb", "flat", "cloudevents", "events"];
 
 /// How many cases the mutations have; each is a parse of a few kilobytes.
 const CASES: u32 = 256;
