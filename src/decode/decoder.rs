@@ -99,13 +99,18 @@ impl Decoder {
 
     fn try_decode(&mut self, arrival: Arrival<'_>, batch: &mut Batch) -> Result<Decoded, Early> {
         let mut arrival = arrival;
-        let record = &mut arrival.record;
-        match record.value {
-            Some(b"") => return Err(refused(Reason::Malformed, "the value is empty")),
-            Some(value) if is_null(value) => record.value = None,
+        let mut parts = Pair::of(arrival.record);
+        match parts.value {
+            Some(Part { bytes: b"", .. }) => {
+                return Err(refused(Reason::Malformed, "the value is empty"));
+            }
+            // Behind a header with an id, these would be Avro's bytes.
+            Some(Part { bytes, id: None }) if is_null(bytes) => {
+                (arrival.record.value, parts.value) = (None, None);
+            }
             _ => {}
         }
-        let is_nothing = record.value.is_none() && record.key.is_none();
+        let is_nothing = parts.value.is_none() && parts.key.is_none();
         if is_nothing || self.is_tombstone_of_last_delete(&arrival) {
             return Ok(Decoded::Ignored(Ignored::Tombstone));
         }
@@ -113,7 +118,6 @@ impl Decoder {
             let detail = "a tombstone alone does not say which of the topic's tables it is of";
             return Err(refused(Reason::NotAnEnvelope, detail));
         }
-        let parts = Pair::of(arrival.record);
         if !self.topic(arrival.topic).find(parts.value, parts.key) {
             self.meet(&arrival, parts)?;
         }
