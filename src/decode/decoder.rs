@@ -203,7 +203,8 @@ impl Decoder {
                     return Err(refused(Reason::NotAnEnvelope, detail));
                 }
                 let name = place.source_name(arrival.topic);
-                let source = source_table(name, form, row, key_field.as_ref());
+                let source =
+                    source_table(name, form, (value_field.as_ref(), row), key_field.as_ref());
                 self.layout_count += 1;
                 let id = LayoutId(self.layout_count);
                 let (is_partial, layout, is_absent) = (row.is_none(), None, false);

@@ -138,14 +138,63 @@ impl Origin {
     }
 }
 
-/// Describes the table that a row's and a key's schema give.
+/// Describes the table that a value's row and a key's schema give.
 pub fn source_table(
     name: SourceName,
     form: Form,
-    row: Option<&Field>,
+    (value, row): (Option<&Field>, Option<&Field>),
     key: Option<&Field>,
 ) -> SourceTable {
     let columns = row.or(key).map(Field::columns).unwrap_or_default();
     let key = key.map(|key| key.fields.iter().map(|field| field.name.clone()).collect());
-    SourceTable { name, columns, key: key.unwrap_or_default(), form }
+    let mut table = SourceTable { name, columns, key: key.unwrap_or_default(), form };
+    if value.is_some_and(is_of_mysql) {
+        table.read_as_mysql();
+    }
+    table
+}
+
+/// Returns whether an envelope is one of MySQL's or MariaDB's connector.
+fn is_of_mysql(value: &Field) -> bool {
+    let block = value.field("source").and_then(|block| block.schema_name.as_deref());
+    let connector = block.and_then(|name| name.strip_prefix("io.debezium.connector."));
+    matches!(connector, Some("mysql.Source" | "mariadb.Source"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::json_schema::split;
+    use crate::decode::kind::{Kind, Unit};
+
+    #[test]
+    fn a_time_of_mysql_is_a_span_and_its_point_a_geometry() {
+        let check = |connector: &str, expected: [Kind; 3]| {
+            let field = |literal: &str, name: &str| {
+                format!(r#"{{"type":"{literal}","name":"io.debezium.{name}","field":"f"}}"#)
+            };
+            let fields = [
+                field("int64", "time.MicroTime"),
+                field("struct", "data.geometry.Point"),
+                field("int32", "time.Date"),
+            ];
+            let (source, fields) = (format!("connector.{connector}.Source"), fields.join(","));
+            let text = format!(
+                r#"{{"schema":{{"type":"struct","name":"t.Envelope","fields":[
+                {{"type":"struct","field":"after","fields":[{fields}]}},
+                {{"type":"struct","name":"io.debezium.{source}","field":"source"}}
+                ]}},"payload":null}}"#
+            );
+            let value = split(text.as_bytes()).unwrap().unwrap().schema.unwrap();
+            let name = Origin::default().source_name("s.d.t");
+            let row = value.field("after");
+            let table = source_table(name, Form::Enveloped, (Some(&value), row), None);
+            let kinds = table.columns.into_iter().map(|column| column.kind).collect::<Vec<_>>();
+            assert_eq!(kinds, expected, "{connector}");
+        };
+        let mysql = [Kind::Span(Unit::Micros), Kind::Geometry, Kind::Date];
+        check("mariadb", mysql.clone());
+        check("mysql", mysql);
+        check("postgresql", [Kind::Time(Unit::Micros), Kind::Point, Kind::Date]);
+    }
 }

@@ -95,7 +95,8 @@ impl Decoder {
         if row.is_some() || key_field.as_ref().is_some_and(|key| !key.fields.is_empty()) {
             let row = row.as_ref().map(|(_, row)| row).filter(|row| !row.fields.is_empty());
             seen.is_partial = row.is_none();
-            seen.source = Some(source_table(name, form, row, key_field.as_ref()));
+            let value_and_row = (value_field.as_ref(), row);
+            seen.source = Some(source_table(name, form, value_and_row, key_field.as_ref()));
         }
         Ok(seen)
     }
@@ -195,6 +196,7 @@ pub fn source_type(column: &SourceColumn) -> Option<String> {
         }
         Kind::Decimal { scale, precision: None } => format!("decimal(,{scale})"),
         Kind::Time(unit) => format!("time in {}", unit_name(*unit)),
+        Kind::Span(unit) => format!("span in {}", unit_name(*unit)),
         Kind::Timestamp(unit) => format!("timestamp in {}", unit_name(*unit)),
         Kind::Bits { length: Some(length) } => format!("bits({length})"),
         Kind::Bits { length: None } => "bits".to_owned(),

@@ -13,7 +13,7 @@ use crate::decode::envelope::{Letter, op};
 use crate::decode::flat::with_literal;
 use crate::decode::json_parts::PackSeed;
 use crate::decode::layout::{Layout, Step};
-use crate::decode::packed::{Packer, Packing, Parts};
+use crate::decode::packed::{Packer, Packing, Parts, single};
 use crate::decode::semantic::Literal;
 use crate::decode::{Change, Op};
 use crate::rows::RowWriter;
@@ -410,6 +410,15 @@ impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_> {
                 let text = <&RawValue>::deserialize(json)?;
                 self.write_decimal(text.get())
             }
+            Packing::Single => {
+                let text = <&RawValue>::deserialize(json)?.get();
+                match single(text) {
+                    Some(literal) => self.write(literal),
+                    None => serde_json::Deserializer::from_str(text)
+                        .deserialize_any(self)
+                        .map_err(D::Error::custom),
+                }
+            }
             Packing::List(_) | Packing::Pairs | Packing::Scaled | Packing::Fields(_) => {
                 let text = <&RawValue>::deserialize(json)?;
                 self.write_parts(packing, text.get())
@@ -484,7 +493,7 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        if self.step.kind.packing() == Packing::Plain {
+        if !matches!(self.step.kind.packing(), Packing::Octets | Packing::Decimal) {
             return self.write(Literal::Text(text));
         }
         let Self { step, writer, scratch, broken } = self;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::decode::packed::{Packer, Packing};
+use crate::decode::packed::{Packer, Packing, single};
 use crate::decode::semantic::Literal;
 
 /// Packs one value.
@@ -43,6 +43,15 @@ impl<'a, 'p> PackSeed<'a, 'p> {
 }
 
 impl PackSeed<'_, '_> {
+    /// Takes a number of single precision, or the name of one that is none.
+    fn single<E: Error>(self, text: &str) -> Result<(), E> {
+        if let Some(literal) = single(text) {
+            return self.push(literal);
+        }
+        let seed = PackSeed { packing: Packing::Plain, packer: self.packer };
+        serde_json::Deserializer::from_str(text).deserialize_any(seed).map_err(E::custom)
+    }
+
     /// Takes a decimal as a struct that brings its scale, as a text or as a number.
     fn scaled<E: Error>(self, text: &str) -> Result<(), E> {
         if !text.starts_with(['{', '"', 'n']) {
@@ -60,6 +69,7 @@ impl<'de> DeserializeSeed<'de> for PackSeed<'_, '_> {
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
         match self.packing {
             Packing::Decimal => self.decimal(<&RawValue>::deserialize(json)?.get()),
+            Packing::Single => self.single(<&RawValue>::deserialize(json)?.get()),
             Packing::Scaled => self.scaled(<&RawValue>::deserialize(json)?.get()),
             _ => json.deserialize_any(self),
         }

@@ -41,6 +41,8 @@ pub enum Kind {
     Date,
     /// `io.debezium.time.Time`, `MicroTime`, `NanoTime` and Connect's `Time`.
     Time(Unit),
+    /// The same from MySQL and MariaDB, whose TIME is a span: below zero, or beyond a day.
+    Span(Unit),
     /// `io.debezium.time.Timestamp`, `MicroTimestamp`, `NanoTimestamp` and Connect's `Timestamp`.
     Timestamp(Unit),
     /// `io.debezium.time.ZonedTime`.
@@ -117,9 +119,10 @@ pub enum Kind {
 impl Kind {
     /// Returns how a literal of this kind is packed.
     pub fn packing(&self) -> Packing<'_> {
-        use Packing::{Decimal, Fields, List, Octets, Pairs, Plain, Scaled};
+        use Packing::{Decimal, Fields, List, Octets, Pairs, Plain, Scaled, Single};
         match self {
             Self::Bytes | Self::Bits { .. } => Octets,
+            Self::Float32 => Single,
             Self::Decimal { .. } => Decimal,
             Self::Array(element) => List(element),
             Self::Map => Pairs,
@@ -155,7 +158,7 @@ impl Kind {
                 Value::Decimal(Decimal::Binary { unscaled: &[1], scale: 0 })
             }
             Self::Date | Self::IsoDate | Self::StructuredDate => Value::Date(Day::Finite(0)),
-            Self::Time(_) | Self::IsoTime | Self::StructuredTime => Value::Time(0),
+            Self::Time(_) | Self::Span(_) | Self::IsoTime | Self::StructuredTime => Value::Time(0),
             Self::Timestamp(_) | Self::IsoTimestamp | Self::StructuredTimestamp => {
                 Value::Timestamp(midnight)
             }
@@ -218,6 +221,20 @@ pub enum Form {
     Flat,
     /// As [`Form::Flat`], and the record's key is no struct of columns.
     FlatUnkeyed,
+}
+
+impl SourceTable {
+    /// Reads the columns as MySQL and MariaDB mean them: a time is a span, and a point has a
+    /// reference system.
+    pub fn read_as_mysql(&mut self) {
+        for column in &mut self.columns {
+            match column.kind {
+                Kind::Time(unit) => column.kind = Kind::Span(unit),
+                Kind::Point => column.kind = Kind::Geometry,
+                _ => {}
+            }
+        }
+    }
 }
 
 impl Form {

@@ -23,6 +23,8 @@ pub enum Packing<'a> {
     Plain,
     /// As octets, which JSON carries as base64.
     Octets,
+    /// As a number of single precision, which JSON prints by its own shortest digits.
+    Single,
     /// As the octets of an unscaled integer, or a number's text.
     Decimal,
     /// An array: its elements, each of this kind.
@@ -33,6 +35,13 @@ pub enum Packing<'a> {
     Scaled,
     /// A struct: for each field that is there its index, and behind it its value.
     Fields(&'static [(&'static str, Packing<'static>)]),
+}
+
+/// Reads a number of single precision from its own digits: those of a double in between may round
+/// to its neighbour.
+pub fn single(text: &str) -> Option<Literal<'static>> {
+    let is_number = text.starts_with(|letter: char| letter == '-' || letter.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number).map(Literal::Float32)
 }
 
 impl Packing<'_> {

@@ -65,7 +65,9 @@ fn integer(kind: &Kind, int: i64) -> Result<Value<'static>, Unfit> {
         // JSON prints a double without a fraction as an integer now and then.
         Kind::Float32 | Kind::Float64 => double(kind, exact(int).ok_or(BEYOND)?),
         Kind::Date => Ok(Value::Date(day(i32::try_from(int).map_err(|_| BEYOND)?))),
-        Kind::Time(unit) => int.checked_mul(nanos_of(*unit)).map(Value::Time).ok_or(BEYOND),
+        Kind::Time(unit) | Kind::Span(unit) => {
+            int.checked_mul(nanos_of(*unit)).map(Value::Time).ok_or(BEYOND)
+        }
         Kind::Timestamp(unit) => Ok(Value::Timestamp(moment(int, *unit))),
         Kind::MicroDuration => Ok(Value::Interval(span(i128::from(int) * 1000))),
         Kind::NanoDuration => Ok(Value::Interval(span(i128::from(int)))),

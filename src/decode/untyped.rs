@@ -1,6 +1,7 @@
-//! JSON without a schema: the target's column and the connector's settings say what a value is.
+//! What a record's schema does not say: the target's column and the connector's settings do.
 
 use crate::decode::kind::{Kind, Unit};
+use crate::decode::spelling::Spelling;
 use crate::rules::SourceSettings;
 use crate::table::Column;
 
@@ -9,7 +10,8 @@ use crate::table::Column;
 #[error("{0}")]
 pub struct MissingSetting(pub &'static str);
 
-/// Returns the kind of a source column that is written to this target column.
+/// Returns the kind of a source column that is written to this target column; `None` when the
+/// record's schema says all.
 ///
 /// Nothing is assumed: where the target's type leaves several forms open, the connector's setting
 /// decides.
@@ -17,27 +19,79 @@ pub struct MissingSetting(pub &'static str);
 /// # Errors
 ///
 /// The setting is not there.
-pub fn resolve(column: &Column, source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    let (base, arguments) = parts(&column.type_name);
+pub fn resolve(
+    kind: &Kind,
+    column: &Column,
+    source: Option<&SourceSettings>,
+) -> Result<Option<Kind>, MissingSetting> {
+    let Some(element) = column.type_name.strip_suffix("[]") else {
+        return resolve_one(kind, &column.type_name, column.type_id, source);
+    };
+    let kind = match kind {
+        Kind::Array(element) => element,
+        kind => kind,
+    };
+    let resolved = resolve_one(kind, element, column.type_id, source)?;
+    Ok(resolved.map(|element| Kind::Array(Box::new(element))))
+}
+
+fn resolve_one(
+    kind: &Kind,
+    type_name: &str,
+    type_id: u32,
+    source: Option<&SourceSettings>,
+) -> Result<Option<Kind>, MissingSetting> {
+    match kind {
+        Kind::Untyped => untyped(type_name, type_id, source).map(Some),
+        // A mode of the connector makes octets texts, and no schema says so.
+        Kind::Text if is_octets(type_name) => binary(source).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn is_octets(type_name: &str) -> bool {
+    type_name == "bytea" || type_name.to_ascii_lowercase().contains("blob")
+}
+
+fn untyped(
+    type_name: &str,
+    type_id: u32,
+    source: Option<&SourceSettings>,
+) -> Result<Kind, MissingSetting> {
+    let (base, arguments) = parts(type_name);
     let digits = arguments.as_deref().and_then(|text| text.parse::<u32>().ok());
-    Ok(match base.as_str() {
+    let (_, name) = base.rsplit_once('.').unwrap_or(("", &base));
+    Ok(match name {
         "smallint" | "integer" | "bigint" | "oid" | "int" => Kind::Int64,
         "boolean" => Kind::Bool,
         // SQLite, which has no numbers for types, keeps every REAL as a double.
-        "real" if column.type_id != 0 => Kind::Float32,
+        "real" if type_id != 0 => Kind::Float32,
         "real" | "float" | "double" | "double precision" => Kind::Float64,
         "numeric" | "decimal" | "decimal_text" => decimal(arguments.as_deref(), source)?,
         "bytea" | "blob" => binary(source)?,
         "date" | "date_text" => date(source)?,
         "time without time zone" | "time_text" => time(digits, source)?,
         "timestamp without time zone" | "timestamp_text" => timestamp(digits, source)?,
-        "timestamp with time zone" | "timestamptz_text" => Kind::ZonedTimestamp,
-        "time with time zone" | "timetz_text" => Kind::ZonedTime,
+        "timestamp with time zone" | "timestamptz_text" => match is_structured(source) {
+            true => Kind::StructuredZonedTimestamp,
+            false => Kind::ZonedTimestamp,
+        },
+        "time with time zone" | "timetz_text" => match is_structured(source) {
+            true => Kind::StructuredZonedTime,
+            false => Kind::ZonedTime,
+        },
         "interval" | "duration_text" => interval(source)?,
         "uuid" | "uuid_text" => Kind::Uuid,
         "json" | "jsonb" | "json_text" => Kind::Json,
         "bit" if digits.is_none_or(|digits| digits == 1) => Kind::Bool,
         "bit" | "bit varying" | "bits_text" => Kind::Bits { length: digits },
+        "hstore" => hstore(source)?,
+        "map_text" => Kind::Map,
+        "point" | "place_text" => Kind::Point,
+        "geometry" | "geography" => Kind::Geometry,
+        "vector" | "halfvec" => Kind::Array(Box::new(Kind::Float64)),
+        "sparsevec" | "vector_text" => Kind::SparseVector,
+        "array_text" => Kind::Unsupported("an array without its elements' type".to_owned()),
         _ => Kind::Text,
     })
 }
@@ -74,12 +128,22 @@ fn decimal(
 }
 
 fn binary(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    // Base64 as a text looks like bytes here; the other forms have no conversion yet.
     let mode = setting(source, "binary_handling_mode", |it| it.binary_handling_mode.as_ref())?;
     Ok(match mode {
-        "bytes" | "base64" => Kind::Bytes,
-        other => Kind::Unsupported(format!("binary_handling_mode {other}")),
+        "base64" => Kind::Encoded(Spelling::Base64),
+        "base64-url-safe" => Kind::Encoded(Spelling::Base64UrlSafe),
+        "hex" => Kind::Encoded(Spelling::Hex),
+        _ => Kind::Bytes,
     })
+}
+
+fn hstore(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
+    let mode = setting(source, "hstore_handling_mode", |it| it.hstore_handling_mode.as_ref())?;
+    Ok(if mode == "map" { Kind::Map } else { Kind::Json })
+}
+
+fn is_structured(source: Option<&SourceSettings>) -> bool {
+    mode(source) == Ok("structured")
 }
 
 fn mode(source: Option<&SourceSettings>) -> Result<&str, MissingSetting> {
@@ -89,7 +153,7 @@ fn mode(source: Option<&SourceSettings>) -> Result<&str, MissingSetting> {
 fn date(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
     Ok(match mode(source)? {
         "isostring" => Kind::IsoDate,
-        "structured" => Kind::Unsupported("StructuredDate".to_owned()),
+        "structured" => Kind::StructuredDate,
         _ => Kind::Date,
     })
 }
@@ -97,7 +161,7 @@ fn date(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
 fn time(digits: Option<u32>, source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
     Ok(match mode(source)? {
         "isostring" => Kind::IsoTime,
-        "structured" => Kind::Unsupported("StructuredTime".to_owned()),
+        "structured" => Kind::StructuredTime,
         "connect" => Kind::Time(Unit::Millis),
         "nanoseconds" => Kind::Time(Unit::Nanos),
         "adaptive" => Kind::Time(adaptive(digits)),
@@ -108,7 +172,7 @@ fn time(digits: Option<u32>, source: Option<&SourceSettings>) -> Result<Kind, Mi
 fn timestamp(digits: Option<u32>, source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
     Ok(match mode(source)? {
         "isostring" => Kind::IsoTimestamp,
-        "structured" => Kind::Unsupported("StructuredTimestamp".to_owned()),
+        "structured" => Kind::StructuredTimestamp,
         "connect" => Kind::Timestamp(Unit::Millis),
         "nanoseconds" => Kind::Timestamp(Unit::Nanos),
         "microseconds" => Kind::Timestamp(Unit::Micros),
@@ -125,6 +189,9 @@ fn adaptive(digits: Option<u32>) -> Unit {
 }
 
 fn interval(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
+    if is_structured(source) {
+        return Ok(Kind::StructuredDuration);
+    }
     let mode = setting(source, "interval_handling_mode", |it| it.interval_handling_mode.as_ref())?;
     Ok(if mode == "string" { Kind::Interval } else { Kind::MicroDuration })
 }
@@ -154,6 +221,34 @@ mod tests {
         check("bit varying", Kind::Bits { length: None });
         check("interval", Kind::MicroDuration);
         check("real", Kind::Float32);
+        check("integer[]", Kind::Array(Box::new(Kind::Int64)));
+        check("timestamp(3) without time zone[]", {
+            Kind::Array(Box::new(Kind::Timestamp(Unit::Millis)))
+        });
+        check("public.hstore", Kind::Json);
+        check("point", Kind::Point);
+        check("public.geometry", Kind::Geometry);
+    }
+
+    #[test]
+    fn a_text_for_octets_is_read_as_the_connectors_mode_spells_it() {
+        let find = |mode: &str, kind: Kind, type_name: &str| {
+            let binary_handling_mode = Some(mode.to_owned());
+            let settings = SourceSettings { binary_handling_mode, ..SourceSettings::default() };
+            resolve(&kind, &column(type_name, 1), Some(&settings)).unwrap()
+        };
+        let hex = Kind::Encoded(Spelling::Hex);
+        assert_eq!(find("hex", Kind::Text, "bytea"), Some(hex.clone()));
+        assert_eq!(find("hex", Kind::Text, "BLOB"), Some(hex.clone()));
+        assert_eq!(find("hex", Kind::Text, "text"), None);
+        assert_eq!(find("hex", Kind::Bytes, "bytea"), None);
+        let list = |kind| Kind::Array(Box::new(kind));
+        assert_eq!(find("hex", list(Kind::Text), "bytea[]"), Some(list(hex)));
+        assert_eq!(find("base64", Kind::Untyped, "bytea"), Some(Kind::Encoded(Spelling::Base64)));
+        let url_safe = Some(Kind::Encoded(Spelling::Base64UrlSafe));
+        assert_eq!(find("base64-url-safe", Kind::Text, "bytea"), url_safe);
+        let missing = Err(MissingSetting("binary_handling_mode"));
+        assert_eq!(resolve(&Kind::Text, &column("bytea", 1), None), missing);
     }
 
     #[test]
@@ -190,7 +285,7 @@ mod tests {
             let time_precision_mode = Some(mode.to_owned());
             let settings = SourceSettings { time_precision_mode, ..SourceSettings::default() };
             ["date", "time(3) without time zone", "timestamp(3) without time zone"]
-                .map(|name| resolve(&column(name, 1), Some(&settings)).unwrap())
+                .map(|name| untyped(name, 1, Some(&settings)).unwrap())
         };
         use Unit::{Micros, Millis, Nanos};
         let kinds = |time, timestamp| [Kind::Date, Kind::Time(time), Kind::Timestamp(timestamp)];
@@ -200,6 +295,8 @@ mod tests {
         assert_eq!(find("microseconds"), kinds(Micros, Micros));
         assert_eq!(find("nanoseconds"), kinds(Nanos, Nanos));
         assert_eq!(find("isostring"), [Kind::IsoDate, Kind::IsoTime, Kind::IsoTimestamp]);
+        let structured = [Kind::StructuredDate, Kind::StructuredTime, Kind::StructuredTimestamp];
+        assert_eq!(find("structured"), structured);
     }
 
     fn check(
@@ -208,7 +305,8 @@ mod tests {
         settings: Option<&SourceSettings>,
         expected: &Result<Kind, MissingSetting>,
     ) {
-        assert_eq!(resolve(&column(type_name, type_id), settings), *expected, "{type_name}");
+        let found = resolve(&Kind::Untyped, &column(type_name, type_id), settings);
+        assert_eq!(found, expected.clone().map(Some), "{type_name}");
     }
 
     fn column(type_name: &str, type_id: u32) -> Column {
@@ -232,6 +330,7 @@ mod tests {
             decimal_handling_mode: text("precise"),
             binary_handling_mode: text("bytes"),
             interval_handling_mode: text("numeric"),
+            hstore_handling_mode: text("json"),
             ..SourceSettings::default()
         }
     }

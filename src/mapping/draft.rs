@@ -227,24 +227,22 @@ impl Draft<'_> {
         Stop::new(StopReason::ColumnUnfit, detail)
     }
 
-    /// Gives a column of JSON without a schema the kind that its target column stands for.
+    /// Gives a column the kind that its target column stands for, where the record does not say it.
     fn resolve(
         &self,
         source: &mut SourceColumn,
         target: &Column,
         server: &str,
     ) -> Result<(), Stop> {
-        if source.kind != Kind::Untyped {
-            return Ok(());
-        }
-        source.kind =
-            resolve(target, self.mapping.tables.rules.source(server)).map_err(|missing| {
-                let detail = format!(
-                    "column \"{}\" of table \"{}\" needs {missing} under [source.\"{server}\"]",
-                    source.name, self.name
-                );
-                Stop::new(StopReason::SourceSettingMissing, detail)
-            })?;
+        let settings = self.mapping.tables.rules.source(server);
+        let resolved = resolve(&source.kind, target, settings).map_err(|missing| {
+            let detail = format!(
+                "column \"{}\" of table \"{}\" needs {missing} under [source.\"{server}\"]",
+                source.name, self.name
+            );
+            Stop::new(StopReason::SourceSettingMissing, detail)
+        })?;
+        source.kind = resolved.unwrap_or_else(|| source.kind.clone());
         Ok(())
     }
 

@@ -82,6 +82,11 @@ async fn numbers_arrive_as_they_were() {
             ("numeric", Value::Int(i64::MIN), "-9223372036854775808"),
             ("numeric", Value::DecimalSpecial(Special::PositiveInfinity), "Infinity"),
             ("numeric", Value::Text("NAN"), "NaN"),
+            ("numeric", Value::Float64(0.1), "0.1"),
+            ("numeric(12,3)", Value::Float64(-1234.5), "-1234.500"),
+            ("numeric", Value::Float64(1e22), "10000000000000000000000"),
+            ("text", decimal("1.10"), "1.10"),
+            ("text", Value::Bool(true), "true"),
             (
                 "numeric(20,0)",
                 unscaled(&[0, 255, 255, 255, 255, 255, 255, 255, 255], 0),
@@ -181,6 +186,8 @@ async fn times_arrive_as_they_were() {
             ("interval", span(-1, 2, -1_000), "-1 mons +2 days -00:00:00.000001"),
             ("interval(3)", span(0, 0, 1_000_000), "00:00:00.001"),
             ("interval", Value::Time(-3_020_398_999_999_000), "-838:59:58.999999"),
+            ("time", span(0, 0, 1_000), "00:00:00.000001"),
+            ("text", Value::Date(Day::Finite(17_109)), "2016-11-04"),
         ],
     )
     .await;
@@ -200,6 +207,8 @@ async fn a_created_table_is_as_it_was_planned() {
         (Kind::Text, "CIDR", 0),
         (Kind::Text, "MACADDR", 0),
         (Kind::Text, "MACADDR8", 0),
+        (Kind::Text, "NUMERIC", 12),
+        (Kind::Text, "BYTEA", 0),
         (Kind::Text, "TSTZRANGE", 0),
         (Kind::Bytes, "INT4MULTIRANGE", 0),
         (Kind::Bytes, "CIRCLE", 0),
@@ -215,7 +224,7 @@ async fn a_created_table_is_as_it_was_planned() {
         (kind, Some(SourceType { name, length: Some(length), scale: None }))
     });
     let columns = kinds.chain(propagated).enumerate().map(|(n, (kind, source_type))| {
-        let source = SourceColumn { name: format!("c{n}"), kind, optional: n > 20, source_type };
+        let source = SourceColumn { name: format!("c{n}"), kind, optional: n > 21, source_type };
         (Postgres::DIALECT.column)(&source, (3..6).contains(&n)).unwrap()
     });
     let times = [("synced_at", true), ("deleted_at", false)];
@@ -257,6 +266,7 @@ fn kinds() -> Vec<Kind> {
         Kind::Date,
         Kind::Time(Unit::Millis),
         Kind::Time(Unit::Nanos),
+        Kind::Span(Unit::Micros),
         Kind::Timestamp(Unit::Millis),
         Kind::Timestamp(Unit::Micros),
         Kind::ZonedTime,

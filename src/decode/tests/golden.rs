@@ -173,6 +173,8 @@ fn texts_and_numbers() {
     let unsigned = format!(r#""type":"int64",{unsigned}"#);
     check(&unsigned, "-1", "unsigned 18446744073709551615");
     check(&unsigned, "1", "unsigned 1");
+    // As a double it lies between two singles, and would round to the wrong one.
+    check(r#""type":"float""#, "7.038531e-26", "7.038531e-26f32");
     check(r#""type":"bytes""#, "\"AQID\"", "[01, 02, 03]");
     check(r#""type":"bytes""#, "\"\"", "[]");
 }
@@ -277,6 +279,14 @@ fn structured_times() {
     let span = r#"{"years":-1,"months":-2,"days":3,"hours":-4,"minutes":-5,"seconds":-6,"nanos":-7,
         "precision":6}"#;
     check(&duration, span, "-14 months 3 days -14706000000007 ns");
+}
+
+#[test]
+fn null_stays_null_although_the_field_has_a_default() {
+    check(r#""type":"int32","default":7"#, "null", "null");
+    check(r#""type":"string","default":"seven""#, "null", "null");
+    let array = format!(r#""default":[],{}"#, array(r#""type":"int32""#));
+    check(&array, "null", "null");
 }
 
 #[test]

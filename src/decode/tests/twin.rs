@@ -117,13 +117,22 @@ fn avro_schema(schema: &Json, names: &mut u32) -> Json {
     if !schema["parameters"].is_null() {
         plain["connect.parameters"] = schema["parameters"].clone();
     }
-    if schema["optional"] == true { json!(["null", plain]) } else { plain }
+    match (schema["optional"] == true, schema.get("default")) {
+        // The branch of the default stands first.
+        (true, Some(default)) => {
+            plain["connect.default"] = default.clone();
+            json!([plain, "null"])
+        }
+        (true, None) => json!(["null", plain]),
+        (false, _) => plain,
+    }
 }
 
 /// Writes a value's bytes by the schema that it has in Connect.
 fn write(schema: &Json, value: &Json, out: &mut Vec<u8>) {
     if schema["optional"] == true {
-        long(i64::from(!value.is_null()), out);
+        let has_default = schema.get("default").is_some();
+        long(i64::from(value.is_null() == has_default), out);
         if value.is_null() {
             return;
         }
@@ -136,8 +145,7 @@ fn write(schema: &Json, value: &Json, out: &mut Vec<u8>) {
     };
     match schema["type"].as_str().unwrap() {
         "boolean" => out.push(value.as_bool().unwrap().into()),
-        #[expect(clippy::cast_possible_truncation, reason = "the digits are those of an f32")]
-        "float" => out.extend((float() as f32).to_le_bytes()),
+        "float" => out.extend(float().to_string().parse::<f32>().unwrap().to_le_bytes()),
         "double" => out.extend(float().to_le_bytes()),
         "string" => octets(value.as_str().unwrap().as_bytes(), out),
         "bytes" => octets(&STANDARD.decode(value.as_str().unwrap()).unwrap(), out),

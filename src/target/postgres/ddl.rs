@@ -123,9 +123,11 @@ fn choose(kind: &Kind) -> Option<Chosen> {
         Kind::ZonedTimestamp | Kind::StructuredZonedTimestamp => {
             (catalog::TIMESTAMPTZ, TIMESTAMPTZ_NAME)
         }
-        Kind::MicroDuration | Kind::NanoDuration | Kind::Interval | Kind::StructuredDuration => {
-            (catalog::INTERVAL, "interval")
-        }
+        Kind::MicroDuration
+        | Kind::NanoDuration
+        | Kind::Interval
+        | Kind::Span(_)
+        | Kind::StructuredDuration => (catalog::INTERVAL, "interval"),
         Kind::Bits { length } => {
             let fixed = Chosen::sized(catalog::BIT, "bit", *length, 0);
             return fixed.or_else(|| Some(Chosen::plain(catalog::VARBIT, "bit varying")));
@@ -155,6 +157,12 @@ fn propagated(kind: &Kind, source: &SourceType) -> Option<Chosen> {
             let sized = Chosen::sized(catalog::VARBIT, "bit varying", source.length, 0);
             return sized.or_else(|| Some(Chosen::plain(catalog::VARBIT, "bit varying")));
         }
+        // A mode of the connector makes these texts.
+        (Kind::Text, "NUMERIC" | "DECIMAL") => {
+            return Some(numeric(source.scale.unwrap_or(0), source.length));
+        }
+        (Kind::Text, "BYTEA" | "BINARY" | "VARBINARY") => (catalog::BYTEA, "bytea"),
+        (Kind::Text, "BLOB" | "TINYBLOB" | "MEDIUMBLOB" | "LONGBLOB") => (catalog::BYTEA, "bytea"),
         (Kind::Json, "JSON") => (catalog::JSON, "json"),
         (Kind::Int64, "OID") => (catalog::OID, "oid"),
         // The connector sends types that it does not know as octets, which are their text.

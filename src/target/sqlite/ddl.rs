@@ -5,7 +5,7 @@
 //! has TEXT affinity, where `DECIMAL` would have NUMERIC and lose digits; a name with `INT` in it
 //! would have INTEGER, whatever else it says.
 
-use crate::decode::kind::{Kind, SourceColumn};
+use crate::decode::kind::{Kind, SourceColumn, SourceType};
 use crate::table::{Column, Table};
 use crate::target::Dialect;
 use crate::target::sqlite::{encode, sql};
@@ -26,6 +26,8 @@ pub(super) const DIALECT: Dialect = Dialect {
 /// Only a key's columns refuse NULL: SQLite cannot take NOT NULL back when the source does.
 fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
     let declared = match &source.kind {
+        // A mode of the connector makes these texts.
+        Kind::Text if source.source_type.as_ref().is_some_and(is_octets) => "BLOB",
         Kind::Bool => "BOOLEAN",
         Kind::Int8 | Kind::Int16 | Kind::Int32 | Kind::Int64 | Kind::Year => "INTEGER",
         Kind::Float32 | Kind::Float64 => "REAL",
@@ -43,7 +45,7 @@ fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         }
         Kind::Decimal { .. } | Kind::VariableScaleDecimal | Kind::Unsigned => "DECIMAL_TEXT",
         Kind::Date | Kind::IsoDate | Kind::StructuredDate => "DATE_TEXT",
-        Kind::Time(_) | Kind::IsoTime | Kind::StructuredTime => "TIME_TEXT",
+        Kind::Time(_) | Kind::Span(_) | Kind::IsoTime | Kind::StructuredTime => "TIME_TEXT",
         Kind::ZonedTime | Kind::StructuredZonedTime => "TIMETZ_TEXT",
         Kind::Timestamp(_) | Kind::IsoTimestamp | Kind::StructuredTimestamp => "TIMESTAMP_TEXT",
         Kind::ZonedTimestamp | Kind::StructuredZonedTimestamp => TIMESTAMPTZ,
@@ -73,6 +75,11 @@ fn typed(name: &str, type_name: &str, not_null: bool) -> Option<Column> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_ (),".contains(c);
     let column = declare(name, type_name, not_null);
     column.encode.filter(|_| type_name.chars().all(is_plain)).map(|_| column)
+}
+
+fn is_octets(source: &SourceType) -> bool {
+    matches!(source.name.as_str(), "BYTEA" | "BINARY" | "VARBINARY")
+        || source.name.ends_with("BLOB")
 }
 
 const TIMESTAMPTZ: &str = "TIMESTAMPTZ_TEXT";

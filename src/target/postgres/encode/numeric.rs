@@ -1,5 +1,7 @@
 //! Decimals: groups of four digits, as `numeric_recv` reads them.
 
+use std::io::Write as _;
+
 use crate::decode::value::{Decimal, Special, Value};
 use crate::table::Misfit;
 use crate::target::postgres::encode::text::HEADER;
@@ -14,6 +16,9 @@ const FRACTION_DIGITS_MAX: i64 = 16_383;
 
 /// An unscaled integer longer than this has more digits than `numeric` holds.
 const UNSCALED_BYTES_MAX: usize = 65_536;
+
+/// The longest shortest digits of a double, sign, point and exponent included, with some to spare.
+const FLOAT_DIGITS: usize = 32;
 
 const POSITIVE: u16 = 0x0000;
 const NEGATIVE: u16 = 0x4000;
@@ -40,11 +45,33 @@ pub(in crate::target::postgres) fn numeric(
         }
         Value::Decimal(value) => with_number(value, |number| write(number, modifier, out)),
         Value::DecimalSpecial(special) => write_special(special, modifier, out),
+        // The connector's mode has made doubles of decimals: their shortest digits are what is left.
+        Value::Float64(value) => float(&format_args!("{value:?}"), modifier, out),
+        Value::Float32(value) => float(&format_args!("{value:?}"), modifier, out),
         Value::Text(text) => match special(text) {
             Some(special) => write_special(special, modifier, out),
             None => with_number(Decimal::Text(text), |number| write(number, modifier, out)),
         },
         _ => Err(Misfit::Type),
+    }
+}
+
+/// Writes a float by its digits.
+fn float(digits: &std::fmt::Arguments<'_>, modifier: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    let mut buffer = [0; FLOAT_DIGITS];
+    let mut rest = buffer.as_mut_slice();
+    rest.write_fmt(*digits).map_err(|_| Misfit::Length)?;
+    let unused = rest.len();
+    let text = buffer.get(..FLOAT_DIGITS - unused).and_then(|text| str::from_utf8(text).ok());
+    let text = text.ok_or(Misfit::Form)?;
+    match text {
+        "NaN" => write_special(Special::NaN, modifier, out),
+        "inf" => write_special(Special::PositiveInfinity, modifier, out),
+        "-inf" => write_special(Special::NegativeInfinity, modifier, out),
+        text => {
+            let text = text.strip_suffix(".0").unwrap_or(text);
+            with_number(Decimal::Text(text), |number| write(number, modifier, out))
+        }
     }
 }
 
@@ -371,6 +398,20 @@ mod tests {
         check(Value::Text("NEGATIVE_INFINITY"), typmod(5, 2), Err(Misfit::Range));
         check(Value::Text("12.5"), -1, Ok("2 0 0 1 c 1388"));
         check(Value::Bool(true), -1, Err(Misfit::Type));
+    }
+
+    #[test]
+    fn a_double_is_written_by_its_shortest_digits() {
+        check(Value::Float64(12.5), -1, Ok("2 0 0 1 c 1388"));
+        check(Value::Float64(0.1), typmod(5, 2), Ok("1 ffff 0 2 3e8"));
+        check(Value::Float64(0.125), typmod(5, 2), Err(Misfit::Range));
+        check(Value::Float64(-5.0), -1, Ok("1 0 4000 0 5"));
+        check(Value::Float64(1e300), -1, Ok("1 4b 0 0 1"));
+        check(Value::Float64(-f64::MIN_POSITIVE), -1, Ok("5 ffb3 4000 144 2 8ca 1cd9 213b 7de"));
+        check(Value::Float32(0.1), -1, Ok("1 ffff 0 1 3e8"));
+        check(Value::Float64(f64::NAN), typmod(5, 2), Ok("0 0 c000 0"));
+        check(Value::Float64(f64::INFINITY), typmod(5, 2), Err(Misfit::Range));
+        check(Value::Float64(f64::NEG_INFINITY), -1, Ok("0 0 f000 0"));
     }
 
     #[test]

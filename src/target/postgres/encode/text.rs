@@ -1,12 +1,10 @@
 //! Characters: every type whose binary form is its text.
 
-use std::io::Write;
-
 use serde::de::IgnoredAny;
 
 use crate::decode::value::Value;
 use crate::table::Misfit;
-use crate::target::parts_text;
+use crate::target::{self, parts_text};
 
 /// The longest identifier in bytes (`NAMEDATALEN - 1`).
 const NAME_BYTES_MAX: usize = 63;
@@ -14,7 +12,7 @@ const NAME_BYTES_MAX: usize = 63;
 /// What a modifier of a character type is above its length (`VARHDRSZ`).
 pub(in crate::target::postgres) const HEADER: i32 = 4;
 
-/// Writes a `text`, also from an integer, a UUID or JSON.
+/// Writes a `text`, also from whatever else has one canonical text.
 pub(in crate::target::postgres) fn text(
     value: Value<'_>,
     _: i32,
@@ -22,9 +20,8 @@ pub(in crate::target::postgres) fn text(
 ) -> Result<(), Misfit> {
     match value {
         Value::Text(value) | Value::Json(value) => write(value, out),
-        Value::Int(value) => write!(out, "{value}").map_err(|_| Misfit::Form),
-        Value::Uuid(value) => write!(out, "{value}").map_err(|_| Misfit::Form),
-        _ => Err(Misfit::Type),
+        // No other text has U+0000 in it: JSON escapes it.
+        value => target::text::write(value, out),
     }
 }
 
@@ -108,15 +105,20 @@ fn only_text(value: Value<'_>) -> Result<Value<'_>, Misfit> {
     if matches!(value, Value::Text(_)) { Ok(value) } else { Err(Misfit::Type) }
 }
 
-/// Writes a `json`.
+/// Writes a `json`, also from arrays and maps.
 pub(in crate::target::postgres) fn json(
     value: Value<'_>,
     _: i32,
     out: &mut Vec<u8>,
 ) -> Result<(), Misfit> {
-    let (Value::Json(value) | Value::Text(value)) = value else { return Err(Misfit::Type) };
-    serde_json::from_str::<IgnoredAny>(value).map_err(|_| Misfit::Form)?;
-    write(value, out)
+    match value {
+        Value::Json(value) | Value::Text(value) => {
+            serde_json::from_str::<IgnoredAny>(value).map_err(|_| Misfit::Form)?;
+            write(value, out)
+        }
+        Value::Map(_) | Value::Array(_) => parts_text::write_json(value, out),
+        _ => Err(Misfit::Type),
+    }
 }
 
 /// Writes a `jsonb`, which unlike `json` refuses U+0000 and lone surrogates.
@@ -128,10 +130,7 @@ pub(in crate::target::postgres) fn jsonb(
     const VERSION: u8 = 1;
     out.push(VERSION);
     let start = out.len();
-    match value {
-        Value::Map(_) => parts_text::write_json(value, out)?,
-        value => json(value, modifier, out)?,
-    }
+    json(value, modifier, out)?;
     if has_unstorable_escape(out.get(start..).unwrap_or_default()) {
         return Err(Misfit::Form);
     }
@@ -172,6 +171,7 @@ pub(super) fn write(text: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::value::Day;
     use crate::table::Encode;
 
     fn cell(encode: Encode, value: Value<'_>, modifier: i32) -> Result<String, Misfit> {
@@ -198,6 +198,9 @@ mod tests {
         assert_eq!(cell(text, Value::Uuid(uuid::Uuid::nil()), -1).unwrap().len(), 36);
         assert_eq!(cell(text, Value::Bytes(b"a"), -1), Err(Misfit::Type));
         assert_eq!(cell(text, Value::Text("a\0b"), -1), Err(Misfit::Form));
+        assert_eq!(cell(text, Value::Bool(true), -1), Ok("true".to_owned()));
+        assert_eq!(cell(text, Value::Date(Day::Finite(17_109)), -1), Ok("2016-11-04".to_owned()));
+        assert_eq!(cell(varchar, Value::Bool(true), 3 + HEADER), Err(Misfit::Length));
         assert_eq!(cell(textual, Value::Int(1), -1), Err(Misfit::Type));
     }
 

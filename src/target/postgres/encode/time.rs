@@ -41,13 +41,20 @@ pub(in crate::target::postgres) fn date(
     Ok(())
 }
 
-/// Writes a `time`.
+/// Writes a `time`, also from a span within a day.
 pub(in crate::target::postgres) fn time(
     value: Value<'_>,
     modifier: i32,
     out: &mut Vec<u8>,
 ) -> Result<(), Misfit> {
-    let Value::Time(nanos) = value else { return Err(Misfit::Type) };
+    let nanos = match value {
+        Value::Time(nanos) => nanos,
+        Value::Interval(Interval { months: 0, days: 0, nanos }) => {
+            i64::try_from(nanos).map_err(|_| Misfit::Range)?
+        }
+        Value::Interval(_) => return Err(Misfit::Range),
+        _ => return Err(Misfit::Type),
+    };
     out.extend_from_slice(&time_of_day(nanos, modifier)?.to_be_bytes());
     Ok(())
 }
@@ -224,6 +231,10 @@ mod tests {
         check(time, Value::Time(1_500), -1, Err(Misfit::Range));
         check(time, Value::Time(1_001_000_000), 3, Ok(1_001_000));
         check(time, Value::Time(1_001_001_000), 3, Err(Misfit::Range));
+        let span = |days, nanos| Value::Interval(Interval { months: 0, days, nanos });
+        check(time, span(0, 1_000), -1, Ok(1));
+        check(time, span(0, -1_000), -1, Err(Misfit::Range));
+        check(time, span(1, 0), -1, Err(Misfit::Range));
         let mut out = Vec::new();
         timetz(Value::TimeZoned { nanos: 0, offset: 7200 }, -1, &mut out).unwrap();
         assert_eq!(out.get(8..), Some(&(-7200_i32).to_be_bytes()[..]));
