@@ -473,6 +473,7 @@ mod tests {
             not_null: false,
             generated: false,
             has_default: false,
+            base_name: None,
             encode: Some(text as _),
         }
     }

@@ -280,6 +280,7 @@ fn target_column(column: &SourceColumn) -> Column {
         not_null,
         generated: false,
         has_default: false,
+        base_name: None,
         encode,
     }
 }

@@ -24,8 +24,9 @@ pub fn resolve(
     column: &Column,
     source: Option<&SourceSettings>,
 ) -> Result<Option<Kind>, MissingSetting> {
-    let Some(element) = column.type_name.strip_suffix("[]") else {
-        return resolve_one(kind, &column.type_name, column.type_id, source);
+    let type_name = column.base_name.as_ref().unwrap_or(&column.type_name);
+    let Some(element) = type_name.strip_suffix("[]") else {
+        return resolve_one(kind, type_name, column.type_id, source);
     };
     let kind = match kind {
         Kind::Array(element) => element,
@@ -84,6 +85,7 @@ fn untyped(
         "uuid" | "uuid_text" => Kind::Uuid,
         "json" | "jsonb" | "json_text" => Kind::Json,
         "bit" if digits.is_none_or(|digits| digits == 1) => Kind::Bool,
+        "bit varying" if digits == Some(1) => Kind::Bool,
         "bit" | "bit varying" | "bits_text" => Kind::Bits { length: digits },
         "hstore" => hstore(source)?,
         "map_text" => Kind::Map,
@@ -119,11 +121,15 @@ fn decimal(
     let mode = setting(source, "decimal_handling_mode", |it| it.decimal_handling_mode.as_ref())?;
     let mut numbers = arguments.into_iter().flat_map(|text| text.split(','));
     let precision = numbers.next().and_then(|text| text.trim().parse().ok());
-    let scale = numbers.next().and_then(|text| text.trim().parse().ok());
+    let scale = numbers.next().and_then(|text| text.trim().parse::<i32>().ok());
     Ok(match (mode, arguments) {
         ("double", _) => Kind::Float64,
         ("string", _) | (_, None) => Kind::VariableScaleDecimal,
-        (_, Some(_)) => Kind::Decimal { scale: scale.unwrap_or(0), precision },
+        // The connector reads the eleven bits of a scale without their sign.
+        (_, Some(_)) => {
+            let scale = scale.unwrap_or(0);
+            Kind::Decimal { scale: if scale < 0 { scale + 2048 } else { scale }, precision }
+        }
     })
 }
 
@@ -207,7 +213,8 @@ mod tests {
         check("character varying(20)", Kind::Text);
         check("numeric(12,2)", Kind::Decimal { scale: 2, precision: Some(12) });
         check("numeric(5)", Kind::Decimal { scale: 0, precision: Some(5) });
-        check("numeric(5,-3)", Kind::Decimal { scale: -3, precision: Some(5) });
+        check("numeric(5,-3)", Kind::Decimal { scale: 2045, precision: Some(5) });
+        check("bit varying(1)", Kind::Bool);
         check("numeric", Kind::VariableScaleDecimal);
         check("timestamp(3) without time zone", Kind::Timestamp(Unit::Millis));
         check("timestamp(6) without time zone", Kind::Timestamp(Unit::Micros));
@@ -249,6 +256,15 @@ mod tests {
         assert_eq!(find("base64-url-safe", Kind::Text, "bytea"), url_safe);
         let missing = Err(MissingSetting("binary_handling_mode"));
         assert_eq!(resolve(&Kind::Text, &column("bytea", 1), None), missing);
+    }
+
+    #[test]
+    fn a_domain_says_what_the_type_below_it_says() {
+        let base_name = Some("numeric(5,2)".to_owned());
+        let domain = Column { base_name, ..column("public.amount", 1) };
+        let expected = Kind::Decimal { scale: 2, precision: Some(5) };
+        let found = resolve(&Kind::Untyped, &domain, Some(&defaults()));
+        assert_eq!(found, Ok(Some(expected)));
     }
 
     #[test]
@@ -319,6 +335,7 @@ mod tests {
             not_null: false,
             generated: false,
             has_default: false,
+            base_name: None,
             encode: None,
         }
     }

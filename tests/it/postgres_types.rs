@@ -122,6 +122,8 @@ async fn text_arrives_as_it_was() {
             ("varchar(3)", Value::Text("äöü"), "äöü"),
             ("char(5)", Value::Text("äb   "), "äb"),
             ("name", Value::Text("n"), "n"),
+            ("\"char\"", Value::Text("z"), "z"),
+            ("\"char\"", Value::Text(""), ""),
             ("public.citext", Value::Text("AbC"), "AbC"),
             ("json", Value::Json("{\"a\":  1}"), "{\"a\":  1}"),
             (

@@ -91,6 +91,7 @@ pub(super) async fn describe(
             not_null: row.try_get(5)?,
             generated: row.try_get(6)?,
             has_default: row.try_get(12)?,
+            base_name: row.try_get("base_name")?,
             encode: taker.map(|(encode, _)| encode),
         };
         let wire = match taker {
@@ -378,6 +379,7 @@ pub(super) const OID: u32 = 26;
 pub(super) const JSON: u32 = 114;
 pub(super) const XML: u32 = 142;
 pub(super) const CIDR: u32 = 650;
+pub(super) const CHAR: u32 = 18;
 pub(super) const POINT: u32 = 600;
 pub(super) const FLOAT4: u32 = 700;
 pub(super) const FLOAT8: u32 = 701;
@@ -404,6 +406,7 @@ pub(super) fn encode_of(type_id: u32) -> Option<Encode> {
     let encode: Encode = match type_id {
         BOOL => encode::boolean,
         BYTEA => encode::bytea,
+        CHAR => encode::single_char,
         NAME => encode::name,
         INT8 => encode::int8,
         INT2 => encode::int2,

@@ -71,6 +71,7 @@ pub(super) fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         not_null: is_key || !source.optional,
         generated: false,
         has_default: false,
+        base_name: None,
         encode: catalog::encode_of_chosen(chosen.id),
     })
 }
@@ -147,10 +148,11 @@ const TIMESTAMPTZ_NAME: &str = "timestamp with time zone";
 /// Chooses what the source's own type allows to say more exactly.
 fn propagated(kind: &Kind, source: &SourceType) -> Option<Chosen> {
     let (id, name) = match (kind, source.name.as_str()) {
-        (Kind::Text, "VARCHAR" | "CHARACTER VARYING" | "NVARCHAR") => {
+        // Only PostgreSQL's own pads, and calls itself BPCHAR.
+        (Kind::Text, "VARCHAR" | "CHARACTER VARYING" | "NVARCHAR" | "CHAR" | "NCHAR") => {
             return Chosen::sized(catalog::VARCHAR, "character varying", source.length, HEADER);
         }
-        (Kind::Text, "CHAR" | "CHARACTER" | "BPCHAR" | "NCHAR") => {
+        (Kind::Text, "BPCHAR") => {
             return Chosen::sized(catalog::BPCHAR, "character", source.length, HEADER);
         }
         (Kind::Bits { .. }, "VARBIT" | "BIT VARYING") => {
@@ -209,6 +211,7 @@ fn time_column(name: &str, not_null: bool) -> Column {
         not_null,
         generated: false,
         has_default: false,
+        base_name: None,
         encode: catalog::encode_of(catalog::TIMESTAMPTZ),
     }
 }

@@ -97,6 +97,7 @@ fn declare(name: &str, declared: &str, not_null: bool) -> Column {
         not_null,
         generated: false,
         has_default: false,
+        base_name: None,
         encode: encode::of_declared(declared, false),
     }
 }

@@ -16,7 +16,7 @@ pub(super) use bits::{bit, varbit};
 pub(super) use extension::{hstore, sparse_vector, vector};
 pub(super) use geometry::{geometry, point};
 pub(super) use numeric::numeric;
-pub(super) use text::{bpchar, json, jsonb, label, name, text, textual, varchar, xml};
+pub(super) use text::{bpchar, json, jsonb, label, name, single_char, text, textual, varchar, xml};
 pub(super) use time::{date, interval, time, timestamp, timestamptz, timetz};
 
 use uuid::Uuid;

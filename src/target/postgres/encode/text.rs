@@ -70,6 +70,22 @@ pub(in crate::target::postgres) fn name(
     if out.len() - start > NAME_BYTES_MAX { Err(Misfit::Length) } else { Ok(()) }
 }
 
+/// Writes a `"char"`, which holds one byte, and none as zero.
+pub(in crate::target::postgres) fn single_char(
+    value: Value<'_>,
+    _: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    let Value::Text(text) = value else { return Err(Misfit::Type) };
+    match text.as_bytes() {
+        [] => out.push(0),
+        [byte @ 1..=0x7f] => out.push(*byte),
+        [0] => return Err(Misfit::Form),
+        _ => return Err(Misfit::Length),
+    }
+    Ok(())
+}
+
 /// Writes a label of an enum; whether the type has it, only the server knows.
 pub(in crate::target::postgres) fn label(
     value: Value<'_>,
@@ -189,6 +205,10 @@ mod tests {
         assert_eq!(cell(bpchar, Value::Text("abcd"), 3 + HEADER), Err(Misfit::Length));
         assert_eq!(cell(bpchar, Value::Text("ab  "), -1), Ok("ab  ".to_owned()));
         assert_eq!(cell(name, Value::Text(&"a".repeat(64)), -1), Err(Misfit::Length));
+        assert_eq!(cell(single_char, Value::Text("a"), -1), Ok("a".to_owned()));
+        assert_eq!(cell(single_char, Value::Text(""), -1), Ok("\0".to_owned()));
+        assert_eq!(cell(single_char, Value::Text("ab"), -1), Err(Misfit::Length));
+        assert_eq!(cell(single_char, Value::Text("é"), -1), Err(Misfit::Length));
     }
 
     #[test]

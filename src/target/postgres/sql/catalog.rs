@@ -16,7 +16,10 @@ SELECT w.ordinal, a.attname::text,
   tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text,
   a.atthasdef OR a.attidentity <> '' AS has_default,
   e.oid AS element_id, e.typtype::text AS element_kind, e.typname::text AS element_name,
-  c.reltype AS row_id
+  c.reltype AS row_id,
+  CASE t.typtype
+    WHEN 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)
+  END AS base_name
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
   WITH ORDINALITY AS w (schema_name, table_name, ordinal)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name
