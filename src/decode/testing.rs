@@ -17,7 +17,7 @@ use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
 use crate::rows::{Cell, Cells, Deletes, Keyless, Origin, Row, RowOp, Rows, Shape};
 use crate::rules::Changelog;
-use crate::table::{Column, Misfit, Table, TableName};
+use crate::table::{Column, Encode, Misfit, Table, TableName};
 
 /// A record to decode.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +87,8 @@ pub(super) struct Bench {
     pub kinds: Vec<(&'static str, Kind)>,
     /// The tables that were asked for.
     pub asked: Vec<(SourceTable, bool)>,
+    /// What writes the cells of the bench's own target.
+    pub encode: Encode,
     /// A column that is not written.
     pub excluded: Option<&'static str>,
     /// The only columns that are written.
@@ -116,6 +118,7 @@ impl Default for Bench {
             keyless: Keyless::Refuse,
             kinds,
             asked,
+            encode,
             excluded: None,
             only: None,
             key: None,
@@ -222,7 +225,7 @@ impl Bench {
                 && self.only.is_none_or(|only| only.contains(&&*column.name))
         };
         let written = source.columns.iter().filter(|column| is_written(column));
-        let columns = written.map(target_column).collect::<Vec<_>>();
+        let columns = written.map(|column| target_column(column, self.encode)).collect::<Vec<_>>();
         let name = TableName { schema: None, table: source.name.table.clone() };
         let table = Table { name, columns: columns.clone(), unique_keys: Vec::new() };
         let position = |name: &String| columns.iter().position(|column| column.name == *name);
@@ -269,9 +272,9 @@ impl Bench {
     }
 }
 
-fn target_column(column: &SourceColumn) -> Column {
+fn target_column(column: &SourceColumn, encode: Encode) -> Column {
     let (name, type_name) = (column.name.clone(), "text".to_owned());
-    let (not_null, encode) = (!column.optional, Some(encode as _));
+    let (not_null, encode) = (!column.optional, Some(encode));
     Column {
         name,
         type_name,

@@ -5,5 +5,6 @@ mod flat;
 mod golden;
 mod hostile;
 mod keys;
+mod laws;
 mod shapes;
 mod twin;

@@ -5,11 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 
 use crate::decode::testing::{Bench, Sample};
+use crate::table::Encode;
 
 /// A row with a key and one column `v`, in both formats.
 pub(super) struct Twin {
     schema: Json,
     payload: String,
+    encode: Option<Encode>,
 }
 
 /// Spells a named schema.
@@ -21,7 +23,19 @@ impl Twin {
     /// Takes the inside of the column's schema in Connect's JSON, and the value's JSON.
     pub(super) fn new(schema: &str, payload: &str) -> Self {
         let schema = format!(r#"{{"optional":true,"field":"v",{schema}}}"#);
-        Self { schema: serde_json::from_str(&schema).unwrap(), payload: payload.to_owned() }
+        let schema = serde_json::from_str(&schema).unwrap();
+        Self { schema, payload: payload.to_owned(), encode: None }
+    }
+
+    /// Has the cells written by this.
+    pub(super) fn written_by(self, encode: Encode) -> Self {
+        Self { encode: Some(encode), ..self }
+    }
+
+    fn bench(&self) -> Bench {
+        let mut bench = Bench::default();
+        bench.encode = self.encode.unwrap_or(bench.encode);
+        bench
     }
 
     fn fields(&self) -> [Json; 2] {
@@ -49,13 +63,13 @@ impl Twin {
         let row = format!(r#"{{"after":{{"id":1,"v":{}}},"op":"c"}}"#, self.payload);
         let value = framed(&self.envelope_schema(), &row);
         let key = framed(&self.key_schema(), r#"{"id":1}"#);
-        decode(&mut Bench::default(), &Sample::new("s.public.t", Some(&key), Some(&value)))
+        decode(&mut self.bench(), &Sample::new("s.public.t", Some(&key), Some(&value)))
     }
 
     /// Decodes the value through Avro.
     pub(super) fn avro(&self) -> String {
         let (key, value) = (self.key_schema(), self.envelope_schema());
-        let mut bench = Bench::default();
+        let mut bench = self.bench();
         let mut names = 0;
         bench.register(1, &avro_schema(&key, &mut names).to_string());
         bench.register(2, &avro_schema(&value, &mut names).to_string());
