@@ -121,13 +121,14 @@ pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
             continue;
         }
         for (name, reader) in cursor.record(reader)?? {
-            if !["name", "db", "schema", "table"].contains(&name.as_str()) {
+            if !["name", "connector", "db", "schema", "table"].contains(&name.as_str()) {
                 cursor.skip(reader)?;
                 continue;
             }
             let Literal::Text(text) = cursor.literal(reader)? else { continue };
             match name.as_str() {
                 "name" => text.clone_into(&mut origin.server),
+                "connector" => origin.connector = Some(text.to_owned()),
                 "db" => origin.database = Some(text.to_owned()),
                 "schema" => origin.schema = Some(text.to_owned()),
                 _ => origin.table = Some(text.to_owned()),

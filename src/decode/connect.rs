@@ -60,15 +60,17 @@ impl Field {
     fn kind(&self) -> Kind {
         let named = self.schema_name.as_deref().and_then(|name| self.named(name));
         match named.unwrap_or_else(|| self.plain()) {
-            Kind::Int64 if self.is_unsigned() => Kind::Unsigned,
+            Kind::Int64 if self.has_source_type("BIGINT UNSIGNED") => Kind::Unsigned,
+            // The length is the most that it may have.
+            Kind::Bits { .. } if self.has_source_type("VARBIT") => Kind::Bits { length: None },
             kind => kind,
         }
     }
 
-    /// Returns whether the source says that its 64 bits have no sign.
-    fn is_unsigned(&self) -> bool {
+    /// Returns whether the connector propagates a source type that begins so.
+    fn has_source_type(&self, prefix: &str) -> bool {
         let name = self.parameters.get("__debezium.source.column.type");
-        name.is_some_and(|name| name.starts_with("BIGINT UNSIGNED"))
+        name.is_some_and(|name| name.starts_with(prefix))
     }
 
     fn plain(&self) -> Kind {

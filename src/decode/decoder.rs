@@ -202,9 +202,7 @@ impl Decoder {
                         "the value is neither an envelope nor a row with the columns of its key";
                     return Err(refused(Reason::NotAnEnvelope, detail));
                 }
-                let name = place.source_name(arrival.topic);
-                let source =
-                    source_table(name, form, (value_field.as_ref(), row), key_field.as_ref());
+                let source = source_table(place, arrival.topic, form, row, key_field.as_ref());
                 self.layout_count += 1;
                 let id = LayoutId(self.layout_count);
                 let (is_partial, layout, is_absent) = (row.is_none(), None, false);

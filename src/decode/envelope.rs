@@ -102,6 +102,8 @@ pub struct Origin {
     pub schema: Option<String>,
     /// The table.
     pub table: Option<String>,
+    /// The connector, such as `postgresql`.
+    pub connector: Option<String>,
     /// Whether an envelope's `op` is a truncate, whose record has neither row nor key.
     pub is_truncate: bool,
 }
@@ -138,27 +140,23 @@ impl Origin {
     }
 }
 
-/// Describes the table that a value's row and a key's schema give.
+/// Describes the table that a row's and a key's schema give, in a topic.
 pub fn source_table(
-    name: SourceName,
+    place: Origin,
+    topic: &str,
     form: Form,
-    (value, row): (Option<&Field>, Option<&Field>),
+    row: Option<&Field>,
     key: Option<&Field>,
 ) -> SourceTable {
     let columns = row.or(key).map(Field::columns).unwrap_or_default();
     let key = key.map(|key| key.fields.iter().map(|field| field.name.clone()).collect());
-    let mut table = SourceTable { name, columns, key: key.unwrap_or_default(), form };
-    if value.is_some_and(is_of_mysql) {
+    let is_of_mysql = matches!(place.connector.as_deref(), Some("mysql" | "mariadb"));
+    let (name, key) = (place.source_name(topic), key.unwrap_or_default());
+    let mut table = SourceTable { name, columns, key, form, is_mysql: false };
+    if is_of_mysql {
         table.read_as_mysql();
     }
     table
-}
-
-/// Returns whether an envelope is one of MySQL's or MariaDB's connector.
-fn is_of_mysql(value: &Field) -> bool {
-    let block = value.field("source").and_then(|block| block.schema_name.as_deref());
-    let connector = block.and_then(|name| name.strip_prefix("io.debezium.connector."));
-    matches!(connector, Some("mysql.Source" | "mariadb.Source"))
 }
 
 #[cfg(test)]
@@ -178,17 +176,11 @@ mod tests {
                 field("struct", "data.geometry.Point"),
                 field("int32", "time.Date"),
             ];
-            let (source, fields) = (format!("connector.{connector}.Source"), fields.join(","));
-            let text = format!(
-                r#"{{"schema":{{"type":"struct","name":"t.Envelope","fields":[
-                {{"type":"struct","field":"after","fields":[{fields}]}},
-                {{"type":"struct","name":"io.debezium.{source}","field":"source"}}
-                ]}},"payload":null}}"#
-            );
-            let value = split(text.as_bytes()).unwrap().unwrap().schema.unwrap();
-            let name = Origin::default().source_name("s.d.t");
-            let row = value.field("after");
-            let table = source_table(name, Form::Enveloped, (Some(&value), row), None);
+            let row = format!(r#"{{"type":"struct","fields":[{}]}}"#, fields.join(","));
+            let text = format!(r#"{{"schema":{row},"payload":null}}"#);
+            let row = split(text.as_bytes()).unwrap().unwrap().schema.unwrap();
+            let place = Origin { connector: Some(connector.to_owned()), ..Origin::default() };
+            let table = source_table(place, "s.d.t", Form::Enveloped, Some(&row), None);
             let kinds = table.columns.into_iter().map(|column| column.kind).collect::<Vec<_>>();
             assert_eq!(kinds, expected, "{connector}");
         };

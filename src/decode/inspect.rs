@@ -61,10 +61,7 @@ impl Decoder {
         let (format, schema_id) = (first.format, first.schema_id);
         let key = key.tree.filter(|key| !key.is_null());
         let mut seen = Inspected { format, schema_id, key, ..Inspected::default() };
-        let name = match self.read(value, "value") {
-            Ok((_, _, place)) => place.source_name(topic),
-            Err(_) => return Ok(seen),
-        };
+        let Ok((_, _, place)) = self.read(value, "value") else { return Ok(seen) };
         let row = match value_field.as_ref().map(meaning) {
             Some(Meaning::Ignored(ignored)) => {
                 seen.op = Some(ignored_name(ignored).to_owned());
@@ -95,8 +92,7 @@ impl Decoder {
         if row.is_some() || key_field.as_ref().is_some_and(|key| !key.fields.is_empty()) {
             let row = row.as_ref().map(|(_, row)| row).filter(|row| !row.fields.is_empty());
             seen.is_partial = row.is_none();
-            let value_and_row = (value_field.as_ref(), row);
-            seen.source = Some(source_table(name, form, value_and_row, key_field.as_ref()));
+            seen.source = Some(source_table(place, topic, form, row, key_field.as_ref()));
         }
         Ok(seen)
     }

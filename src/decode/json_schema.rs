@@ -121,15 +121,16 @@ pub fn origin(payload: &str) -> Origin {
     struct Source {
         #[serde(default)]
         name: Option<String>,
+        connector: Option<String>,
         db: Option<String>,
         schema: Option<String>,
         table: Option<String>,
     }
     let Envelope { source, op } = serde_json::from_str(payload).unwrap_or_default();
-    let Source { name, db, schema, table } = source.unwrap_or_default();
+    let Source { name, connector, db, schema, table } = source.unwrap_or_default();
     let is_truncate = op.as_deref() == Some("t");
     let server = name.unwrap_or_default();
-    let mut origin = Origin { server, database: db, schema, table, is_truncate };
+    let mut origin = Origin { server, database: db, schema, table, connector, is_truncate };
     for (name, value) in fields(payload).unwrap_or_default() {
         if let Some(part) = origin.added(&name) {
             *part = serde_json::from_str(value.get()).unwrap_or_default();

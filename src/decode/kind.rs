@@ -209,6 +209,8 @@ pub struct SourceTable {
     pub key: Vec<String>,
     /// How its records carry a row.
     pub form: Form,
+    /// Whether the connector of MySQL or MariaDB sent it.
+    pub is_mysql: bool,
 }
 
 /// How a record carries its row.
@@ -227,6 +229,7 @@ impl SourceTable {
     /// Reads the columns as MySQL and MariaDB mean them: a time is a span, and a point has a
     /// reference system.
     pub fn read_as_mysql(&mut self) {
+        self.is_mysql = true;
         for column in &mut self.columns {
             match column.kind {
                 Kind::Time(unit) => column.kind = Kind::Span(unit),

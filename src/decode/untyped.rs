@@ -10,6 +10,15 @@ use crate::table::Column;
 #[error("{0}")]
 pub struct MissingSetting(pub &'static str);
 
+/// The connector that sent a record, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// What the user says of it.
+    pub settings: Option<&'a SourceSettings>,
+    /// Whether it is MySQL's or MariaDB's.
+    pub is_mysql: bool,
+}
+
 /// Returns the kind of a source column that is written to this target column; `None` when the
 /// record's schema says all.
 ///
@@ -22,17 +31,17 @@ pub struct MissingSetting(pub &'static str);
 pub fn resolve(
     kind: &Kind,
     column: &Column,
-    source: Option<&SourceSettings>,
+    sender: Sender<'_>,
 ) -> Result<Option<Kind>, MissingSetting> {
     let type_name = column.base_name.as_ref().unwrap_or(&column.type_name);
     let Some(element) = type_name.strip_suffix("[]") else {
-        return resolve_one(kind, type_name, column.type_id, source);
+        return resolve_one(kind, type_name, column.type_id, sender);
     };
     let kind = match kind {
         Kind::Array(element) => element,
         kind => kind,
     };
-    let resolved = resolve_one(kind, element, column.type_id, source)?;
+    let resolved = resolve_one(kind, element, column.type_id, sender)?;
     Ok(resolved.map(|element| Kind::Array(Box::new(element))))
 }
 
@@ -40,12 +49,12 @@ fn resolve_one(
     kind: &Kind,
     type_name: &str,
     type_id: u32,
-    source: Option<&SourceSettings>,
+    sender: Sender<'_>,
 ) -> Result<Option<Kind>, MissingSetting> {
     match kind {
-        Kind::Untyped => untyped(type_name, type_id, source).map(Some),
+        Kind::Untyped => untyped(type_name, type_id, sender).map(Some),
         // A mode of the connector makes octets texts, and no schema says so.
-        Kind::Text if is_octets(type_name) => binary(source).map(Some),
+        Kind::Text if is_octets(type_name) => binary(sender).map(Some),
         _ => Ok(None),
     }
 }
@@ -54,11 +63,7 @@ fn is_octets(type_name: &str) -> bool {
     type_name == "bytea" || type_name.to_ascii_lowercase().contains("blob")
 }
 
-fn untyped(
-    type_name: &str,
-    type_id: u32,
-    source: Option<&SourceSettings>,
-) -> Result<Kind, MissingSetting> {
+fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, MissingSetting> {
     let (base, arguments) = parts(type_name);
     let digits = arguments.as_deref().and_then(|text| text.parse::<u32>().ok());
     let (_, name) = base.rsplit_once('.').unwrap_or(("", &base));
@@ -68,26 +73,26 @@ fn untyped(
         // SQLite, which has no numbers for types, keeps every REAL as a double.
         "real" if type_id != 0 => Kind::Float32,
         "real" | "float" | "double" | "double precision" => Kind::Float64,
-        "numeric" | "decimal" | "decimal_text" => decimal(arguments.as_deref(), source)?,
-        "bytea" | "blob" => binary(source)?,
-        "date" | "date_text" => date(source)?,
-        "time without time zone" | "time_text" => time(digits, source)?,
-        "timestamp without time zone" | "timestamp_text" => timestamp(digits, source)?,
-        "timestamp with time zone" | "timestamptz_text" => match is_structured(source) {
+        "numeric" | "decimal" | "decimal_text" => decimal(arguments.as_deref(), sender)?,
+        "bytea" | "blob" => binary(sender)?,
+        "date" | "date_text" => date(sender)?,
+        "time without time zone" | "time_text" => time(digits, sender)?,
+        "timestamp without time zone" | "timestamp_text" => timestamp(digits, sender)?,
+        "timestamp with time zone" | "timestamptz_text" => match is_structured(sender) {
             true => Kind::StructuredZonedTimestamp,
             false => Kind::ZonedTimestamp,
         },
-        "time with time zone" | "timetz_text" => match is_structured(source) {
+        "time with time zone" | "timetz_text" => match is_structured(sender) {
             true => Kind::StructuredZonedTime,
             false => Kind::ZonedTime,
         },
-        "interval" | "duration_text" => interval(source)?,
+        "interval" | "duration_text" => interval(sender)?,
         "uuid" | "uuid_text" => Kind::Uuid,
         "json" | "jsonb" | "json_text" => Kind::Json,
         "bit" if digits.is_none_or(|digits| digits == 1) => Kind::Bool,
         "bit varying" if digits == Some(1) => Kind::Bool,
         "bit" | "bit varying" | "bits_text" => Kind::Bits { length: digits },
-        "hstore" => hstore(source)?,
+        "hstore" => hstore(sender)?,
         "map_text" => Kind::Map,
         "point" | "place_text" => Kind::Point,
         "geometry" | "geography" => Kind::Geometry,
@@ -107,21 +112,24 @@ fn parts(type_name: &str) -> (String, Option<String>) {
 }
 
 fn setting<'a>(
-    source: Option<&'a SourceSettings>,
+    sender: Sender<'a>,
     key: &'static str,
     value: fn(&SourceSettings) -> Option<&String>,
 ) -> Result<&'a str, MissingSetting> {
-    source.and_then(value).map(String::as_str).ok_or(MissingSetting(key))
+    sender.settings.and_then(value).map(String::as_str).ok_or(MissingSetting(key))
 }
 
-fn decimal(
-    arguments: Option<&str>,
-    source: Option<&SourceSettings>,
-) -> Result<Kind, MissingSetting> {
-    let mode = setting(source, "decimal_handling_mode", |it| it.decimal_handling_mode.as_ref())?;
+fn decimal(arguments: Option<&str>, sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    let mode = setting(sender, "decimal_handling_mode", |it| it.decimal_handling_mode.as_ref())?;
     let mut numbers = arguments.into_iter().flat_map(|text| text.split(','));
     let precision = numbers.next().and_then(|text| text.trim().parse().ok());
     let scale = numbers.next().and_then(|text| text.trim().parse::<i32>().ok());
+    if sender.is_mysql && (precision, scale.unwrap_or(0)) == (Some(20), 0) {
+        let key = "bigint_unsigned_handling_mode";
+        if setting(sender, key, |it| it.bigint_unsigned_handling_mode.as_ref())? == "long" {
+            return Ok(Kind::Unsigned);
+        }
+    }
     Ok(match (mode, arguments) {
         ("double", _) => Kind::Float64,
         ("string", _) | (_, None) => Kind::VariableScaleDecimal,
@@ -133,8 +141,8 @@ fn decimal(
     })
 }
 
-fn binary(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    let mode = setting(source, "binary_handling_mode", |it| it.binary_handling_mode.as_ref())?;
+fn binary(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    let mode = setting(sender, "binary_handling_mode", |it| it.binary_handling_mode.as_ref())?;
     Ok(match mode {
         "base64" => Kind::Encoded(Spelling::Base64),
         "base64-url-safe" => Kind::Encoded(Spelling::Base64UrlSafe),
@@ -143,29 +151,29 @@ fn binary(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
     })
 }
 
-fn hstore(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    let mode = setting(source, "hstore_handling_mode", |it| it.hstore_handling_mode.as_ref())?;
+fn hstore(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    let mode = setting(sender, "hstore_handling_mode", |it| it.hstore_handling_mode.as_ref())?;
     Ok(if mode == "map" { Kind::Map } else { Kind::Json })
 }
 
-fn is_structured(source: Option<&SourceSettings>) -> bool {
-    mode(source) == Ok("structured")
+fn is_structured(sender: Sender<'_>) -> bool {
+    mode(sender) == Ok("structured")
 }
 
-fn mode(source: Option<&SourceSettings>) -> Result<&str, MissingSetting> {
-    setting(source, "time_precision_mode", |it| it.time_precision_mode.as_ref())
+fn mode(sender: Sender<'_>) -> Result<&str, MissingSetting> {
+    setting(sender, "time_precision_mode", |it| it.time_precision_mode.as_ref())
 }
 
-fn date(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    Ok(match mode(source)? {
+fn date(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    Ok(match mode(sender)? {
         "isostring" => Kind::IsoDate,
         "structured" => Kind::StructuredDate,
         _ => Kind::Date,
     })
 }
 
-fn time(digits: Option<u32>, source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    Ok(match mode(source)? {
+fn time(digits: Option<u32>, sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    Ok(match mode(sender)? {
         "isostring" => Kind::IsoTime,
         "structured" => Kind::StructuredTime,
         "connect" => Kind::Time(Unit::Millis),
@@ -175,8 +183,8 @@ fn time(digits: Option<u32>, source: Option<&SourceSettings>) -> Result<Kind, Mi
     })
 }
 
-fn timestamp(digits: Option<u32>, source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    Ok(match mode(source)? {
+fn timestamp(digits: Option<u32>, sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    Ok(match mode(sender)? {
         "isostring" => Kind::IsoTimestamp,
         "structured" => Kind::StructuredTimestamp,
         "connect" => Kind::Timestamp(Unit::Millis),
@@ -194,11 +202,18 @@ fn adaptive(digits: Option<u32>) -> Unit {
     }
 }
 
-fn interval(source: Option<&SourceSettings>) -> Result<Kind, MissingSetting> {
-    if is_structured(source) {
+fn interval(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    if is_structured(sender) {
         return Ok(Kind::StructuredDuration);
     }
-    let mode = setting(source, "interval_handling_mode", |it| it.interval_handling_mode.as_ref())?;
+    if sender.is_mysql {
+        // What is an interval here is a TIME there.
+        return Ok(match time(None, sender)? {
+            Kind::Time(unit) => Kind::Span(unit),
+            kind => kind,
+        });
+    }
+    let mode = setting(sender, "interval_handling_mode", |it| it.interval_handling_mode.as_ref())?;
     Ok(if mode == "string" { Kind::Interval } else { Kind::MicroDuration })
 }
 
@@ -242,7 +257,7 @@ mod tests {
         let find = |mode: &str, kind: Kind, type_name: &str| {
             let binary_handling_mode = Some(mode.to_owned());
             let settings = SourceSettings { binary_handling_mode, ..SourceSettings::default() };
-            resolve(&kind, &column(type_name, 1), Some(&settings)).unwrap()
+            resolve(&kind, &column(type_name, 1), from(Some(&settings))).unwrap()
         };
         let hex = Kind::Encoded(Spelling::Hex);
         assert_eq!(find("hex", Kind::Text, "bytea"), Some(hex.clone()));
@@ -255,7 +270,7 @@ mod tests {
         let url_safe = Some(Kind::Encoded(Spelling::Base64UrlSafe));
         assert_eq!(find("base64-url-safe", Kind::Text, "bytea"), url_safe);
         let missing = Err(MissingSetting("binary_handling_mode"));
-        assert_eq!(resolve(&Kind::Text, &column("bytea", 1), None), missing);
+        assert_eq!(resolve(&Kind::Text, &column("bytea", 1), from(None)), missing);
     }
 
     #[test]
@@ -263,8 +278,30 @@ mod tests {
         let base_name = Some("numeric(5,2)".to_owned());
         let domain = Column { base_name, ..column("public.amount", 1) };
         let expected = Kind::Decimal { scale: 2, precision: Some(5) };
-        let found = resolve(&Kind::Untyped, &domain, Some(&defaults()));
+        let found = resolve(&Kind::Untyped, &domain, from(Some(&defaults())));
         assert_eq!(found, Ok(Some(expected)));
+    }
+
+    #[test]
+    fn mysqls_times_are_spans_and_its_integers_may_have_no_sign() {
+        let find = |time: &str, unsigned: Option<&str>, type_name: &str| {
+            let settings = SourceSettings {
+                time_precision_mode: Some(time.to_owned()),
+                bigint_unsigned_handling_mode: unsigned.map(str::to_owned),
+                ..defaults()
+            };
+            let sender = Sender { settings: Some(&settings), is_mysql: true };
+            resolve(&Kind::Untyped, &column(type_name, 1), sender).map(Option::unwrap)
+        };
+        assert_eq!(find("connect", None, "interval"), Ok(Kind::Span(Unit::Millis)));
+        let micros = "adaptive_time_microseconds";
+        assert_eq!(find(micros, None, "interval"), Ok(Kind::Span(Unit::Micros)));
+        assert_eq!(find("isostring", None, "interval"), Ok(Kind::IsoTime));
+        let decimal = Kind::Decimal { scale: 0, precision: Some(20) };
+        assert_eq!(find(micros, Some("long"), "numeric(20,0)"), Ok(Kind::Unsigned));
+        assert_eq!(find(micros, Some("precise"), "numeric(20,0)"), Ok(decimal));
+        let missing = Err(MissingSetting("bigint_unsigned_handling_mode"));
+        assert_eq!(find(micros, None, "numeric(20,0)"), missing);
     }
 
     #[test]
@@ -301,7 +338,7 @@ mod tests {
             let time_precision_mode = Some(mode.to_owned());
             let settings = SourceSettings { time_precision_mode, ..SourceSettings::default() };
             ["date", "time(3) without time zone", "timestamp(3) without time zone"]
-                .map(|name| untyped(name, 1, Some(&settings)).unwrap())
+                .map(|name| untyped(name, 1, from(Some(&settings))).unwrap())
         };
         use Unit::{Micros, Millis, Nanos};
         let kinds = |time, timestamp| [Kind::Date, Kind::Time(time), Kind::Timestamp(timestamp)];
@@ -321,8 +358,12 @@ mod tests {
         settings: Option<&SourceSettings>,
         expected: &Result<Kind, MissingSetting>,
     ) {
-        let found = resolve(&Kind::Untyped, &column(type_name, type_id), settings);
+        let found = resolve(&Kind::Untyped, &column(type_name, type_id), from(settings));
         assert_eq!(found, expected.clone().map(Some), "{type_name}");
+    }
+
+    fn from(settings: Option<&SourceSettings>) -> Sender<'_> {
+        Sender { settings, is_mysql: false }
     }
 
     fn column(type_name: &str, type_id: u32) -> Column {

@@ -6,7 +6,7 @@ use crate::batch::SchemaChange;
 use crate::decode::Mapped;
 use crate::decode::inspect::source_type;
 use crate::decode::kind::{Form, Kind, SourceColumn, SourceTable};
-use crate::decode::untyped::resolve;
+use crate::decode::untyped::{Sender, resolve};
 use crate::mapping::{Mapping, Plan};
 use crate::rows::{Deletes, Keyless, Shape};
 use crate::rules::{Mode, TableRule, is_of_router};
@@ -56,7 +56,7 @@ impl Draft<'_> {
             let target = target.filter(|column| !column.generated);
             is_written.push(target.is_some());
             let Some(target) = target else { continue };
-            self.resolve(source, target, &mapped.name.server)?;
+            self.resolve(source, target, (&mapped.name.server, mapped.is_mysql))?;
             self.fit(source, target)?;
             columns.push(target.clone());
         }
@@ -232,10 +232,10 @@ impl Draft<'_> {
         &self,
         source: &mut SourceColumn,
         target: &Column,
-        server: &str,
+        (server, is_mysql): (&str, bool),
     ) -> Result<(), Stop> {
-        let settings = self.mapping.tables.rules.source(server);
-        let resolved = resolve(&source.kind, target, settings).map_err(|missing| {
+        let sender = Sender { settings: self.mapping.tables.rules.source(server), is_mysql };
+        let resolved = resolve(&source.kind, target, sender).map_err(|missing| {
             let detail = format!(
                 "column \"{}\" of table \"{}\" needs {missing} under [source.\"{server}\"]",
                 source.name, self.name

@@ -137,6 +137,9 @@ mod tests {
         check_array(&Kind::Text, &[Literal::Text("q\"\\\n")], Ok(r#"["q\"\\\n"]"#));
         check_array(&Kind::Float32, &[Literal::Float32(0.1)], Ok("[0.1]"));
         check_array(&Kind::Float64, &[Literal::Float64(f64::NAN)], Ok(r#"["NaN"]"#));
+        check_array(&Kind::Float32, &[Literal::Float32(f32::NEG_INFINITY)], {
+            Ok(r#"["-Infinity"]"#)
+        });
         check_array(&Kind::Bytes, &[Literal::Bytes(&[0, 255])], Ok(r#"["00ff"]"#));
         check_array(&Kind::Date, &[Literal::Int(17_109)], Ok(r#"["2016-11-04"]"#));
         let decimal = Kind::Decimal { scale: 2, precision: None };

@@ -9,9 +9,12 @@ use crate::decode::value::{Day, Decimal, Interval, Moment, Special, Value};
 use crate::table::Misfit;
 use crate::target::parts_text;
 
-/// PostgreSQL's own limit for digits after the point; a Debezium decimal with more has trailing
-/// zeros from a negative scale that was read without its sign.
+/// PostgreSQL's own limit for digits after the point.
 const SCALE_MAX: usize = 16_383;
+
+/// No column declares more digits after the point: a Debezium decimal with more has trailing zeros
+/// from a negative scale that was read without its sign.
+const DECLARED_SCALE_MAX: usize = 1000;
 
 /// PostgreSQL's limit for digits before the point.
 const ZEROS_MAX: usize = 131_072;
@@ -35,8 +38,10 @@ pub(crate) fn write(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
         | Value::Geometry(_) => return Err(Misfit::Type),
         Value::Bool(value) => print(out, format_args!("{value}")),
         Value::Int(value) => print(out, format_args!("{value}")),
-        Value::Float32(value) => print(out, format_args!("{value}")),
-        Value::Float64(value) => print(out, format_args!("{value}")),
+        Value::Float32(value) if value.is_finite() => print(out, format_args!("{value}")),
+        Value::Float64(value) if value.is_finite() => print(out, format_args!("{value}")),
+        Value::Float32(value) => out.extend_from_slice(no_number(value.into())),
+        Value::Float64(value) => out.extend_from_slice(no_number(value)),
         Value::Decimal(value) => write_decimal(value, out)?,
         Value::DecimalSpecial(Special::NaN) => out.extend_from_slice(b"NaN"),
         Value::DecimalSpecial(Special::PositiveInfinity) => out.extend_from_slice(b"Infinity"),
@@ -63,6 +68,15 @@ pub(crate) fn write(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
         }
     }
     Ok(())
+}
+
+/// Names a float that is no number as JSON and PostgreSQL do.
+fn no_number(value: f64) -> &'static [u8] {
+    match value {
+        _ if value.is_nan() => b"NaN",
+        _ if value > 0.0 => b"Infinity",
+        _ => b"-Infinity",
+    }
 }
 
 /// Returns a moment as text, as columns for the time of writing hold it.
@@ -183,9 +197,9 @@ fn write_digits(
     }
     let mut scale = usize::try_from(scale).map_err(|_| Misfit::Range)?;
     if is_zero {
-        scale = scale.min(SCALE_MAX);
+        scale = if scale > DECLARED_SCALE_MAX { 0 } else { scale };
     }
-    if scale > SCALE_MAX {
+    if scale > DECLARED_SCALE_MAX {
         let kept = digits.trim_end_matches('0').len();
         let cut = (digits.len() - kept).min(scale);
         digits.truncate(digits.len() - cut);
