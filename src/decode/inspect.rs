@@ -212,8 +212,11 @@ pub fn source_type(column: &SourceColumn) -> Option<String> {
             (None, _) => name,
         });
     }
-    Some(match &column.kind {
-        Kind::Untyped => return None,
+    (column.kind != Kind::Untyped).then(|| kind_name(&column.kind))
+}
+
+fn kind_name(kind: &Kind) -> String {
+    match kind {
         Kind::Decimal { scale, precision: Some(precision) } => {
             format!("decimal({precision},{scale})")
         }
@@ -223,9 +226,11 @@ pub fn source_type(column: &SourceColumn) -> Option<String> {
         Kind::Timestamp(unit) => format!("timestamp in {}", unit_name(*unit)),
         Kind::Bits { length: Some(length) } => format!("bits({length})"),
         Kind::Bits { length: None } => "bits".to_owned(),
+        Kind::Array(element) => format!("array of {}", kind_name(element)),
+        Kind::Encoded(spelling) => format!("text of {}", words(&format!("{spelling:?}"))),
         Kind::Unsupported(name) => name.clone(),
         plain => words(&format!("{plain:?}")),
-    })
+    }
 }
 
 fn unit_name(unit: Unit) -> &'static str {
@@ -259,6 +264,7 @@ mod tests {
 
     use super::*;
     use crate::decode::RegisteredSchema;
+    use crate::decode::spelling::Spelling;
     use crate::record::{Run, TopicPartition};
 
     #[derive(Deserialize)]
@@ -427,6 +433,20 @@ mod tests {
             json None schema_change {"databaseName":"inventory"}
         "#]],
         );
+    }
+
+    #[test]
+    fn types_have_names_for_people() {
+        let name = |kind: Kind| {
+            let column =
+                SourceColumn { name: "c".to_owned(), kind, optional: true, source_type: None };
+            source_type(&column).unwrap_or_default()
+        };
+        let decimal = Kind::Decimal { scale: 2, precision: Some(10) };
+        assert_eq!(name(Kind::Array(Box::new(decimal))), "array of decimal(10,2)");
+        assert_eq!(name(Kind::Encoded(Spelling::Hex)), "text of hex");
+        assert_eq!(name(Kind::StructuredZonedTime), "structured zoned time");
+        assert_eq!(name(Kind::Untyped), "");
     }
 
     #[test]

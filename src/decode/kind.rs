@@ -128,7 +128,7 @@ impl Kind {
             Self::Map => Pairs,
             Self::VariableScaleDecimal => Scaled,
             Self::Point => Fields(&[("x", Plain), ("y", Plain), ("wkb", Octets), ("srid", Plain)]),
-            Self::Geometry => Fields(&[("wkb", Octets), ("srid", Plain)]),
+            Self::Geometry => Fields(&[("wkb", Octets), ("srid", Plain), ("extensions", Pairs)]),
             Self::SparseVector => Fields(&[("dimensions", Plain), ("vector", Pairs)]),
             Self::StructuredDate => Fields(&structured::DATE),
             Self::StructuredTime | Self::StructuredZonedTime => Fields(&structured::TIME),

@@ -90,7 +90,7 @@ impl<'a> Parts<'a> {
     }
 
     fn take_content(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(u32::from_le_bytes(self.take()?)).ok()?;
+        let length = usize::try_from(u64::from_le_bytes(self.take()?)).ok()?;
         let (content, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(content)
@@ -160,14 +160,13 @@ impl<'a> Packer<'a> {
     /// Ends the literal that was begun last.
     pub fn close(&mut self, opened: &Opened) {
         let Opened(start) = *opened;
-        // A record's bytes are fewer than a length can say, and so are those of its parts.
-        let length = u32::try_from(self.0.len() - start).expect("a record is below 4 GiB");
-        let slot = self.0.get_mut(start - 4..start).expect("the length stands before its content");
+        let length = u64::try_from(self.0.len() - start).expect("memory is below 2^64 bytes");
+        let slot = self.0.get_mut(start - 8..start).expect("the length stands before its content");
         slot.copy_from_slice(&length.to_le_bytes());
     }
 
     fn begin(&mut self, tag: u8) -> Opened {
-        self.tagged(tag, &[0; 4]);
+        self.tagged(tag, &[0; 8]);
         Opened(self.0.len())
     }
 

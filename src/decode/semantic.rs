@@ -234,8 +234,10 @@ fn compound<'a>(kind: &'a Kind, parts: Parts<'a>) -> Result<Value<'a>, Unfit> {
             Ok(Value::Point(Point { x: coordinate(x)?, y: coordinate(y)?, geometry }))
         }
         Kind::Geometry => match parts.fields() {
-            [Literal::Null, _] => Err(OTHER),
-            [wkb, srid] => geometry(wkb, srid).map(Value::Geometry),
+            [Literal::Null, _, _] => Err(OTHER),
+            [wkb, srid, Literal::Null] => geometry(wkb, srid).map(Value::Geometry),
+            // A box, a path: well-known binary does not say whether it is closed.
+            _ => Err(Unfit("is of a geometric type that has no conversion")),
         },
         Kind::SparseVector => match parts.fields() {
             [Literal::Int(dimensions), Literal::Parts(elements)] => {

@@ -20,6 +20,7 @@ mod postgres;
 mod postgres_fence;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_keyless;
+mod postgres_laws;
 mod postgres_parts;
 mod postgres_schema;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]

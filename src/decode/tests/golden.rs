@@ -230,6 +230,14 @@ fn maps_geometries_and_vectors() {
     };
     check(&geometry("Geometry"), r#"{"wkb":"AQE=","srid":3187}"#, "geometry [01, 01] Some(3187)");
     check(&geometry("Geography"), r#"{"wkb":"AQE=","srid":4326}"#, "geometry [01, 01] Some(4326)");
+    let path = r#""type":"struct","name":"io.debezium.data.geometry.Geometry","fields":[
+        {"type":"bytes","field":"wkb"},
+        {"type":"map","optional":true,"keys":{"type":"string"},"values":{"type":"string"},
+            "field":"extensions"}]"#;
+    check(path, r#"{"wkb":"AQE=","extensions":null}"#, "geometry [01, 01] None");
+    check(path, r#"{"wkb":"AQE=","extensions":{"type":"path","closed":"true"}}"#, {
+        "value_unfit: column \"v\" is of a geometric type that has no conversion (Geometry)"
+    });
     let vector = |literal: &str, name: &str| {
         format!(r#""name":"io.debezium.data.{name}",{}"#, array(&format!(r#""type":"{literal}""#)))
     };
