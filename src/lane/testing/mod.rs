@@ -28,7 +28,9 @@ use crate::target::{Target as _, TargetError};
 mod records;
 mod target;
 
-pub(super) use records::{Bytes, SCHEMA, avro, create, malformed, partial, tombstone, truncate};
+pub(super) use records::{
+    SCHEMA, Sent, avro, came, create, malformed, partial, tombstone, truncate, went,
+};
 use target::Actor;
 pub(super) use target::{
     absent, claim_in, claims, committed, denied, done, fenced, found, held_by, nothing, unknown,
@@ -366,20 +368,28 @@ impl Bench {
     }
 
     /// Delivers records from an offset on, under the newest number.
-    pub(super) async fn deliver(&mut self, name: &str, from: i64, records: &[Bytes]) {
+    pub(super) async fn deliver(&mut self, name: &str, from: i64, records: &[Sent]) {
         self.settle().await;
         self.queue(self.number(name), name, from, records);
         self.settle().await;
     }
 
     /// Puts a run into the lane's queue, which has room, and lets nobody turn.
-    pub(super) fn queue(&self, number: u64, name: &str, from: i64, records: &[Bytes]) {
+    pub(super) fn queue(&self, number: u64, name: &str, from: i64, records: &[Sent]) {
         let mut run = Run::new(partition(name), number);
-        for (offset, (key, value)) in (from..).zip(records) {
+        for (offset, Sent { key, value, header }) in (from..).zip(records) {
             let (key, value) = (key.as_deref(), value.as_deref());
-            run.push((offset, Some(1_000)), key, value, std::iter::empty());
+            let headers = header.iter().map(|name| (name.as_bytes(), Some(&b"{}"[..])));
+            run.push((offset, Some(1_000)), key, value, headers);
         }
         self.runs.try_send(run).unwrap();
+    }
+
+    /// Runs another partition of the table `t`, which is there.
+    pub(super) async fn run_more(&mut self, name: &str) {
+        self.hold(&[name]).await;
+        self.deliver(name, 0, &[create("t", 1)]).await;
+        self.answer(&format!("apply {name} 0..1, t +0"), committed()).await;
     }
 
     /// Runs a partition of the table `t`, which is made for its first record.

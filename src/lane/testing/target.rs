@@ -104,6 +104,8 @@ fn describe(batch: &Folded) -> String {
         text += &offsets('-', &winners.deletes);
         text += &offsets('+', &winners.upserts);
         text += &offsets('~', &winners.partial);
+        let left = rows.departures().iter().map(|left| format!(" left {}", left.place));
+        text += &left.collect::<String>();
     }
     for letter in &batch.dead_letters {
         text += &format!(", {} {}", letter.record.offset, letter.refusal.reason);

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use crate::kafka::log::LogError;
 use crate::lane::testing::{
-    Bench, Known, SCHEMA, absent, avro, committed, create, done, found, tombstone, truncate,
+    Bench, Known, SCHEMA, TargetAnswer, absent, avro, came, committed, create, done, found,
+    tombstone, truncate, went,
 };
+use crate::lane::writer::Outcome;
+use crate::moves::Moved;
 use crate::status::PartitionState;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -109,6 +112,62 @@ async fn a_schema_that_the_registry_does_not_know_is_asked_for_again_after_a_min
     let table = bench.asked_but("touch t[0]#1", "table t").await;
     table.send(absent()).unwrap();
     bench.answer("apply t[0] 3..4, creates t, t +3", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_waits_for_what_it_left_under_its_old_key_and_holds_up_only_its_partition() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    bench.run_more("t[1]").await;
+    bench.deliver("t[1]", 1, &[create("t", 5), came("t", 3)]).await;
+    bench.answer("apply t[1] 1..2, t +1", committed()).await;
+    bench.answer("moved 77 2", left(None)).await;
+    assert_eq!(bench.commands().await, ["pause t[1]"]);
+    let waiting = PartitionState::Waiting("move".to_owned());
+    assert_eq!(bench.state("t[1]").await, Some(waiting));
+
+    // What the same lane applies meanwhile has it look again at once.
+    bench.deliver("t[0]", 1, &[went("t", 2)]).await;
+    bench.answer("apply t[0] 1..2, t -1 left 77", committed()).await;
+    assert_eq!(bench.commands().await, ["seek to 2 t[1]"]);
+    bench.deliver("t[1]", 2, &[came("t", 3)]).await;
+    bench.answer("moved 77 2", left(Some(Moved::Values(vec![Some(b"tn".to_vec())])))).await;
+    bench.answer("apply t[1] 2..3, t +2", committed()).await;
+    assert_eq!(bench.state("t[1]").await, Some(PartitionState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_left_nothing_under_its_old_key_is_refused_at_last() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    bench.deliver("t[0]", 1, &[came("t", 3)]).await;
+    let started = tokio::time::Instant::now();
+    loop {
+        let asked = bench.asked_but("touch t[0]#1", "moved 77 1").await;
+        asked.send(left(None)).unwrap();
+        if bench.commands().await.is_empty() {
+            break;
+        }
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(bench.commands().await, ["seek to 1 t[0]"]);
+        bench.deliver("t[0]", 1, &[came("t", 3)]).await;
+    }
+    assert!(started.elapsed() >= 600 * SECOND, "it waits long enough");
+    bench.answer("apply t[0] 1..2, 1 unavailable_without_row", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_leaves_what_the_target_has_before_its_other_changes_of_the_batch() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    // Key 2 is touched before it goes: that is applied first, so that the target has it.
+    bench.deliver("t[0]", 1, &[create("t", 2), went("t", 9), went("t", 2)]).await;
+    bench.answer("apply t[0] 1..3, t -2 +1 left 77", committed()).await;
+    bench.answer("apply t[0] 3..4, t -3 left 77", committed()).await;
+}
+
+fn left(moved: Option<Moved>) -> TargetAnswer {
+    Ok(Outcome::Moved(moved))
 }
 
 /// Starts a lane with a truncate at the head of `t[0]` and nothing yet of `u[0]`.
