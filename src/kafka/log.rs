@@ -2,13 +2,14 @@
 //!
 //! librdkafka's calls block, so each runs on a thread for blocking work and has a time-out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResourceResult, ResourceSpecifier};
 use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::groups::{GroupInfo, GroupMemberInfo};
@@ -34,6 +35,10 @@ pub trait Ask: Send + Sync {
         partitions: &'a [TopicPartition],
     ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Watermarks>, LogError>>;
 
+    /// Returns which of the topics are compacted; none when the brokers do not tell.
+    fn compacted<'a>(&'a self, topics: &'a BTreeSet<Arc<str>>)
+    -> BoxFuture<'a, BTreeSet<Arc<str>>>;
+
     /// Returns the offsets that the group has committed, for the partitions that have one.
     fn committed<'a>(
         &'a self,
@@ -45,6 +50,7 @@ pub trait Ask: Send + Sync {
 #[derive(Clone)]
 pub struct Log {
     consumer: Arc<BaseConsumer<Witness>>,
+    config: ClientConfig,
     brokers: Arc<str>,
     timeout: Duration,
 }
@@ -136,7 +142,8 @@ impl Log {
     pub fn new(kafka: &Kafka, timeout: Duration) -> Result<Self, LogError> {
         let config = config::looking(kafka);
         let consumer = config.create_with_context(Witness::default()).map_err(LogError::Client)?;
-        Ok(Self { consumer: Arc::new(consumer), brokers: kafka.brokers.as_str().into(), timeout })
+        let (consumer, brokers) = (Arc::new(consumer), kafka.brokers.as_str().into());
+        Ok(Self { consumer, config, brokers, timeout })
     }
 
     /// Returns the cluster's own id, which never changes.
@@ -181,6 +188,24 @@ impl Log {
         let found = metadata.topics().iter().find(|it| it.name() == topic && it.error().is_none());
         let count = found.map(|topic| topic.partitions().len()).filter(|count| *count > 0);
         count.ok_or_else(|| LogError::TopicMissing { topic: topic.to_owned() })
+    }
+
+    /// Returns the topics whose policy is to compact.
+    async fn cleanup_policies(
+        &self,
+        topics: &BTreeSet<Arc<str>>,
+    ) -> KafkaResult<BTreeSet<Arc<str>>> {
+        let admin = self.config.create::<AdminClient<_>>()?;
+        let options = AdminOptions::new().request_timeout(Some(self.timeout));
+        let asked = topics.iter().map(|topic| ResourceSpecifier::Topic(topic));
+        let told = admin.describe_configs(&asked.collect::<Vec<_>>(), &options).await?;
+        let is_compacted = |resource: &ConfigResourceResult| {
+            let policy = resource.as_ref().ok()?.get("cleanup.policy")?.value.as_deref()?;
+            policy.contains("compact").then_some(())
+        };
+        let paired = topics.iter().zip(&told);
+        let compacted = paired.filter(|(_, resource)| is_compacted(resource).is_some());
+        Ok(compacted.map(|(topic, _)| Arc::clone(topic)).collect())
     }
 
     /// Returns the ends of each partition's log.
@@ -296,6 +321,18 @@ impl Ask for Log {
         partitions: &'a [TopicPartition],
     ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Watermarks>, LogError>> {
         Box::pin(self.watermarks(partitions))
+    }
+
+    fn compacted<'a>(
+        &'a self,
+        topics: &'a BTreeSet<Arc<str>>,
+    ) -> BoxFuture<'a, BTreeSet<Arc<str>>> {
+        Box::pin(async {
+            self.cleanup_policies(topics).await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "could not read the topics' settings");
+                BTreeSet::new()
+            })
+        })
     }
 
     fn committed<'a>(

@@ -1,5 +1,6 @@
 //! Errands: questions to the registry, the log and the group that must not hold the lane up.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::registry::Schemas;
 use crate::decode::{RegisteredSchema, SchemaId};
 use crate::kafka::log::{Ask, LogError, Watermarks};
+
 use crate::kafka::{Membership, Reset};
 use crate::record::TopicPartition;
 use crate::stopped::{Stop, StopReason};
@@ -298,6 +300,7 @@ async fn first_positions(
     let fresh = fresh.map(|(partition, _)| partition.clone()).collect::<Vec<_>>();
     let committed = log.committed(&fresh).await?;
     let ranges = log.watermarks(&fresh).await?;
+    warn_of_missing_records(log, &ranges, &committed).await;
     let mut first = Vec::with_capacity(unknown.len());
     for (partition, is_topic_known) in unknown {
         let position = if *is_topic_known {
@@ -305,16 +308,32 @@ async fn first_positions(
         } else if let Some(committed) = committed.get(partition) {
             Err(adopted(partition, committed.get()))
         } else {
-            let low = ranges.get(partition).map_or(NextOffset::at(0), |ends| ends.low);
-            if low.get() > 0 {
-                let count = low.get();
-                warn!(%partition, count, "records were already gone before the first start");
-            }
-            Ok(low)
+            Ok(ranges.get(partition).map_or(NextOffset::at(0), |ends| ends.low))
         };
         first.push((partition.clone(), position));
     }
     Ok(first)
+}
+
+/// Says of topics that are read for the first time what of them was already gone. What compaction
+/// has removed is no loss: a newer record of the key is there.
+async fn warn_of_missing_records(
+    log: &dyn Ask,
+    ranges: &BTreeMap<TopicPartition, Watermarks>,
+    committed: &BTreeMap<TopicPartition, NextOffset>,
+) {
+    let mut gone = BTreeMap::<Arc<str>, i64>::new();
+    let begun = ranges.iter().filter(|(partition, _)| !committed.contains_key(*partition));
+    for (partition, ends) in begun.filter(|(_, ends)| ends.low.get() > 0) {
+        *gone.entry(Arc::clone(&partition.topic)).or_default() += ends.low.get();
+    }
+    if gone.is_empty() {
+        return;
+    }
+    let compacted = log.compacted(&gone.keys().cloned().collect()).await;
+    for (topic, count) in gone.iter().filter(|(topic, _)| !compacted.contains(*topic)) {
+        warn!(%topic, count, "records were already gone before the first start");
+    }
 }
 
 fn adopted(partition: &TopicPartition, committed: i64) -> Stop {

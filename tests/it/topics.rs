@@ -1,7 +1,25 @@
 //! Topics come and go while a member runs.
 
-use crate::support::kafka::{self, Draft, produce};
-use crate::support::{SOON, World, until};
+use crate::support::kafka::{self, Draft, delete_before, produce};
+use crate::support::{LATER, SOON, World, until};
+
+#[test]
+fn what_was_gone_before_the_first_start_is_told_once_unless_the_topic_is_compacted() {
+    let world = World::new("begun");
+    let policy = [("cleanup.policy", "compact,delete")];
+    let (users, orders) = (world.topic("public.users", &[]), world.topic("public.orders", &policy));
+    for (topic, fixture) in [(&users, "json/users-create"), (&orders, "json/orders-create")] {
+        produce(topic, 0, &[(); 3].map(|()| Draft::fixture(fixture)));
+        delete_before(topic, 2);
+    }
+
+    let ended = world.member("member").run(&["run", "--until-caught-up"], LATER);
+
+    assert_eq!(ended.code, 0, "{}", ended.error);
+    let told = ended.lines_with(&["already gone before the first start"]);
+    assert_eq!(told.len(), 1, "{}", ended.error);
+    assert!(told[0].contains(&users) && told[0].contains("count=2"), "{}", told[0]);
+}
 
 #[test]
 fn a_deleted_topic_is_named_and_harms_no_other() {

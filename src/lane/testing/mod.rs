@@ -1,7 +1,7 @@
 //! A bench for the lane: the test itself plays the target, the log, the registry and the group, and
 //! the clock stands still until nobody has anything to do.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -69,6 +69,7 @@ pub(super) enum Known {
     Count(usize),
     Ends(BTreeMap<TopicPartition, Watermarks>),
     Committed(BTreeMap<TopicPartition, NextOffset>),
+    Compacted(BTreeSet<Arc<str>>),
 }
 
 pub(super) type TargetAnswer = Result<Outcome, TargetError>;
@@ -92,6 +93,19 @@ impl Ask for Caller<LogAnswer> {
             match self.ask(format!("ends{}", names(partitions))).await? {
                 Known::Ends(ends) => Ok(ends),
                 _ => panic!("no ends"),
+            }
+        })
+    }
+
+    fn compacted<'a>(
+        &'a self,
+        topics: &'a BTreeSet<Arc<str>>,
+    ) -> BoxFuture<'a, BTreeSet<Arc<str>>> {
+        Box::pin(async move {
+            let text = topics.iter().map(|topic| format!(" {topic}")).collect::<String>();
+            match self.ask(format!("compacted{text}").replace("s.public.", "")).await {
+                Ok(Known::Compacted(compacted)) => compacted,
+                _ => panic!("no policies"),
             }
         })
     }

@@ -144,6 +144,15 @@ pub(crate) fn commit(group: &str, topic: &str, offset: i64) {
     client.commit(&offsets, CommitMode::Sync).unwrap();
 }
 
+/// Removes the records of partition 0 before an offset, as retention would.
+pub(crate) fn delete_before(topic: &str, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, rdkafka::Offset::Offset(offset)).unwrap();
+    admin(|client, options| {
+        runtime().block_on(client.delete_records(&list, options)).unwrap();
+    });
+}
+
 /// Puts records into a partition, in order, and waits until the broker has them.
 pub(crate) fn produce(topic: &str, partition: i32, records: &[Draft]) {
     let producer: BaseProducer = config(&Stack::get().brokers)
