@@ -23,6 +23,7 @@ pub mod found;
 pub mod frame;
 pub mod inspect;
 pub mod json;
+mod json_field;
 mod json_parts;
 pub mod json_schema;
 pub mod kind;

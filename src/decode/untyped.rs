@@ -54,9 +54,34 @@ fn resolve_one(
     match kind {
         Kind::Untyped => untyped(type_name, type_id, sender).map(Some),
         // A mode of the connector makes octets texts, and no schema says so.
-        Kind::Text if is_octets(type_name) => binary(sender).map(Some),
+        Kind::Text if is_octets(type_name) || is_foreign(type_name) => {
+            binary(sender).map(|kind| (kind != Kind::Bytes).then_some(kind))
+        }
         _ => Ok(None),
     }
+}
+
+/// Returns whether a type is one that the connector does not know, so that it sends the octets of
+/// its text (`include.unknown.datatypes`).
+fn is_foreign(type_name: &str) -> bool {
+    const FOREIGN: [&str; 15] = [
+        "tsquery",
+        "pg_lsn",
+        "tid",
+        "xid",
+        "cid",
+        "xid8",
+        "txid_snapshot",
+        "pg_snapshot",
+        "jsonpath",
+        "box",
+        "lseg",
+        "path",
+        "polygon",
+        "line",
+        "circle",
+    ];
+    FOREIGN.contains(&type_name) || type_name.ends_with("multirange")
 }
 
 fn is_octets(type_name: &str) -> bool {
@@ -75,6 +100,7 @@ fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, Mi
         "real" | "float" | "double" | "double precision" => Kind::Float64,
         "numeric" | "decimal" | "decimal_text" => decimal(arguments.as_deref(), sender)?,
         "bytea" | "blob" => binary(sender)?,
+        foreign if is_foreign(foreign) => binary(sender)?,
         "date" | "date_text" => date(sender)?,
         "time without time zone" | "time_text" => time(digits, sender)?,
         "timestamp without time zone" | "timestamp_text" => timestamp(digits, sender)?,
@@ -269,6 +295,14 @@ mod tests {
         assert_eq!(find("base64", Kind::Untyped, "bytea"), Some(Kind::Encoded(Spelling::Base64)));
         let url_safe = Some(Kind::Encoded(Spelling::Base64UrlSafe));
         assert_eq!(find("base64-url-safe", Kind::Text, "bytea"), url_safe);
+        assert_eq!(find("bytes", Kind::Text, "bytea"), None);
+        for foreign in ["tsquery", "circle", "int4multirange"] {
+            let hex = Some(Kind::Encoded(Spelling::Hex));
+            assert_eq!(find("hex", Kind::Text, foreign), hex);
+            assert_eq!(find("hex", Kind::Untyped, foreign), hex);
+            assert_eq!(find("bytes", Kind::Untyped, foreign), Some(Kind::Bytes));
+            assert_eq!(find("bytes", Kind::Text, foreign), None);
+        }
         let missing = Err(MissingSetting("binary_handling_mode"));
         assert_eq!(resolve(&Kind::Text, &column("bytea", 1), from(None)), missing);
     }

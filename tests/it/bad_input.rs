@@ -84,7 +84,7 @@ fn a_table_without_rights_stops_its_partition() {
 fn a_table_whose_columns_do_not_fit_stops_its_partition() {
     let world = World::new("unfit");
     let (users, orders) = (world.topic("public.users", &[]), world.topic("public.orders", &[]));
-    world.target.run("CREATE TABLE public.users (id bigint PRIMARY KEY, name bytea)");
+    world.target.run("CREATE TABLE public.users (id bigint PRIMARY KEY, name date)");
     world.target.run("GRANT ALL ON public.users TO writer");
     world.target.run("ALTER TABLE public.users OWNER TO writer");
     produce(&users, 0, &[Draft::fixture("json/users-create")]);

@@ -104,6 +104,13 @@ pub(in crate::target::postgres) fn textual(
 ) -> Result<(), Misfit> {
     match value {
         Value::Bytes(octets) => write(str::from_utf8(octets).map_err(|_| Misfit::Form)?, out),
+        Value::Spelled { spelling, text } => {
+            let start = out.len();
+            spelling.read(text, out).ok_or(Misfit::Form)?;
+            let octets = out.get(start..).unwrap_or_default();
+            let is_text = str::from_utf8(octets).is_ok_and(|text| !text.contains('\0'));
+            if is_text { Ok(()) } else { Err(Misfit::Form) }
+        }
         value => text(only_text(value)?, -1, out),
     }
 }
@@ -187,6 +194,7 @@ pub(super) fn write(text: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::spelling::Spelling;
     use crate::decode::value::Day;
     use crate::table::Encode;
 
@@ -222,6 +230,12 @@ mod tests {
         assert_eq!(cell(text, Value::Date(Day::Finite(17_109)), -1), Ok("2016-11-04".to_owned()));
         assert_eq!(cell(varchar, Value::Bool(true), 3 + HEADER), Err(Misfit::Length));
         assert_eq!(cell(textual, Value::Int(1), -1), Err(Misfit::Type));
+        assert_eq!(cell(textual, Value::Bytes(b"{1,2}"), -1), Ok("{1,2}".to_owned()));
+        assert_eq!(cell(textual, Value::Bytes(&[0xff]), -1), Err(Misfit::Form));
+        let hex = |text| Value::Spelled { spelling: Spelling::Hex, text };
+        assert_eq!(cell(textual, hex("7b317d"), -1), Ok("{1}".to_owned()));
+        assert_eq!(cell(textual, hex("00"), -1), Err(Misfit::Form));
+        assert_eq!(cell(textual, hex("ff"), -1), Err(Misfit::Form));
     }
 
     #[test]
