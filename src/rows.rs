@@ -145,18 +145,6 @@ impl Rows {
         }
     }
 
-    /// Forgets the changes and keeps the buffers.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.index.clear();
-        self.kept.clear();
-        self.kept_bytes = 0;
-        self.moves.clear();
-        self.touches.by_key.clear();
-        self.touches.next = 0;
-        self.is_truncated = false;
-    }
-
     /// Returns how the batch has touched a key so far; keys that hash alike count as one.
     pub fn touch(&mut self, key: &[u8]) -> Option<Touch> {
         let Touches { by_key, next, hasher } = &mut self.touches;
@@ -191,9 +179,12 @@ impl Rows {
         self.moves.get(found).map(|(_, half)| *half)
     }
 
-    /// Takes a truncate: a barrier that no change before it survives.
+    /// Takes a truncate: a barrier that no change before it survives. What rows have left behind
+    /// stays: they went on under other keys before.
     pub fn truncate(&mut self) {
-        self.clear();
+        let departures = std::mem::take(&mut self.departures);
+        *self = Self::new(Arc::clone(&self.shape));
+        departures.into_iter().for_each(|departure| self.depart(departure));
         self.is_truncated = true;
     }
 
@@ -219,7 +210,7 @@ impl Rows {
 
     /// Returns whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty() && !self.is_truncated
+        self.index.is_empty() && self.departures.is_empty() && !self.is_truncated
     }
 
     /// Starts an upsert: a cell for each of the shape's columns follows.

@@ -31,8 +31,8 @@ pub struct Decoder {
     topics: HashMap<Arc<str>, Topic>,
     schemas: Schemas,
     layout_count: u64,
-    // The last delete: topic, partition, offset and key. Its tombstone follows at once.
-    deleted: Option<(Arc<str>, i32, i64, Vec<u8>)>,
+    // The last delete of each partition: its offset and its key. Its tombstone follows at once.
+    deleted: HashMap<(Arc<str>, i32), (i64, Vec<u8>)>,
     // What was left for the record at this topic, partition and offset.
     moved: Option<(Arc<str>, i32, i64, Moved)>,
     // The last record of each partition of a change log: its offset and its order.
@@ -135,12 +135,13 @@ impl Decoder {
 
     fn is_tombstone_of_last_delete(&self, arrival: &Arrival<'_>) -> bool {
         let Arrival { topic, partition, record, .. } = arrival;
-        record.value.is_none()
-            && self.deleted.as_ref().is_some_and(|(of_topic, deleted_in, offset, key)| {
-                (of_topic, deleted_in) == (topic, partition)
-                    && *offset + 1 == record.offset
-                    && Some(key.as_slice()) == record.key
-            })
+        if record.value.is_some() {
+            return false;
+        }
+        let deleted = self.deleted.get(&(Arc::clone(topic), *partition));
+        deleted.is_some_and(|(offset, key)| {
+            *offset + 1 == record.offset && Some(key.as_slice()) == record.key
+        })
     }
 
     fn topic(&mut self, topic: &Arc<str>) -> &mut Topic {
@@ -325,11 +326,13 @@ impl Decoder {
             }),
         };
         let decoded = pass.run(batch)?;
-        if let (Decoded::Change(Change { op: Op::Delete, .. }), Some(_), Some(key)) =
-            (&decoded, value_bytes, key_bytes)
-        {
-            let topic = Arc::clone(arrival.topic);
-            self.deleted = Some((topic, arrival.partition, offset, key.to_vec()));
+        let is_delete = matches!(
+            decoded,
+            Decoded::Change(Change { op: Op::Delete, .. }) | Decoded::Ignored(Ignored::Delete)
+        );
+        if let (true, Some(_), Some(key)) = (is_delete, value_bytes, key_bytes) {
+            let place = (Arc::clone(arrival.topic), arrival.partition);
+            self.deleted.insert(place, (offset, key.to_vec()));
         }
         Ok(decoded)
     }

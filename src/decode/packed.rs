@@ -41,7 +41,8 @@ pub enum Packing<'a> {
 /// to its neighbour.
 pub fn single(text: &str) -> Option<Literal<'static>> {
     let is_number = text.starts_with(|letter: char| letter == '-' || letter.is_ascii_digit());
-    text.parse().ok().filter(|_| is_number).map(Literal::Float32)
+    let single = text.parse::<f32>().ok().filter(|single| is_number && single.is_finite());
+    single.map(Literal::Float32)
 }
 
 impl Packing<'_> {

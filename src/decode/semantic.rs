@@ -40,23 +40,36 @@ pub struct Unfit(pub &'static str);
 pub fn value<'a>(kind: &'a Kind, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {
     match literal {
         Literal::Null => Ok(Value::Null),
-        Literal::Bool(bool) if *kind == Kind::Bool => Ok(Value::Bool(bool)),
+        Literal::Bool(bool) => boolean(kind, bool),
         Literal::Int(int) => integer(kind, int),
         Literal::Float32(float) if *kind == Kind::Float32 => Ok(Value::Float32(float)),
         Literal::Float64(float) => double(kind, float),
         Literal::Text(text) => string(kind, text),
         Literal::Bytes(bytes) => octets(kind, bytes),
         Literal::Parts(parts) => compound(kind, parts),
-        Literal::Bool(_) | Literal::Float32(_) => Err(OTHER),
+        Literal::Float32(_) => Err(OTHER),
     }
 }
 
 const OTHER: Unfit = Unfit("is of another type than its schema says");
 
+/// MariaDB's booleans are integers, which a snapshot says and the stream does not.
+fn boolean(kind: &Kind, bool: bool) -> Result<Value<'static>, Unfit> {
+    match kind {
+        Kind::Bool => Ok(Value::Bool(bool)),
+        Kind::Int8 | Kind::Int16 | Kind::Int32 | Kind::Int64 => Ok(Value::Int(i64::from(bool))),
+        _ => Err(OTHER),
+    }
+}
+
 fn integer(kind: &Kind, int: i64) -> Result<Value<'static>, Unfit> {
     const BEYOND: Unfit = Unfit("is beyond its type");
     let fits = |is_inside: bool| if is_inside { Ok(Value::Int(int)) } else { Err(BEYOND) };
     match kind {
+        Kind::Bool => match int {
+            0 | 1 => Ok(Value::Bool(int == 1)),
+            _ => Err(BEYOND),
+        },
         Kind::Int8 => fits(i8::try_from(int).is_ok()),
         Kind::Int16 => fits(i16::try_from(int).is_ok()),
         Kind::Int32 | Kind::Year => fits(i32::try_from(int).is_ok()),
@@ -136,7 +149,10 @@ fn double(kind: &Kind, float: f64) -> Result<Value<'static>, Unfit> {
             clippy::cast_possible_truncation,
             reason = "the shortest digits of an f32 round to it"
         )]
-        Kind::Float32 => Ok(Value::Float32(float as f32)),
+        Kind::Float32 => match float as f32 {
+            single if single.is_infinite() && float.is_finite() => Err(Unfit("is beyond its type")),
+            single => Ok(Value::Float32(single)),
+        },
         Kind::Float64 => Ok(Value::Float64(float)),
         _ => Err(OTHER),
     }
@@ -307,6 +323,12 @@ mod tests {
         check(Kind::Int16, 32_768, Err(Unfit("is beyond its type")));
         check(Kind::Date, 1 << 31, Err(Unfit("is beyond its type")));
         check(Kind::Text, 1, Err(OTHER));
+        check(Kind::Bool, 1, ok(Value::Bool(true)));
+        check(Kind::Bool, 2, Err(Unfit("is beyond its type")));
+        assert_eq!(value(&Kind::Int16, Literal::Bool(true)), Ok(Value::Int(1)));
+        assert_eq!(value(&Kind::Date, Literal::Bool(true)), Err(OTHER));
+        let beyond = value(&Kind::Float32, Literal::Float64(1e300));
+        assert_eq!(beyond, Err(Unfit("is beyond its type")));
     }
 
     #[test]

@@ -242,6 +242,10 @@ impl Poll {
     }
 
     fn subscribe(&self, topics: &[String]) -> Result<(), String> {
+        if topics.is_empty() {
+            self.consumer().unsubscribe();
+            return Ok(());
+        }
         let topics = topics.iter().map(String::as_str).collect::<Vec<_>>();
         self.consumer().subscribe(&topics).map_err(|error| error.to_string())
     }
@@ -282,6 +286,8 @@ impl Poll {
         if let Err(error) = outcome {
             // An assignment that the client has not taken up yet: the next turn tries again.
             debug!(%partition, %error, "could not seek");
+            // Nor does back-pressure resume it at its old place.
+            self.held.insert(partition.clone());
             self.seeks.insert(partition, (next, assignment));
             return Ok(());
         }
@@ -297,7 +303,9 @@ impl Poll {
     fn assign_anew(&self, partition: &TopicPartition, offset: Offset) -> KafkaResult<()> {
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(&partition.topic, partition.partition, offset)?;
-        self.consumer().incremental_unassign(&one(partition))?;
+        if self.unassign(std::slice::from_ref(partition)).is_err() {
+            debug!(%partition, "could not unassign");
+        }
         self.consumer().incremental_assign(&list)
     }
 

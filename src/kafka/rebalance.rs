@@ -173,7 +173,7 @@ impl Poll {
     }
 
     /// Unassigns what of the list is still assigned: the rest would be an error.
-    fn unassign(&self, partitions: &[TopicPartition]) -> KafkaResult<()> {
+    pub(super) fn unassign(&self, partitions: &[TopicPartition]) -> KafkaResult<()> {
         let assigned = self.consumer().assignment()?;
         let assigned = assigned.elements();
         let assigned = assigned.iter().map(|it| (it.topic(), it.partition()));

@@ -1,6 +1,7 @@
 //! Which topics the group reads: what a pattern means is decided here alone, not by the client, whose
 //! expressions are others, nor by the broker, whose are others again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -20,17 +21,17 @@ pub async fn follow(
     link: Link,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut subscribed = Vec::new();
+    let mut subscribed = BTreeSet::new();
     while !shutdown.is_cancelled() {
         match log.topics(&patterns).await {
             Ok(topics) => {
                 // One that is listed by name may come, and is waited for.
                 let names = topics.partition_counts.into_keys().chain(topics.missing);
-                let names = names.collect::<Vec<_>>();
+                let names = names.collect::<BTreeSet<_>>();
                 if names != subscribed {
                     info!(count = names.len(), "subscribes");
                     debug!(topics = ?names);
-                    link.subscribe(names.clone());
+                    link.subscribe(names.iter().cloned().collect());
                     subscribed = names;
                 }
             }

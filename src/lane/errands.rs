@@ -61,7 +61,10 @@ impl Lane {
             Finding::First(first) => self.place(first),
             Finding::Membership(membership) => self.proven(membership),
             Finding::Range(reset, ends) => self.compare_range(reset, ends),
-            Finding::Moves => self.unpark_all(MOVE),
+            Finding::Moves => {
+                self.is_looking_for_moves = false;
+                self.unpark_all(MOVE);
+            }
             Finding::PartitionCount(topic, count) => self.learn_partition_count(topic, count),
             Finding::Gone(gone) => self.give_up(gone),
         }
@@ -111,6 +114,9 @@ impl Lane {
 
     /// Has the partitions go on soon that wait for a delete under an old key.
     pub(super) fn look_for_moves_later(&mut self) {
+        if std::mem::replace(&mut self.is_looking_for_moves, true) {
+            return;
+        }
         self.errands.spawn(async {
             tokio::time::sleep(LOOK_AGAIN).await;
             Finding::Moves
@@ -170,6 +176,9 @@ impl Lane {
 
     /// Finds out which lost partitions are lost because their topics were deleted.
     pub(super) fn look_for_topics(&mut self, mut lost: Vec<(TopicPartition, Claim)>) {
+        if lost.is_empty() {
+            return;
+        }
         let log = self.log.clone();
         self.errands.spawn(async move {
             let topics = lost.iter().map(|(partition, _)| Arc::clone(&partition.topic));
@@ -249,8 +258,14 @@ impl Lane {
         let Some(Watermarks { low, high }) = ends.filter(|_| !is_behind) else {
             return self.look_up_range(reset);
         };
-        let (asked, low, high) = (asked.get(), low.get(), high.get());
-        let stop = if asked < low {
+        // Where the broker has told of a truncation, the client does not say what it asked for.
+        let is_truncated = asked.get() < 0;
+        let asked = if is_truncated { held.expected.get() } else { asked.get() };
+        let (low, high) = (low.get(), high.get());
+        let stop = if is_truncated {
+            let detail = format!("the log was cut before {asked}, and ends at {high} now");
+            Stop::new(StopReason::LogTruncated, detail)
+        } else if asked < low {
             Stop::new(StopReason::LogGap, format!("records {asked}..{low} are gone from the log"))
         } else if asked > high {
             let detail = format!("the log ends at {high}, and the next record is {asked}");

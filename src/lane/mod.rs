@@ -120,6 +120,7 @@ pub struct Lane {
     // Ids that were asked for with patience already, without success.
     unknown_schemas: HashSet<SchemaId>,
     counting: HashSet<Arc<str>>,
+    is_looking_for_moves: bool,
     // How many partitions the topics of truncates have; forgotten when partitions are assigned.
     partition_counts: HashMap<Arc<str>, usize>,
     // Partitions that were ours until their topics were deleted; to be marked so.
@@ -196,6 +197,7 @@ impl Lane {
             fetching: HashSet::new(),
             unknown_schemas: HashSet::new(),
             counting: HashSet::new(),
+            is_looking_for_moves: false,
             partition_counts: HashMap::new(),
             gone: Vec::new(),
             touched: now,
@@ -226,6 +228,13 @@ impl Lane {
             return Some(small);
         }
         if self.is_apply_due(is_queue_empty) {
+            return Some(self.apply());
+        }
+        // A row's table must be as its values are read; where nothing else is to be applied, alone.
+        let is_change_due = matches!(self.blocked, Some(Blocked::Moved(_)))
+            && self.filling.is_empty()
+            && !self.filling.schema_changes.is_empty();
+        if is_change_due {
             return Some(self.apply());
         }
         let table = self.table_due().or_else(|| self.moved_due());

@@ -103,14 +103,17 @@ impl Lane {
 
     /// Forgets the partitions that are taken back, and answers their callbacks.
     pub(super) fn let_go(&mut self, leaving: Vec<Leaving>) {
+        let mut left = Vec::new();
         for Leaving { partitions, released } in leaving {
             for partition in partitions {
                 if self.held.get(&partition).is_some_and(|held| held.state == State::Leaving) {
-                    self.held.remove(&partition);
+                    let claim = self.held.remove(&partition).and_then(|held| held.claim);
+                    left.extend(claim.map(|claim| (partition, claim)));
                 }
             }
             // A dropped receiver: the callback has stopped waiting, and the fence protects.
             _ = released.send(());
         }
+        self.look_for_topics(left);
     }
 }

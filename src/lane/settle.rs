@@ -89,10 +89,7 @@ impl Lane {
             }
             (Disposition::Retry(reason), order) => self.retry(order, reason, &text),
             (Disposition::Rewind, Order::Apply(batch)) => self.stale(&batch, &text),
-            (Disposition::Rewind, Order::Moved(_)) => {
-                self.decoder.forget_layouts();
-                self.blocked = None;
-            }
+            (Disposition::Rewind, Order::Moved(_)) => self.read_table_anew(&text),
             (Disposition::Rewind, order) => self.retry(order, "stale", &text),
             (Disposition::Stop(reason), order) => self.stop_order(order, reason, &text),
         }
@@ -118,11 +115,10 @@ impl Lane {
                 self.retry.until = None;
             }
             Order::Begin(first) => self.begins = first,
-            Order::Mark(partition, ..) => {
-                if let Some(held) = self.held.get_mut(&partition) {
-                    held.is_mark_due = true;
-                }
-            }
+            Order::Mark(partition, claim, stop) => match self.held.get_mut(&partition) {
+                Some(held) => held.is_mark_due = true,
+                None => self.gone.push((partition, claim, stop)),
+            },
             // The others are derived from the lane's state, which still wants them.
             Order::Claim(..)
             | Order::Table(_)
@@ -141,6 +137,16 @@ impl Lane {
         info!(detail = text, "reads the table anew");
         self.decoder.forget_layouts();
         self.abandon();
+    }
+
+    /// Has the head decoded by the table as it is now.
+    fn read_table_anew(&mut self, text: &str) {
+        self.stale_count += 1;
+        if self.stale_count > STALE_MAX {
+            return self.stop_head(Stop::new(StopReason::TargetRefused, text));
+        }
+        self.decoder.forget_layouts();
+        self.blocked = None;
     }
 
     fn stop_order(&mut self, order: Order, reason: StopReason, text: &str) {

@@ -127,7 +127,7 @@ impl TopicPattern {
         Ok(Self::Literal(text.to_owned()))
     }
 
-    /// Returns the pattern as it was written, which is how librdkafka takes it.
+    /// Returns the pattern as it was written.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Literal(name) => name,

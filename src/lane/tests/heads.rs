@@ -137,6 +137,17 @@ async fn a_row_waits_for_what_it_left_under_its_old_key_and_holds_up_only_its_pa
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_table_is_made_before_a_row_asks_what_it_left() {
+    let mut bench = Bench::start().await;
+    bench.hold(&["t[0]"]).await;
+    bench.deliver("t[0]", 0, &[came("t", 3)]).await;
+    bench.answer("table t", absent()).await;
+    bench.answer("apply, creates t", committed()).await;
+    bench.answer("moved 77 0", left(Some(Moved::Gone))).await;
+    bench.answer("apply t[0] 0..1, 0 unavailable_without_row", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_row_that_left_nothing_under_its_old_key_is_refused_at_last() {
     let mut bench = Bench::start().await;
     bench.run("t[0]").await;

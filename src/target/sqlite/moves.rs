@@ -87,7 +87,7 @@ fn cell(row: &SqliteRow, at: usize) -> Result<Option<Vec<u8>>, sqlx::Error> {
     Ok(Some(cell))
 }
 
-/// Forgets what was left long ago: by then the topics have let go of the records, too.
+/// Forgets what was left long ago: a partition that is further behind than that refuses its creates.
 pub(super) async fn forget(writing: &mut Writing, sink: &Sink) -> Result<(), TargetError> {
     let query = sqlx::query(sql::FORGET_MOVES).bind(&sink.name).bind(&sink.cluster_id);
     let query = query.bind(time_text(writing.now - KEPT));

@@ -7,7 +7,7 @@ use crate::target::postgres::catalog::Wire;
 use crate::target::postgres::sql::rows::{cells, matches};
 use crate::target::postgres::sql::{quote, relation};
 
-/// Forgets what was left long ago: by then the topics have let go of the records, too.
+/// Forgets what was left long ago: a partition that is further behind than that refuses its creates.
 ///
 /// Parameters: sink, cluster.
 pub(in crate::target::postgres) const FORGET_MOVES: &str = "\
