@@ -1,6 +1,6 @@
 # Short names for scripts/. `make test` is the one command.
 
-.PHONY: build test roundtrip backlog stack stack-status stack-logs stack-down stack-reset capture
+.PHONY: build test roundtrip matrix backlog stack stack-status stack-logs stack-down stack-reset capture
 
 build:         ## the consumer, optimised
 	cargo build --release --bin consumer
@@ -8,6 +8,8 @@ test:          ## everything that must hold, on the real stack; installs what is
 	scripts/test.sh
 roundtrip:     ## changes at the source, seen at the target; starts what is missing
 	scripts/roundtrip.sh
+matrix:        ## every type, mode and format through the stack, against tests/MATRIX.md
+	scripts/matrix.sh
 
 backlog:       ## how fast 300,000 rows reach the target, and with how much memory
 	scripts/backlog.sh

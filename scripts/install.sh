@@ -22,6 +22,7 @@ missing_packages() {
     has mvn || echo maven
     has docker-compose || echo docker-compose
     find_postgres >/dev/null || echo postgresql
+    has_postgis || echo "postgresql-$(postgres_version)-postgis-3"
     has mariadbd || [ -x /usr/sbin/mariadbd ] || echo mariadb-server
     find_java 17 >/dev/null || echo default-jre-headless
     python3 -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
@@ -29,6 +30,18 @@ missing_packages() {
 
 has() {
     command -v "$1" >/dev/null
+}
+
+# PostGIS brings the geometry types of the matrix.
+has_postgis() {
+    [ -f "/usr/share/postgresql/$(postgres_version)/extension/postgis.control" ]
+}
+
+# Of the server that is there, else of the one that apt-get brings.
+postgres_version() {
+    local bin
+    bin=$(find_postgres) || bin=/usr/lib/postgresql/$POSTGRES_VERSION/bin
+    basename "$(dirname "$bin")"
 }
 
 install_packages() {

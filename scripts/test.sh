@@ -21,6 +21,8 @@ main() {
     step compare python3 tests/compare_test.py
     step integration cargo test --features integration --test it
     step roundtrip scripts/roundtrip.sh
+    step judge "$VENV/bin/python" tests/matrix/matrix_test.py
+    step matrix scripts/matrix.sh
 }
 
 LOG=$ROOT/target/test.log

@@ -88,6 +88,31 @@ fn is_octets(type_name: &str) -> bool {
     type_name == "bytea" || type_name.to_ascii_lowercase().contains("blob")
 }
 
+/// Types that PostgreSQL's connector does not know: it leaves them out, or sends the octets of their
+/// text (`include.unknown.datatypes`).
+const UNKNOWN: [&str; 20] = [
+    "tsquery",
+    "pg_lsn",
+    "tid",
+    "xid",
+    "cid",
+    "xid8",
+    "txid_snapshot",
+    "pg_snapshot",
+    "jsonpath",
+    "box",
+    "lseg",
+    "path",
+    "polygon",
+    "line",
+    "circle",
+    "int4multirange",
+    "int8multirange",
+    "nummultirange",
+    "datemultirange",
+    "tsmultirange",
+];
+
 fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, MissingSetting> {
     let (base, arguments) = parts(type_name);
     let digits = arguments.as_deref().and_then(|text| text.parse::<u32>().ok());
@@ -125,6 +150,7 @@ fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, Mi
         "vector" | "halfvec" => Kind::Array(Box::new(Kind::Float64)),
         "sparsevec" | "vector_text" => Kind::SparseVector,
         "array_text" => Kind::Unsupported("an array without its elements' type".to_owned()),
+        name if UNKNOWN.contains(&name) => binary(sender)?,
         _ => Kind::Text,
     })
 }
@@ -275,6 +301,8 @@ mod tests {
         });
         check("public.hstore", Kind::Json);
         check("point", Kind::Point);
+        check("tsquery", Kind::Bytes);
+        check("circle", Kind::Bytes);
         check("public.geometry", Kind::Geometry);
     }
 

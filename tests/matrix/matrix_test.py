@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+"""Tests of the matrix's own judgement: what it must not take for equal, lost, or no worse."""
+
+import json
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import cases
+import equal
+import judge
+import report
+import runs
+import wire
+
+# Function, and pairs of source and target.
+EQUAL = {
+    "same": [("", ""), ("a ", "a ")],
+    "money": [("$1,234.11", "1234.11"), ("-$0.01", "-0.01"), ("$0.00", "0")],
+    "fixed": [("1.10", "1.1"), ("1.10", "1.10"), ("100.00", "100"), ("NaN", "NAN"),
+              ("9999999999999999583119736832.0", "1e+28")],
+    "free": [("1.10", "1.10"), ("NaN", "NaN"), ("NaN", "NAN"), ("Infinity", "POSITIVE_INFINITY"),
+             ("10000000000000000000000", "1e+22"), ("0.00001", "1e-05")],
+    "binary": [("\\x", ""), ("\\x", "\\x"), ("\\x00ff", "\\x00ff"), ("\\x00ff", "00ff"),
+               ("\\xfbff", "+/8="), ("\\xfbff", "-_8=")],
+    "octets": [("(1,2)", "(1,2)"), ("ü", "\\xc3bc")],
+    "integer": [("00042", "42"), ("-1", "-1")],
+    "real": [("1.100000023841858", "1.1"), ("16777216", "1.6777216e+07"), ("-0", "-0")],
+    "double": [("1e20", "1e+20"), ("0.1", "0.1")],
+    "fraction": [("12:00:00.000000", "12:00:00"), ("12:00:00.120", "12:00:00.12"), ("2016-11-04", "2016-11-04")],
+    "utc": [("2016-11-04 13:51:30.100", "2016-11-04 13:51:30.1+00")],
+    "bit": [("0", "f"), ("1", "t"), ("1", "1")],
+    "json": [('{"b": 1, "a": 2}', '{"a":2,"b":1}'), ("1e2", "100"), ("-0", "0"), ("[ ]", "[]")],
+    "json_or_text": [('{"a":1}', '{"a":1}'), ('{"a":1}', '{"a": 1}')],
+    "wkb": [("0101AB", "\\x0101ab"), ("0101AB", "0101AB")],
+    "shape": [("0 010100000000", "\\x010100000000"), ("4326 0101000000aa", "0101000020E6100000AA"),
+              ("0 0101000000000000000000f83f00000000000000c0", "(1.5,-2)")],
+    "json[]": [('{"{\\"a\\":1}","null",NULL}', '{"{\\"a\\": 1}","null",NULL}'), ("{}", "{}")],
+    "binary[]": [('{"\\\\x00ff","\\\\x",NULL}', '{AP8=,"",NULL}')],
+    "fixed[]": [("{1.20,NULL}", "{1.2,NULL}")],
+    "hstore": [('"a"=>"1", "b"=>NULL', '{"b": null, "a": "1"}'), ('"a"=>"1"', '"a"=>"1"')],
+}
+
+UNLIKE = {
+    "same": [("", " "), ("a ", "a"), ("1.10", "1.1"), ("A", "a"), ("00:00:00.1", "00:00:00.10"), ("", "NULL")],
+    "money": [("$1,234.11", "1234.1"), ("-$0.01", "0.01"), ("$1.00", "100")],
+    "fixed": [("1.10", "1.11"), ("NaN", "0"), ("100.00", "1000"), ("Infinity", "NEGATIVE_INFINITY"),
+              ("1234567890123456789.5", "1.2345678901234568e+18")],
+    "free": [("1.10", "1.1"), ("100", "1e3"), ("100", "100.0"), ("NaN", "Infinity"), ("0", "-1e-400")],
+    "binary": [("\\x", "\\x00"), ("\\x00ff", "00fF"), ("\\x00ff", "00f"), ("\\x00", "AA"), ("\\x00", "")],
+    "octets": [("(1,2)", "(1,3)"), ("ü", "\\xfc"), ("", "a")],
+    "integer": [("42", "420"), ("1", "-1")],
+    "real": [("1.1", "1.2"), ("16777216", "1.67772e+07"), ("0", "-0")],
+    "double": [("0.1", "0.10000000000000002"), ("1e20", "1e+21"), ("0", "-0")],
+    "fraction": [("12:00:00.100", "12:00:00"), ("12:00:00.01", "12:00:00.1"), ("12:00:00", "12:00:10"),
+                 ("12:00:10", "12:00:1"), ("-12:00:00", "12:00:00")],
+    "utc": [("2016-11-04 13:51:30", "2016-11-04 13:51:30"), ("2016-11-04 13:51:30", "2016-11-04 13:51:30+02"),
+            ("2016-11-04 13:51:30", "2016-11-04 12:51:30+00")],
+    "bit": [("0", "t"), ("1", "f"), ("", "f"), ("01", "t")],
+    "json": [("1", "true"), ("1", '"1"'), ("1.10", "1.1"), ('{"a": 1}', '{"a": 2}'), ("[1, 2]", "[2, 1]"),
+             ('""', "null"), ("12345678901234567890.1", "12345678901234567890.2"), ('{"a": {}}', '{"a": []}')],
+    "json_or_text": [('{"a":1}', '{"a":"1"}'), ("1.10", "1.1")],
+    "wkb": [("0101AB", "\\x0101ac"), ("0101AB", "\\x0101"), ("", "\\x00")],
+    "shape": [("0 0101000000aa", "\\x0101000020E6100000AA"), ("4326 0101000000aa", "\\x0101000000aa"),
+              ("4326 0101000000000000000000f83f00000000000000c0", "(1.5,-2)"), ("0 0101000000000000000000f83f00000000000000c0", "(-2,1.5)")],
+    "json[]": [("{1,NULL}", "{1}"), ("{1}", '{"\\"1\\""}'), ('{"null"}', "{NULL}"), ("{1,2}", "{{1},{2}}"),
+               ("[0:0]={1}", "{1}")],
+    "binary[]": [('{"\\\\x00ff"}', '{AP8=,""}'), ('{"\\\\x"}', "{NULL}")],
+    "fixed[]": [("{1.20}", "{1.21}"), ("{}", "{1}"), ("{1}", "{}")],
+    "hstore": [('"a"=>NULL', '{"a": "NULL"}'), ('"a"=>""', '{"a": null}'), ('"a"=>"1"', '{"a": "1", "b": "2"}')],
+}
+
+
+class Equal(unittest.TestCase):
+    def test_every_function_has_pairs_of_both_kinds(self):
+        names = {name.removesuffix("[]") for name in EQUAL}
+        self.assertEqual(names, set(equal.FUNCTIONS))
+        self.assertEqual(set(EQUAL), set(UNLIKE))
+
+    def test_what_is_equal(self):
+        for name, pairs in EQUAL.items():
+            for source, target in pairs:
+                with self.subTest(name, source=source, target=target):
+                    self.assertTrue(equal.equal(name, source, target))
+
+    def test_what_must_stay_different(self):
+        for name, pairs in UNLIKE.items():
+            for source, target in pairs:
+                with self.subTest(name, source=source, target=target):
+                    self.assertFalse(equal.equal(name, source, target))
+
+    def test_null_is_only_null(self):
+        for name in equal.FUNCTIONS:
+            with self.subTest(name):
+                self.assertTrue(equal.equal(name, None, None))
+                self.assertFalse(equal.equal(name, None, ""))
+                self.assertFalse(equal.equal(name, "", None))
+                self.assertFalse(equal.equal(name, None, "0"))
+
+
+class Message:
+    """A record as JSON without a schema."""
+
+    def __init__(self, id, field):
+        self.text = b'{"after": {"id": %d, "v": %s}}' % (id, field.encode())
+
+    def value(self):
+        return self.text
+
+
+class Judge(unittest.TestCase):
+    """A case of two values, '1.10' and its twin '1.1', whose rows all arrived unless said."""
+
+    def setUp(self):
+        lost = [{"keep": "another mode", "twins": {"1.10": "1.1"}}]
+        self.case = cases.Case("numeric", ["1.10"], lost=lost)
+        self.run_ = runs.Run("postgres", "plain")
+        texts = {"NULL": None, "1.10": "1.10", "1.1": "1.1"}
+        ways = [cases.CREATED, cases.READ, cases.UPDATED, cases.MOVED_TO]
+        self.source = {
+            cases.key(self.case, value, way): {"v": texts[value]}
+            for value in self.case.values
+            for way in ways
+        }
+        self.target = {id: dict(row) for id, row in self.source.items()}
+        self.wire = {id: '"1"' if row["v"] else "null" for id, row in self.source.items()}
+        self.letters, self.stopped = {}, {}
+
+    def kinds(self):
+        topic = self.run_.topic(self.case)
+        arrived = judge.Arrived(
+            tables={self.case.table: self.target},
+            letters={topic: self.letters},
+            stopped=self.stopped,
+            records={topic: [Message(id, field) for id, field in self.wire.items()]},
+        )
+        source = {self.case.table: self.source}
+        ((_, outcomes),) = judge.judge(self.run_, [self.case], source, arrived)
+        return {value: outcome.kind for value, outcome in outcomes.items()}
+
+    def id(self, value, way=cases.CREATED):
+        return cases.key(self.case, value, way)
+
+    def test_all_arrived(self):
+        self.assertEqual(set(self.kinds().values()), {"right"})
+
+    def test_a_changed_value(self):
+        self.target[self.id("1.1")]["v"] = "1.2"
+        self.assertEqual(self.kinds()["1.1"], "wrong")
+
+    def test_a_null_for_a_value(self):
+        self.target[self.id("1.1")]["v"] = None
+        self.assertEqual(self.kinds()["1.1"], "wrong")
+
+    def test_a_missing_row(self):
+        del self.target[self.id("1.10", cases.UPDATED)]
+        self.assertEqual(self.kinds()["1.10"], "wrong")
+
+    def test_a_deleted_row_that_stays(self):
+        self.target[self.id("NULL", cases.DELETED)] = {"v": None}
+        self.assertEqual(self.kinds()["NULL"], "wrong")
+
+    def test_a_moved_row_that_stays(self):
+        self.target[self.id("NULL", cases.MOVED)] = {"v": None}
+        self.assertEqual(self.kinds()["NULL"], "wrong")
+
+    def test_a_missing_row_with_a_dead_letter(self):
+        del self.target[self.id("1.1", cases.READ)]
+        self.letters[self.id("1.1", cases.READ)] = [("value_unfit", "")]
+        self.assertEqual(self.kinds(), {"NULL": "right", "1.10": "right", "1.1": "refused"})
+
+    def test_a_dead_letter_of_another_row_explains_nothing(self):
+        del self.target[self.id("1.1", cases.READ)]
+        self.letters[self.id("1.10", cases.READ)] = [("value_unfit", "")]
+        self.assertEqual(self.kinds()["1.1"], "wrong")
+
+    def test_a_wrong_row_is_not_refused_by_its_dead_letter(self):
+        self.target[self.id("1.1")]["v"] = "1.2"
+        self.letters[self.id("1.1")] = [("value_unfit", "")]
+        self.assertEqual(self.kinds()["1.1"], "wrong")
+
+    def test_a_refused_update_leaves_what_was_there(self):
+        self.letters[self.id("1.1", cases.UPDATED)] = [("value_unfit", "")]
+        self.target[self.id("1.1", cases.UPDATED)]["v"] = None
+        self.assertEqual(self.kinds()["1.1"], "refused")
+        self.target[self.id("1.1", cases.UPDATED)]["v"] = "1.2"
+        self.assertEqual(self.kinds()["1.1"], "wrong")
+
+    def test_a_missing_table_whose_partition_is_stopped(self):
+        self.target = {}
+        self.stopped[self.run_.topic(self.case)] = "column_unfit: no conversion"
+        self.assertEqual(set(self.kinds().values()), {"refused"})
+
+    def test_a_missing_table(self):
+        self.target = {}
+        self.assertEqual(set(self.kinds().values()), {"wrong"})
+
+    def test_a_value_that_the_record_does_not_hold(self):
+        self.target[self.id("1.10")]["v"] = "1.1"
+        self.assertEqual(self.kinds()["1.10"], "lost")
+
+    def test_a_value_is_not_lost_when_its_bytes_differ_from_the_twins(self):
+        self.target[self.id("1.10")]["v"] = "1.1"
+        self.wire[self.id("1.10")] = '"2"'
+        self.assertEqual(self.kinds()["1.10"], "wrong")
+
+    def test_a_lost_value_must_arrive_as_its_twin(self):
+        self.target[self.id("1.10")]["v"] = "1"
+        self.assertEqual(self.kinds()["1.10"], "wrong")
+
+
+class Wire(unittest.TestCase):
+    def test_avro(self):
+        schema = wire.resolved(
+            {
+                "type": "record",
+                "name": "E",
+                "namespace": "n",
+                "fields": [
+                    {"name": "before", "type": ["null", {"type": "record", "name": "V", "fields": [
+                        {"name": "id", "type": "int"}, {"name": "v", "type": ["string", "null"]}]}]},
+                    {"name": "after", "type": ["null", "V"]},
+                    {"name": "list", "type": {"type": "array", "items": "long"}},
+                ],
+            },
+            {},
+        )
+        data = bytes([0, 2, 3, 0, 4, 0xC3, 0xBC, 4, 2, 0xAC, 0x02, 0])
+        expected = {"before": None, "after": {"id": -2, "v": "ü"}, "list": [1, 150]}
+        self.assertEqual(wire.avro(data, 0, schema), (expected, len(data)))
+
+
+class LostRecords(unittest.TestCase):
+    """The captured records of lost.jsonl, which MATRIX.md rests on."""
+
+    def test_each_shows_that_its_bytes_do_not_hold_the_value(self):
+        lines = report.RECORDS.read_text().splitlines()
+        self.assertGreater(len(lines), 50)
+        for line in lines:
+            entry = json.loads(line)
+            with self.subTest(entry["type"], value=entry["value"], modes=entry["modes"]):
+                column = entry["column"]
+                rows = [wire.unpack(it["value"].encode())["after"] for it in entry["records"]]
+                if entry["says"] == "the record has no such field":
+                    self.assertNotIn(column, rows[0])
+                elif len(rows) == 2:
+                    self.assertNotEqual(rows[0]["id"], rows[1]["id"])
+                    self.assertEqual(rows[0][column], rows[1][column])
+                else:
+                    self.assertTrue(entry["says"].endswith(json.dumps(rows[0][column])))
+
+
+MATRIX = """\
+## PostgreSQL, default modes
+
+| type | JSON with schemas | Avro |
+| --- | --- | --- |
+| text | {} | 2 right, 1 lost |
+"""
+
+
+class Report(unittest.TestCase):
+    def worse(self, before, now):
+        return report.worse(MATRIX.format(before), MATRIX.format(now))
+
+    def test_the_same(self):
+        self.assertEqual(self.worse("3 right", "3 right"), [])
+
+    def test_better(self):
+        self.assertEqual(self.worse("2 right, 1 refused: value_unfit", "3 right"), [])
+
+    def test_fewer_right(self):
+        self.assertEqual(len(self.worse("3 right", "2 right, 1 refused: value_unfit")), 1)
+        self.assertEqual(len(self.worse("3 right", "2 right, 1 lost")), 1)
+
+    def test_refused_where_it_was_lost(self):
+        self.assertEqual(len(self.worse("2 right, 1 lost", "2 right, 1 refused: no_key")), 1)
+
+    def test_a_value_more(self):
+        self.assertEqual(len(self.worse("3 right", "4 right")), 1)
+
+    def test_a_cell_that_is_gone(self):
+        self.assertEqual(len(report.worse(MATRIX.format("3 right"), MATRIX.format(""))), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
