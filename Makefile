@@ -1,6 +1,6 @@
 # Short names for scripts/. `make test` is the one command.
 
-.PHONY: build test roundtrip backlog stack stack-status stack-logs stack-down stack-reset capture
+.PHONY: build test roundtrip backlog stack stack-status stack-logs stack-down stack-reset capture fuzz
 
 build:         ## the consumer, optimised
 	cargo build --release --bin consumer
@@ -8,6 +8,8 @@ test:          ## everything that must hold, on the real stack; installs what is
 	scripts/test.sh
 roundtrip:     ## changes at the source, seen at the target; starts what is missing
 	scripts/roundtrip.sh
+fuzz:          ## hostile bytes for FUZZ_SECONDS a target (600); finds stay in fuzz/finds
+	scripts/fuzz.sh
 
 backlog:       ## how fast 300,000 rows reach the target, and with how much memory
 	scripts/backlog.sh
