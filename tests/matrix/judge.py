@@ -68,7 +68,8 @@ class Seen:
         self.stop = arrived.stopped.get(run.topic(case))
 
     def worst(self, value):
-        return max((self.outcome(value, way) for way in cases.ways(self.case)), key=lambda it: it.rank)
+        outcomes = [self.outcome(value, way) for way in cases.ways(self.case)]
+        return max(outcomes, key=lambda outcome: outcome.rank)
 
     def outcome(self, value, way):
         outcome = self.arrival(value, way)

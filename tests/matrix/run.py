@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The matrix: every type, mode and format through the real stack, judged by what both sides print.
 
-    run.py [--write] [--source postgres|mariadb] [--only RUN]... [--keep]
+    run.py --consumer PROGRAM [--write] [--keep]
+    run.py --consumer PROGRAM [--source postgres|mariadb] [--only RUN]... [--case TABLE]... [--keep]
 
 Sends the cases of postgres.toml and mariadb.toml from their databases through connectors of its
 own, lets the consumer apply them, and compares. Exit status: 0 as good as MATRIX.md or better,
@@ -55,6 +56,9 @@ def arguments():
     parser.add_argument("--case", action="append", metavar="TABLE")
     parser.add_argument("--consumer", required=True, metavar="PROGRAM")
     options = parser.parse_args()
+    options.part = bool(options.source or options.only or options.case)
+    if options.write and options.part:
+        parser.error("--write is for a whole run")
     options.source = options.source or list(runs.DEFAULTS)
     os.environ["CONSUMER"] = options.consumer
     return options
@@ -175,8 +179,7 @@ def conclude(options, results, text):
     else:
         (pathlib.Path(os.environ["MATRIX_LOGS"]) / "MATRIX.md").write_text(text)
         committed = report.FILE.read_text() if report.FILE.exists() else ""
-        part = options.source != list(runs.DEFAULTS) or options.only or options.case
-        problems = report.worse(committed, text, whole=not part)
+        problems = report.worse(committed, text, whole=not options.part)
         for line in problems:
             print(f"WORSE {line}")
     cells = sum(1 for _, _, found in results if not isinstance(found, str))
