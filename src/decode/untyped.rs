@@ -61,8 +61,8 @@ fn resolve_one(
     }
 }
 
-/// Returns whether a type is one that the connector does not know, so that it sends the octets of
-/// its text (`include.unknown.datatypes`).
+/// Returns whether a type is one that PostgreSQL's connector does not know: it leaves such columns
+/// out, or sends the octets of their text (`include.unknown.datatypes`).
 fn is_foreign(type_name: &str) -> bool {
     const FOREIGN: [&str; 15] = [
         "tsquery",
@@ -87,31 +87,6 @@ fn is_foreign(type_name: &str) -> bool {
 fn is_octets(type_name: &str) -> bool {
     type_name == "bytea" || type_name.to_ascii_lowercase().contains("blob")
 }
-
-/// Types that PostgreSQL's connector does not know: it leaves them out, or sends the octets of their
-/// text (`include.unknown.datatypes`).
-const UNKNOWN: [&str; 20] = [
-    "tsquery",
-    "pg_lsn",
-    "tid",
-    "xid",
-    "cid",
-    "xid8",
-    "txid_snapshot",
-    "pg_snapshot",
-    "jsonpath",
-    "box",
-    "lseg",
-    "path",
-    "polygon",
-    "line",
-    "circle",
-    "int4multirange",
-    "int8multirange",
-    "nummultirange",
-    "datemultirange",
-    "tsmultirange",
-];
 
 fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, MissingSetting> {
     let (base, arguments) = parts(type_name);
@@ -150,7 +125,6 @@ fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, Mi
         "vector" | "halfvec" => Kind::Array(Box::new(Kind::Float64)),
         "sparsevec" | "vector_text" => Kind::SparseVector,
         "array_text" => Kind::Unsupported("an array without its elements' type".to_owned()),
-        name if UNKNOWN.contains(&name) => binary(sender)?,
         _ => Kind::Text,
     })
 }

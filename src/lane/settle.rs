@@ -64,7 +64,10 @@ impl Lane {
                 self.lay_out(table);
             }
             (Order::Moved(request), Outcome::Moved(moved)) => self.bring(&request, moved),
-            (Order::Apply(batch), Outcome::Applied(applied)) => self.applied(&batch, applied),
+            (Order::Apply(batch), Outcome::Applied(applied)) => {
+                self.applied(&batch, applied);
+                self.filling.recycle(*batch);
+            }
             (Order::Begin(first), _) => {
                 for (partition, _) in first {
                     let state = self.held.get(&partition).map(|held| &held.state);
