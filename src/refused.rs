@@ -81,8 +81,24 @@ pub struct Refusal {
 impl Refusal {
     /// Refuses for a reason, before the table is known.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, table: None, detail: detail.into() }
+        Self { reason, table: None, detail: one_line(detail.into()) }
     }
+}
+
+/// Escapes control characters: the names in a record or a schema may hold any, and are printed.
+pub(crate) fn one_line(detail: String) -> String {
+    if !detail.contains(char::is_control) {
+        return detail;
+    }
+    let mut escaped = String::with_capacity(detail.len());
+    for character in detail.chars() {
+        if character.is_control() {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 /// A refused record, kept whole.
@@ -134,4 +150,15 @@ impl From<Record<'_>> for KeptRecord {
 
 fn owned(headers: Headers<'_>) -> Vec<(String, Option<Vec<u8>>)> {
     headers.iter().map(|(name, value)| (name.into_owned(), value.map(<[u8]>::to_vec))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_line_break_leaves_the_detail_on_one_line() {
+        let refusal = Refusal::new(Reason::ValueUnfit, "column \"a\nü\u{1b}\" is out of range");
+        assert_eq!(refusal.detail, "column \"a\\nü\\u{1b}\" is out of range");
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::refused::one_line;
+
 /// The reason of a stop: a closed list that README explains and the metrics carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StopReason {
@@ -122,6 +124,6 @@ pub struct Stop {
 impl Stop {
     /// Stops for a reason.
     pub fn new(reason: StopReason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: one_line(detail.into()) }
     }
 }

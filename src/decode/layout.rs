@@ -124,7 +124,7 @@ impl Layout {
     /// Finishes a refusal with the table's name.
     pub fn refusal(&self, reason: Reason, detail: String) -> Refusal {
         let table = Some(self.shape.table.name.to_string());
-        Refusal { reason, table, detail }
+        Refusal { table, ..Refusal::new(reason, detail) }
     }
 }
 
