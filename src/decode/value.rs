@@ -9,7 +9,7 @@ use crate::table::Misfit;
 /// One value of a change, borrowed from the record.
 ///
 /// It lives on the stack between the decoder, which makes it from a literal and the column's
-/// [`Kind`](crate::decode::kind::Kind), and the target's encoder, which writes it as a cell at once.
+/// [`Kind`], and the target's encoder, which writes it as a cell at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     /// SQL NULL.
