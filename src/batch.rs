@@ -18,8 +18,6 @@ pub struct Batch {
     table_by_name: HashMap<TableName, usize>,
     steps: Vec<Step>,
     step_by_partition: HashMap<TopicPartition, usize>,
-    // Buffers of the last batch that was applied; what this one does not need goes with it.
-    spare: Vec<Rows>,
     /// Records refused while they were decoded.
     pub dead_letters: Vec<DeadLetter>,
     /// Tables to create or to extend before the rows.
@@ -100,9 +98,7 @@ impl Batch {
             Some(&index) => index,
             None => {
                 let index = self.tables.len();
-                let spare = self.spare.iter().position(|rows| Arc::ptr_eq(rows.shape(), shape));
-                let spare = spare.map(|found| self.spare.swap_remove(found));
-                self.tables.push(spare.unwrap_or_else(|| Rows::new(Arc::clone(shape))));
+                self.tables.push(Rows::new(Arc::clone(shape)));
                 self.table_by_name.insert(shape.table.name.clone(), index);
                 index
             }
@@ -139,12 +135,6 @@ impl Batch {
     /// Returns whether no offset was collected.
     pub fn is_empty(&self) -> bool {
         !self.steps.iter().any(Step::moves)
-    }
-
-    /// Takes over the buffers of a batch that is applied.
-    pub fn recycle(&mut self, applied: Folded) {
-        let rows = applied.tables.into_iter().map(|(rows, _)| rows);
-        self.spare = rows.map(Rows::emptied).collect();
     }
 
     /// Ends the batch: finds the winners, and turns what the fold refuses into dead letters.
@@ -209,22 +199,6 @@ mod tests {
         assert!(batch.rows(&second).is_some(), "nothing is in the first shape");
         batch.rows(&second).unwrap().truncate();
         assert!(batch.rows(&first).is_none(), "a truncate is");
-    }
-
-    #[test]
-    fn buffers_go_from_batch_to_batch_and_nothing_else_does() {
-        let (first, second) = (shape(), shape());
-        let mut batch = Batch::default();
-        batch.rows(&first).unwrap().truncate();
-        let mut next = Batch::default();
-        next.recycle(batch.fold());
-        assert!(next.spare.iter().all(Rows::is_empty) && next.spare.len() == 1);
-
-        assert!(next.rows(&second).unwrap().is_empty(), "another shape takes none of them");
-        assert_eq!(next.spare.len(), 1);
-        let mut next = Batch { spare: next.spare, ..Batch::default() };
-        assert!(!next.rows(&first).unwrap().is_truncated());
-        assert!(next.spare.is_empty());
     }
 
     fn shape() -> Arc<Shape> {

@@ -179,14 +179,6 @@ impl Rows {
         self.moves.get(found).map(|(_, half)| *half)
     }
 
-    /// Returns the same without a change, but with its buffers.
-    pub fn emptied(self) -> Self {
-        let Self { shape, mut bytes, mut index, .. } = self;
-        bytes.clear();
-        index.clear();
-        Self { bytes, index, ..Self::new(shape) }
-    }
-
     /// Takes a truncate: a barrier that no change before it survives. What rows have left behind
     /// stays: they went on under other keys before.
     pub fn truncate(&mut self) {

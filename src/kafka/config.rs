@@ -17,12 +17,12 @@ pub fn consumer(kafka: &Kafka) -> ClientConfig {
         .set("fetch.queue.backoff.ms", "10")
         // A topic that matches, and a partition that is added, are read within seconds.
         .set("topic.metadata.refresh.interval.ms", "5000")
-        // Enough ahead to never wait, little enough to stay small: all three count for each
-        // partition, and librdkafka keeps half a kilobyte beside each record. A record that is larger
-        // than a fetch comes all the same.
+        // Enough ahead to never wait, little enough to stay small, and little to be thrown away when
+        // a full lane pauses: all three count for each partition, and librdkafka keeps half a kilobyte
+        // beside each record. A record that is larger than a fetch comes all the same.
         .set("max.partition.fetch.bytes", "524288")
-        .set("queued.min.messages", "5000")
-        .set("queued.max.messages.kbytes", "2048");
+        .set("queued.min.messages", "2000")
+        .set("queued.max.messages.kbytes", "1024");
     if kafka.protocol == GroupProtocol::Classic {
         config.set("session.timeout.ms", "45000");
     }

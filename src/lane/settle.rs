@@ -64,10 +64,7 @@ impl Lane {
                 self.lay_out(table);
             }
             (Order::Moved(request), Outcome::Moved(moved)) => self.bring(&request, moved),
-            (Order::Apply(batch), Outcome::Applied(applied)) => {
-                self.applied(&batch, applied);
-                self.filling.recycle(*batch);
-            }
+            (Order::Apply(batch), Outcome::Applied(applied)) => self.applied(&batch, applied),
             (Order::Begin(first), _) => {
                 for (partition, _) in first {
                     let state = self.held.get(&partition).map(|held| &held.state);
