@@ -31,9 +31,10 @@ const RUN_BYTES: usize = 512 * 1024;
 /// Runs that wait before a lane.
 pub const RUNS_WAITING: usize = 4;
 
-/// How long a full lane holds the poll up before its partitions are paused: a pause throws the
-/// records away that the client has fetched ahead.
-const FULL_LANE_WAIT: Duration = Duration::from_millis(200);
+/// How long a full lane holds the poll up before its partitions are paused: longer than a batch
+/// usually takes, because a pause throws the records away that the client has fetched ahead, and
+/// librdkafka takes up to a second to fetch again.
+const FULL_LANE_WAIT: Duration = Duration::from_millis(500);
 
 /// How long one poll waits when nothing arrives; commands wait as long at the most.
 const POLL_WAIT: Duration = Duration::from_millis(50);
