@@ -60,9 +60,6 @@ impl<'a> Pass<'a> {
         }
         match found.letter {
             Some(Letter::Row(op @ (Op::Create | Op::Update | Op::Read))) => {
-                if let Some(early) = self.bring(&mut writer, &found)? {
-                    return Ok(early);
-                }
                 let decoded = self.upsert(writer, &found, op)?;
                 if op == Op::Create {
                     self.note_move(rows, &found, &decoded);
@@ -192,10 +189,7 @@ impl<'a> Pass<'a> {
         self.check_order(&found)?;
         match letter {
             Letter::Row(op @ (Op::Create | Op::Update | Op::Read)) => {
-                match self.bring(&mut writer, &found)? {
-                    Some(early) => Ok(early),
-                    None => self.upsert(writer, &found, op),
-                }
+                self.upsert(writer, &found, op)
             }
             Letter::Row(Op::Delete) if self.layout.shape.key.is_empty() => {
                 self.delete_image(writer, &found)
@@ -241,13 +235,25 @@ impl<'a> Pass<'a> {
             Body::Avro(id, body) if is_flat => {
                 avro::walk_flat(body, &self.compiled(id)?.reader, layout, (writer, self.scratch))
             }
+            Body::Cloud(mark, text) => return self.walk_cloud(mark, text, layout, writer),
+            body => return self.walk_envelope(body, layout, writer),
+        };
+        walked.map_err(Failed::from)
+    }
+
+    fn walk_envelope(
+        &mut self,
+        body: Body<'_>,
+        layout: &Layout,
+        writer: &mut RowWriter<'_>,
+    ) -> Result<Found, Failed> {
+        let walked = match body {
             Body::Json(text) => json::walk_envelope(text, layout, writer, self.scratch),
             Body::Avro(id, body) => {
                 let reader = &self.compiled(id)?.reader;
                 avro::walk_envelope(body, reader, layout, (writer, self.scratch))
             }
-            Body::Cloud(mark, text) => return self.walk_cloud(mark, text, layout, writer),
-            Body::Absent | Body::Opaque => Err(Broken::Mismatch),
+            Body::Absent | Body::Opaque | Body::Cloud(..) => Err(Broken::Mismatch),
         };
         walked.map_err(Failed::from)
     }
@@ -266,15 +272,8 @@ impl<'a> Pass<'a> {
             Data::Json(text) => text.as_bytes(),
             Data::Binary(framed) => framed,
         };
-        let walked = match mark.body(Some(Part::alone(bytes))).ok_or(Failed::Mismatch)? {
-            Body::Json(text) => json::walk_envelope(text, layout, writer, self.scratch),
-            Body::Avro(id, body) => {
-                let reader = &self.compiled(id)?.reader;
-                avro::walk_envelope(body, reader, layout, (writer, self.scratch))
-            }
-            Body::Absent | Body::Opaque | Body::Cloud(..) => Err(Broken::Mismatch),
-        };
-        let mut found = walked?;
+        let body = mark.body(Some(Part::alone(bytes))).ok_or(Failed::Mismatch)?;
+        let mut found = self.walk_envelope(body, layout, writer)?;
         let is_ours = event.note(&layout.source, &mut found);
         is_ours.then_some(found).ok_or(Failed::Mismatch)
     }
@@ -301,7 +300,10 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn upsert(&self, writer: RowWriter<'_>, found: &Found, op: Op) -> Result<Decoded, Failed> {
+    fn upsert(&self, mut writer: RowWriter<'_>, found: &Found, op: Op) -> Result<Decoded, Failed> {
+        if let Some(early) = self.bring(&mut writer, found)? {
+            return Ok(early);
+        }
         if !found.has_after {
             return Err(refused(Reason::NotAnEnvelope, "the row is missing"));
         }

@@ -3,7 +3,7 @@
 use crate::decode::kind::{Kind, Unit};
 use crate::decode::packed::Parts;
 use crate::decode::value::{
-    Day, Decimal, Geometry, Interval, Items, Moment, Pairs, Point, Special, Value,
+    Day, Decimal, Geometry, Interval, Items, Moment, Pairs, Point, Special, Value, exact,
 };
 use crate::decode::{structured, text};
 
@@ -86,13 +86,6 @@ fn integer(kind: &Kind, int: i64) -> Result<Value<'static>, Unfit> {
         Kind::NanoDuration => Ok(Value::Interval(span(i128::from(int)))),
         _ => Err(OTHER),
     }
-}
-
-/// Returns the integer as a double when none of its digits is lost.
-fn exact(int: i64) -> Option<f64> {
-    let parts = (i32::try_from(int >> 32).ok()?, u32::try_from(int & 0xffff_ffff).ok()?);
-    let double = f64::from(parts.0) * 4_294_967_296.0 + f64::from(parts.1);
-    (int.unsigned_abs() <= 1 << 53).then_some(double)
 }
 
 fn span(nanos: i128) -> Interval {

@@ -211,3 +211,10 @@ pub struct Interval {
     /// Nanoseconds.
     pub nanos: i128,
 }
+
+/// Returns the integer as a double when none of its digits is lost: up to 2^53 either way.
+pub fn exact(int: i64) -> Option<f64> {
+    let parts = (i32::try_from(int >> 32).ok()?, u32::try_from(int & 0xffff_ffff).ok()?);
+    let double = f64::from(parts.0) * 4_294_967_296.0 + f64::from(parts.1);
+    (int.unsigned_abs() <= 1 << 53).then_some(double)
+}

@@ -230,13 +230,6 @@ impl Lane {
         if self.is_apply_due(is_queue_empty) {
             return Some(self.apply());
         }
-        // A row's table must be as its values are read; where nothing else is to be applied, alone.
-        let is_change_due = matches!(self.blocked, Some(Blocked::Moved(_)))
-            && self.filling.is_empty()
-            && !self.filling.schema_changes.is_empty();
-        if is_change_due {
-            return Some(self.apply());
-        }
         let table = self.table_due().or_else(|| self.moved_due());
         // A claim of nothing connects, so that a member without partitions is ready for some.
         let is_unconnected = self.target_state != TargetState::Reachable && self.held.is_empty();
@@ -307,13 +300,16 @@ impl Lane {
 
     /// Returns the question for what a row has left under its old key; the batch before it, which
     /// may be what leaves it, has ended.
-    fn moved_due(&self) -> Option<Order> {
-        match &self.blocked {
-            Some(Blocked::Moved(request)) if self.filling.is_empty() => {
-                Some(Order::Moved(request.clone()))
-            }
-            _ => None,
+    fn moved_due(&mut self) -> Option<Order> {
+        let Some(Blocked::Moved(request)) = &self.blocked else { return None };
+        if !self.filling.is_empty() {
+            return None;
         }
+        // The table must be as the row's values are read, also when nothing else is to be applied.
+        if !self.filling.schema_changes.is_empty() {
+            return Some(self.apply());
+        }
+        Some(Order::Moved(request.clone()))
     }
 
     fn mark_due(&mut self) -> Option<Order> {

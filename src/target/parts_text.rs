@@ -4,14 +4,12 @@
 //! In JSON only numbers that every reader takes as they are stand bare; all else is a text in the
 //! form that its value has by itself, octets are hexadecimal digits.
 
-use std::io::Write as _;
-
 use crate::decode::kind::Kind;
 use crate::decode::packed::Parts;
 use crate::decode::semantic::{Literal, value};
 use crate::decode::value::{Point, Value};
 use crate::table::Misfit;
-use crate::target::text;
+use crate::target::text::{self, print};
 
 /// Writes a value as JSON.
 pub(crate) fn write_json(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
@@ -98,10 +96,6 @@ pub(crate) fn write_sparse(
     }
     print(out, format_args!("}}/{dimensions}"));
     Ok(())
-}
-
-fn print(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a vector takes every byte");
 }
 
 #[cfg(test)]

@@ -98,7 +98,8 @@ pub(crate) fn integer(value: Decimal<'_>) -> Result<i64, Misfit> {
     whole.parse().map_err(|_| Misfit::Range)
 }
 
-fn print(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+/// Appends a formatted text.
+pub(crate) fn print(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a vector takes every byte");
 }
 

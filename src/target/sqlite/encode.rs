@@ -5,17 +5,14 @@
 //! only when the affinity leaves it as it is. A column of NUMERIC affinity would turn `1.10` into
 //! 1.1, so it takes no decimals.
 
-use crate::decode::value::Value;
+use crate::decode::value::{Value, exact};
 use crate::table::{Encode, Misfit};
-use crate::target::{ewkb, text};
+use crate::target::{octets, text};
 
 const INT: u8 = b'i';
 const REAL: u8 = b'r';
 const TEXT: u8 = b't';
 const BLOB: u8 = b'b';
-
-/// The largest integer below which a double holds every integer.
-const INT_OF_REAL_MAX: u64 = 1 << 53;
 
 /// The content of a cell, borrowed from the rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,8 +101,7 @@ pub(super) fn real(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Mi
     let value = match value {
         Value::Float32(value) => f64::from(value),
         Value::Float64(value) => value,
-        Value::Int(value) if value.unsigned_abs() <= INT_OF_REAL_MAX => exact(value),
-        Value::Int(_) => return Err(Misfit::Range),
+        Value::Int(value) => exact(value).ok_or(Misfit::Range)?,
         _ => return Err(Misfit::Type),
     };
     if value.is_nan() {
@@ -116,13 +112,6 @@ pub(super) fn real(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Mi
     Ok(())
 }
 
-/// Makes a double of an integer that it holds exactly, from two halves that `From` takes.
-fn exact(value: i64) -> f64 {
-    let high = i32::try_from(value >> 32).unwrap_or_default();
-    let low = u32::try_from(value & 0xffff_ffff).unwrap_or_default();
-    f64::from(high) * 4_294_967_296.0 + f64::from(low)
-}
-
 pub(super) fn text(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
     out.push(TEXT);
     text::write(value, out)
@@ -130,14 +119,7 @@ pub(super) fn text(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Mi
 
 pub(super) fn blob(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
     out.push(BLOB);
-    match value {
-        Value::Bytes(value) => out.extend_from_slice(value),
-        Value::Spelled { spelling, text } => spelling.read(text, out).ok_or(Misfit::Form)?,
-        Value::Geometry(geometry) => ewkb::write(geometry, out)?,
-        Value::Point(point) => ewkb::write(point.geometry, out)?,
-        _ => return Err(Misfit::Type),
-    }
-    Ok(())
+    octets::write(value, out)
 }
 
 fn temporal(value: Value<'_>, modifier: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {

@@ -1,7 +1,6 @@
 //! Types of extensions, as the texts that they read: `hstore`, and the vectors of pgvector.
 
 use std::fmt;
-use std::io::Write as _;
 
 use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
 
@@ -10,6 +9,7 @@ use crate::table::Misfit;
 use crate::target::parts_text;
 use crate::target::postgres::encode::array::quoted;
 use crate::target::postgres::encode::text::write;
+use crate::target::text::print;
 
 /// Writes an `hstore` from a map, or from a JSON object of texts and nulls.
 pub(in crate::target::postgres) fn hstore(
@@ -105,10 +105,6 @@ fn element(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
         _ => return Err(Misfit::Form),
     }
     Ok(())
-}
-
-fn print(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a vector takes every byte");
 }
 
 #[cfg(test)]

@@ -21,9 +21,9 @@ pub(super) use time::{date, interval, time, timestamp, timestamptz, timetz};
 
 use uuid::Uuid;
 
-use crate::decode::value::Value;
+use crate::decode::value::{Value, exact};
 use crate::table::Misfit;
-use crate::target::ewkb;
+use crate::target::octets;
 
 /// Writes a `boolean`, also from 0 and 1.
 pub(super) fn boolean(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
@@ -82,7 +82,7 @@ pub(super) fn float4(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), 
     let value = match value {
         Value::Float32(value) => value,
         Value::Float64(value) => narrow(value)?,
-        Value::Int(value) => narrow(exact(value)?)?,
+        Value::Int(value) => narrow(exact(value).ok_or(Misfit::Range)?)?,
         _ => return Err(Misfit::Type),
     };
     out.extend_from_slice(&value.to_be_bytes());
@@ -94,23 +94,11 @@ pub(super) fn float8(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), 
     let value = match value {
         Value::Float32(value) => f64::from(value),
         Value::Float64(value) => value,
-        Value::Int(value) => exact(value)?,
+        Value::Int(value) => exact(value).ok_or(Misfit::Range)?,
         _ => return Err(Misfit::Type),
     };
     out.extend_from_slice(&value.to_be_bytes());
     Ok(())
-}
-
-/// Takes an integer as a float that is exactly it.
-fn exact(value: i64) -> Result<f64, Misfit> {
-    /// The integers up to here are all floats; above, only some are, and none is worth guessing.
-    const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
-    if value.unsigned_abs() > EXACT {
-        return Err(Misfit::Range);
-    }
-    let high = i32::try_from(value >> 32).map_err(|_| Misfit::Range)?;
-    let low = u32::try_from(value & 0xffff_ffff).map_err(|_| Misfit::Range)?;
-    Ok(f64::from(high) * 4_294_967_296.0 + f64::from(low))
 }
 
 /// Takes a float in single precision if that is exactly it.
@@ -122,14 +110,7 @@ fn narrow(value: f64) -> Result<f32, Misfit> {
 
 /// Writes a `bytea`; a geometry with its reference system in it.
 pub(super) fn bytea(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
-    match value {
-        Value::Bytes(value) => out.extend_from_slice(value),
-        Value::Spelled { spelling, text } => spelling.read(text, out).ok_or(Misfit::Form)?,
-        Value::Geometry(geometry) => ewkb::write(geometry, out)?,
-        Value::Point(point) => ewkb::write(point.geometry, out)?,
-        _ => return Err(Misfit::Type),
-    }
-    Ok(())
+    octets::write(value, out)
 }
 
 /// Writes a `uuid`.
