@@ -5,10 +5,10 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use crate::checkpoint::{Claim, LastRecord, NextOffset, Step};
-use crate::fold::{Winners, fold};
+use crate::fold::{Winners, fold, last_halves};
 use crate::record::TopicPartition;
 use crate::refused::{DeadLetter, KeptRecord, Reason, Refusal};
-use crate::rows::{Keyless, Rows, Shape};
+use crate::rows::{Keyless, Move, Rows, Shape};
 use crate::table::{Table, TableName};
 
 /// What was collected since the last batch, in the order it came.
@@ -61,6 +61,9 @@ pub struct Folded {
     pub schema_changes: Vec<SchemaChange>,
     /// Keys to mark or to clear.
     pub key_marks: Vec<KeyMark>,
+    /// The half of a changed key of each partition that is the last in the source's log, by its
+    /// step's index.
+    pub last_halves: HashMap<usize, Move>,
 }
 
 impl Batch {
@@ -140,15 +143,24 @@ impl Batch {
     /// Ends the batch: finds the winners, and turns what the fold refuses into dead letters.
     pub fn fold(self) -> Folded {
         let Self { tables, steps, mut dead_letters, schema_changes, key_marks, .. } = self;
+        let last_halves = last_halves(tables.iter());
         let mut folded = Vec::with_capacity(tables.len());
         for mut rows in tables.into_iter().filter(|rows| !rows.is_empty()) {
-            let winners = fold(&mut rows);
+            let mut winners = fold(&mut rows);
+            let is_last = |create: usize| {
+                let step = rows.index().get(create).map(|row| row.step);
+                let last =
+                    step.and_then(|step| last_halves.get(&step)).map(|half| half.transaction);
+                last == rows.half(create).map(|half| half.transaction)
+            };
+            // In a transaction that another has followed, a key was taken only if it was left.
+            winners.unsettled.arrived.retain(|it| it.left_at.is_some() || is_last(it.create));
             let kept = rows.kept().filter(|(row, _)| winners.refused.binary_search(row).is_ok());
             dead_letters.extend(kept.filter_map(|kept| letter(&rows, kept, &steps, WITHOUT_ROW)));
             folded.push((rows, winners));
         }
         folded.sort_by(|(a, _), (b, _)| a.shape().table.name.cmp(&b.shape().table.name));
-        Folded { tables: folded, steps, dead_letters, schema_changes, key_marks }
+        Folded { tables: folded, steps, dead_letters, schema_changes, key_marks, last_halves }
     }
 }
 

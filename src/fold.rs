@@ -3,12 +3,21 @@
 use std::hash::BuildHasher;
 
 use hashbrown::hash_table::Entry;
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::rows::{RowOp, Rows};
 
+mod moves;
+#[cfg(test)]
+mod tests;
+
+use moves::Moves;
+
+pub(crate) use moves::last_halves;
+pub use moves::{Arrived, Passed, Taken, Under, Unsettled, Verdict};
+
 /// The changes of a table that decide its end state; each entry is an index into [`Rows::index`].
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Winners {
     /// Whole rows, in key order; without a key, in the order they came.
     pub upserts: Vec<usize>,
@@ -16,13 +25,12 @@ pub struct Winners {
     pub partial: Vec<usize>,
     /// Keys whose row goes, in key order.
     pub deletes: Vec<usize>,
-    /// Whole rows that replace what the target has under their key, in key order; where it has
-    /// nothing, they are nothing.
-    pub replacing: Vec<usize>,
     /// Without a key: changes whose image before is a row of the target's, which goes.
     pub images: Vec<usize>,
     /// Rows whose unavailable cells nothing can supply, because the row before them was deleted.
     pub refused: Vec<usize>,
+    /// What [`Winners::settled`] needs to be told first.
+    pub unsettled: Unsettled,
 }
 
 /// Finds the winners of a table.
@@ -40,14 +48,14 @@ pub fn fold(rows: &mut Rows) -> Winners {
     let mut last = last_of_each_key(rows, &mut moves, &mut winners.refused);
     last.sort_unstable_by(|&a, &b| key_at(rows, a).cmp(key_at(rows, b)));
     for row in last {
-        match moves.open.get(&row) {
+        match moves.passed(row) {
             // Nothing says whose the unavailable value is.
-            Some(&create) if is_partial(rows, create) => winners.refused.push(create),
-            Some(&create) => {
-                winners.replacing.push(create);
+            Some(Passed { create, .. }) if is_partial(rows, create) => winners.refused.push(create),
+            Some(passed) => {
+                winners.unsettled.passed.push(passed);
                 continue;
             }
-            None => {}
+            None => moves.add_to(&mut winners.unsettled, rows, row),
         }
         match rows.index().get(row).map(|found| (found.op, found.is_partial)) {
             Some((RowOp::Delete, _)) => winners.deletes.push(row),
@@ -97,37 +105,6 @@ fn match_images(rows: &Rows) -> Winners {
     Winners { upserts, images, ..Winners::default() }
 }
 
-/// Rows that moved to a key and away from it in one source transaction, which only a deferrable key
-/// allows while another row still has the key.
-///
-/// Where the key had a row before the transaction, that is the one which moved away, and the create's
-/// row stays; else the one row passed through.
-#[derive(Debug, Default)]
-struct Moves {
-    /// What stood under the key of a create in the batch, by the create.
-    under: HashMap<usize, usize>,
-    /// Creates that stay if the target has a row under their key, by the delete behind them.
-    open: HashMap<usize, usize>,
-}
-
-impl Moves {
-    /// Decides what becomes of a delete behind a create: whether the create's row stays.
-    fn is_of_another_row(&mut self, rows: &Rows, delete: usize, create: usize) -> bool {
-        let (Some(away), Some(here)) = (rows.half(delete), rows.half(create)) else { return false };
-        let is_one = !away.is_create && here.is_create && away.transaction == here.transaction;
-        if !is_one {
-            return false;
-        }
-        match self.under.get(&create) {
-            Some(&under) => !is_delete(rows, under),
-            None => {
-                self.open.insert(delete, create);
-                false
-            }
-        }
-    }
-}
-
 /// Keeps the last change of each key, its unavailable cells filled from the change before it.
 fn last_of_each_key(rows: &mut Rows, moves: &mut Moves, refused: &mut Vec<usize>) -> Vec<usize> {
     let hasher = DefaultHashBuilder::default();
@@ -139,17 +116,18 @@ fn last_of_each_key(rows: &mut Rows, moves: &mut Moves, refused: &mut Vec<usize>
         let before = match last.entry(hasher.hash_one(key), same, rehash) {
             Entry::Vacant(entry) => {
                 entry.insert(row);
+                moves.begin(rows, row);
                 continue;
             }
             Entry::Occupied(mut entry) => {
                 let mut before = *entry.get();
                 if is_delete(rows, row) {
-                    if moves.is_of_another_row(rows, row, before) {
+                    if moves.is_nothing(rows, row, before) {
                         continue;
                     }
                 } else if rows.half(row).is_some() {
-                    moves.under.insert(row, before);
-                } else if let Some(&create) = moves.open.get(&before) {
+                    moves.come_over(row, before);
+                } else if let Some(Passed { create, .. }) = moves.passed(before) {
                     // A row that is written on was there.
                     before = create;
                 }
@@ -178,309 +156,4 @@ fn is_partial(rows: &Rows, row: usize) -> bool {
 
 fn is_delete(rows: &Rows, row: usize) -> bool {
     rows.index().get(row).is_some_and(|row| row.op == RowOp::Delete)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::decode::value::Value;
-    use crate::refused::KeptRecord;
-    use crate::rows::{Cell, Cells, Deletes, Keyless, Move, Origin, Shape};
-    use crate::table::{Column, Misfit, Table, TableName};
-
-    #[test]
-    fn the_last_image_of_a_key_wins_in_key_order() {
-        check("2=ab 1=cd 2=ef", "1=cd 2=ef");
-    }
-
-    #[test]
-    fn delete_after_upsert_leaves_the_delete() {
-        check("1=ab 2=cd 1!", "2=cd 1!");
-    }
-
-    #[test]
-    fn an_insert_behind_a_delete_is_an_upsert() {
-        check("1! 1=ab", "1=ab");
-    }
-
-    #[test]
-    fn an_unavailable_value_is_carried_from_the_change_before_it() {
-        check("1=ab 1=c~ 1=~d", "1=cd");
-    }
-
-    #[test]
-    fn an_unavailable_value_without_a_change_before_it_is_left_to_the_target() {
-        check("1=a~ 1=b~", "1=b~");
-    }
-
-    #[test]
-    fn an_unavailable_value_behind_a_delete_is_refused() {
-        check("1=ab 1! 1=c~ 2=ab", "2=ab 1! refused:2");
-    }
-
-    #[test]
-    fn a_row_that_moved_to_a_key_stays_when_it_was_another_that_moved_away() {
-        // Whether key 2 had a row is for the target to say.
-        check("1!> >2=ab 2!> >3=cd", "3=cd 1! 2=ab?");
-        check("2=xy 1!> >2=ab 2!> >3=cd", "2=ab 3=cd 1!");
-        check("2! 1!> >2=ab 2!> >3=cd", "3=cd 1! 2!");
-        check("2!> >2=ab 2!>", "2!");
-        // Two transactions are two moves of one row.
-        check(">2=ab 2!>' >3=cd'", "3=cd 2!");
-        // What is written on was there.
-        check(">2=ab 2!> 2=c~", "2=cb");
-        check(">2=ab 2!> 2=cd", "2=cd");
-        check(">2=ab 2!> 2!", "2!");
-        check(">2=a~ 2!>", "2! refused:0");
-    }
-
-    #[test]
-    fn a_truncate_leaves_nothing_before_it() {
-        let mut rows = parse("1=ab 2=cd");
-        rows.truncate();
-        write(&mut rows, "3=ef", 9);
-
-        let winners = fold(&mut rows);
-
-        assert_eq!(show(&rows, &winners), "3=ef");
-        assert!(rows.is_truncated());
-    }
-
-    proptest! {
-        #[test]
-        fn folding_first_changes_nothing(
-            stored in "1=[abc][abc] 2=[abc][abc]",
-            // Key 3 is not stored: two partial images of it could make a whole one, which is right,
-            // but not what the model does.
-            batch in "( [12]=[abc~][abc~]| 3=[abc][abc]| [123]!){0,12}",
-        ) {
-            let mut stepwise = Model::default();
-            stored.split_whitespace().for_each(|change| stepwise.apply(change));
-            let mut at_once = stepwise.clone();
-
-            batch.split_whitespace().for_each(|change| stepwise.apply(change));
-            let mut rows = parse(&batch);
-            let winners = fold(&mut rows);
-            for change in show(&rows, &winners).split_whitespace() {
-                if !change.starts_with("refused") {
-                    at_once.apply(change);
-                }
-            }
-
-            prop_assert_eq!(at_once, stepwise);
-        }
-    }
-
-    #[test]
-    fn an_image_before_takes_back_an_equal_row_of_the_batch_else_one_of_the_targets() {
-        check_images("+ab +ab -ab", "+ab");
-        check_images("ab>cd cd>ef", "-ab +ef");
-        check_images("-ab +ab ab>cd", "-ab +cd");
-    }
-
-    proptest! {
-        #[test]
-        fn matching_images_first_changes_nothing(
-            stored in "( [ab]x){0,3}",
-            batch in "( \\+[ab]x| -[ab]x| [ab]x>[ab]x){0,10}",
-        ) {
-            let mut stepwise = stored.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-            let mut at_once = stepwise.clone();
-            let found = batch.split_whitespace().all(|change| apply_image(&mut stepwise, change));
-            let rows = parse_images(&batch);
-            let winners = show_images(&rows, &fold_images(&batch));
-            let all_at_once =
-                winners.split_whitespace().all(|change| apply_image(&mut at_once, change));
-
-            prop_assert_eq!(all_at_once, found);
-            stepwise.sort();
-            at_once.sort();
-            prop_assert!(!found || at_once == stepwise, "{at_once:?} {stepwise:?}");
-        }
-    }
-
-    /// Applies `+AB`, `-AB` or `AB>CD` to a list of rows; `false` when no row is equal.
-    fn apply_image(rows: &mut Vec<String>, change: &str) -> bool {
-        let (before, after) = match change.split_at(1) {
-            ("+", after) => (None, Some(after)),
-            ("-", before) => (Some(before), None),
-            _ => change.split_once('>').map(|(before, after)| (Some(before), Some(after))).unwrap(),
-        };
-        if let Some(before) = before {
-            let Some(found) = rows.iter().position(|row| row == before) else { return false };
-            rows.remove(found);
-        }
-        rows.extend(after.map(str::to_owned));
-        true
-    }
-
-    fn check_images(changes: &str, expected: &str) {
-        assert_eq!(show_images(&parse_images(changes), &fold_images(changes)), expected);
-    }
-
-    fn fold_images(changes: &str) -> Winners {
-        fold(&mut parse_images(changes))
-    }
-
-    fn parse_images(changes: &str) -> Rows {
-        let mut rows = Rows::new(shape(&[]));
-        for (offset, change) in (0..).zip(changes.split_whitespace()) {
-            let mut writer = rows.upsert();
-            let image = |text: &str, writer: &mut crate::rows::RowWriter<'_>| {
-                for cell in ["", text.get(..1).unwrap(), text.get(1..).unwrap()] {
-                    writer.push(Value::Text(cell)).unwrap();
-                }
-            };
-            let origin = Origin { step: 0, offset };
-            match (change.strip_prefix('+'), change.strip_prefix('-'), change.split_once('>')) {
-                (Some(after), ..) => image(after, &mut writer),
-                (_, Some(before), _) => {
-                    image(before, &mut writer);
-                    writer.end_before();
-                    writer.finish_delete(origin, kept(offset)).unwrap();
-                    continue;
-                }
-                (.., Some((before, after))) => {
-                    image(before, &mut writer);
-                    writer.end_before();
-                    image(after, &mut writer);
-                }
-                _ => panic!("{change}"),
-            }
-            writer.finish(origin, kept(offset)).unwrap();
-        }
-        rows
-    }
-
-    fn show_images(rows: &Rows, winners: &Winners) -> String {
-        let text = |cells: &[u8]| {
-            let text = |cell| match cell {
-                Cell::Content(content) => String::from_utf8(content.to_vec()).unwrap(),
-                Cell::Null | Cell::Unavailable => panic!("a text"),
-            };
-            Cells::new(cells).map(text).collect::<String>()
-        };
-        let gone =
-            winners.images.iter().map(|&row| format!("-{}", text(rows.key(&rows.index()[row]))));
-        let new =
-            winners.upserts.iter().map(|&row| format!("+{}", text(rows.cells(&rows.index()[row]))));
-        gone.chain(new).collect::<Vec<_>>().join(" ")
-    }
-
-    /// A table that knows no batch: each change in turn, `~` keeps what stands, and a `~` with
-    /// nothing under it refuses its change.
-    #[derive(Clone, Debug, Default, PartialEq)]
-    struct Model(BTreeMap<char, String>);
-
-    impl Model {
-        fn apply(&mut self, change: &str) {
-            let key = change.chars().next().unwrap();
-            let Some(new) = change.split_once('=').map(|(_, new)| new) else {
-                self.0.remove(&key);
-                return;
-            };
-            let old = self.0.get(&key).cloned();
-            if old.is_none() && new.contains('~') {
-                return;
-            }
-            let old = old.unwrap_or_else(|| new.to_owned());
-            let laid = new.chars().zip(old.chars());
-            self.0.insert(key, laid.map(|(new, old)| if new == '~' { old } else { new }).collect());
-        }
-    }
-
-    fn check(changes: &str, expected: &str) {
-        let mut rows = parse(changes);
-        let winners = fold(&mut rows);
-        assert_eq!(show(&rows, &winners), expected);
-    }
-
-    /// Reads `KEY=AB` (an upsert of two columns) and `KEY!` (a delete); `~` is unavailable. `>KEY=AB`
-    /// and `KEY!>` are the halves of a move, of another transaction with a `'` behind them.
-    fn parse(changes: &str) -> Rows {
-        let mut rows = Rows::new(shape(&[0]));
-        for (offset, change) in (0..).zip(changes.split_whitespace()) {
-            write(&mut rows, change, offset);
-        }
-        rows
-    }
-
-    fn write(rows: &mut Rows, change: &str, offset: i64) {
-        let origin = Origin { step: 0, offset };
-        let transaction = i64::from(change.ends_with('\''));
-        let (is_create, is_delete) = (change.starts_with('>'), change.contains("!>"));
-        let change = change.trim_matches(['>', '\'']);
-        let (key, rest) = change.split_at(1);
-        let mut writer = if rest == "!" { rows.delete() } else { rows.upsert() };
-        writer.push(Value::Text(key)).unwrap();
-        for cell in rest.trim_start_matches(['=', '!']).chars() {
-            let mut text = [0; 4];
-            let value = Value::Text(cell.encode_utf8(&mut text));
-            writer.push(if cell == '~' { Value::Unavailable } else { value }).unwrap();
-        }
-        writer.finish(origin, kept(offset)).unwrap();
-        if is_create || is_delete {
-            rows.note_move(Move { is_create, transaction });
-        }
-    }
-
-    fn show(rows: &Rows, winners: &Winners) -> String {
-        let text = |cell: Cell<'_>| match cell {
-            Cell::Content(content) => String::from_utf8(content.to_vec()).unwrap(),
-            Cell::Unavailable => "~".to_owned(),
-            Cell::Null => "-".to_owned(),
-        };
-        let row = |row: &usize| {
-            let cells = Cells::new(rows.cells(&rows.index()[*row])).map(text).collect::<Vec<_>>();
-            format!("{}={}", cells[0], cells[1..].concat())
-        };
-        let key = |row: &usize| {
-            let cells = Cells::new(rows.key(&rows.index()[*row])).map(text).collect::<Vec<_>>();
-            format!("{}!", cells[0])
-        };
-        let shown = winners.upserts.iter().chain(&winners.partial).map(row);
-        let shown = shown.chain(winners.deletes.iter().map(key));
-        let shown = shown.chain(winners.replacing.iter().map(|index| format!("{}?", row(index))));
-        let refused = winners.refused.iter().map(|row| format!("refused:{row}"));
-        shown.chain(refused).collect::<Vec<_>>().join(" ")
-    }
-
-    fn kept(offset: i64) -> KeptRecord {
-        KeptRecord { offset, timestamp: None, key: None, value: None, headers: Vec::new() }
-    }
-
-    fn shape(key: &[usize]) -> Arc<Shape> {
-        let columns = ["id", "a", "b"].map(column).to_vec();
-        let name = TableName { schema: None, table: "t".to_owned() };
-        let table = Table { name, columns: columns.clone(), unique_keys: Vec::new() };
-        let (table, deletes) = (Arc::new(table), Deletes::Hard);
-        let (key, keyless) = (key.to_vec(), Keyless::Match);
-        Arc::new(Shape { table, columns, key, keyless, deletes, synced_at: None })
-    }
-
-    fn column(name: &str) -> Column {
-        let (name, type_name) = (name.to_owned(), "text".to_owned());
-        Column {
-            name,
-            type_name,
-            type_id: 0,
-            modifier: -1,
-            not_null: false,
-            generated: false,
-            has_default: false,
-            base_name: None,
-            encode: Some(text as _),
-        }
-    }
-
-    fn text(value: Value<'_>, _: i32, cell: &mut Vec<u8>) -> Result<(), Misfit> {
-        let Value::Text(text) = value else { return Err(Misfit::Type) };
-        cell.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
 }

@@ -127,6 +127,8 @@ pub struct Move {
     pub is_create: bool,
     /// The source's transaction.
     pub transaction: i64,
+    /// The change's place in the source's log, which a repeated record has again.
+    pub lsn: i64,
 }
 
 impl Rows {
@@ -179,6 +181,11 @@ impl Rows {
         self.moves.get(found).map(|(_, half)| *half)
     }
 
+    /// Iterates over the halves of changed keys, with the rows that they are.
+    pub fn halves(&self) -> impl Iterator<Item = (usize, Move)> {
+        self.moves.iter().copied()
+    }
+
     /// Takes a truncate: a barrier that no change before it survives. What rows have left behind
     /// stays: they went on under other keys before.
     pub fn truncate(&mut self) {
@@ -227,6 +234,11 @@ impl Rows {
     /// image before, if the change has one.
     pub fn key(&self, row: &Row) -> &[u8] {
         self.bytes.get(row.key.clone()).expect("a row's key lies in its buffer")
+    }
+
+    /// Returns the table's name and the encoded key cells, which identify the row in its topic.
+    pub fn named_key(&self, row: &Row) -> Vec<u8> {
+        [self.shape.table.name.to_string().as_bytes(), b"\0", self.key(row)].concat()
     }
 
     /// Returns the encoded cells of an upsert.

@@ -94,10 +94,10 @@ impl<'a> Pass<'a> {
         let Decoded::Change(Change { op, .. }) = decoded else { return };
         let is_create = *op == Op::Create;
         let header = if is_create { OLD_KEY } else { NEW_KEY };
-        if let Some(transaction) = found.transaction
+        if let (Some(transaction), Some(lsn)) = (found.transaction, found.lsn)
             && self.arrival.record.headers.find(header).is_some()
         {
-            rows.note_move(Move { is_create, transaction });
+            rows.note_move(Move { is_create, transaction, lsn });
         }
     }
 

@@ -379,8 +379,10 @@ fn count(batch: &Folded) -> u64 {
     let mut written = 0;
     for (rows, winners) in &batch.tables {
         let table = rows.shape().table.name.to_string();
-        let upserts = winners.upserts.len() + winners.partial.len() + winners.replacing.len();
-        let deletes = winners.deletes.len() + winners.images.len();
+        let upserts = winners.upserts.len() + winners.partial.len();
+        // Whether what only passed through stays is the target's to say: one row either way.
+        let passed = winners.unsettled.passed.len();
+        let deletes = winners.deletes.len() + winners.images.len() + passed;
         for (op, count) in [("upsert", upserts), ("delete", deletes)] {
             if count > 0 {
                 let count = as_count(count);

@@ -133,12 +133,13 @@ fn rows_that_move_to_each_others_keys_in_one_transaction_stay() {
     drop(first);
 
     let count = || kafka::ends(&format!("{prefix}.")).values().sum::<i64>();
-    let before = count();
-    source.database.run("UPDATE t SET id = id + 1");
-    // All are there before the next member reads them, and so in one batch.
-    until(LATER, "deletes, tombstones and creates are there", || count() == before + 9);
-    let _second = setup("second").start();
-
-    world.until_equal(&["t"]);
+    // All are there before a member reads them: in one batch, in one each, in some between.
+    for (label, rows) in [("one", "50000"), ("each", "1"), ("some", "2")] {
+        let before = count();
+        source.database.run("UPDATE t SET id = id + 1");
+        until(LATER, "deletes, tombstones and creates are there", || count() == before + 9);
+        let _member = setup(label).args(["--batch-rows", rows]).start();
+        world.until_equal(&["t"]);
+    }
     assert_eq!(world.dead_letters(), []);
 }

@@ -147,7 +147,7 @@ fn a_routers_identifier_in_the_key_is_no_column() {
 #[test]
 fn the_halves_of_a_changed_key_are_known_by_their_headers() {
     let envelope = |op: &str, after: &str| {
-        let source = r#"{"name":"s","schema":"public","table":"t","txId":571}"#;
+        let source = r#"{"name":"s","schema":"public","table":"t","txId":571,"lsn":8}"#;
         format!(r#"{{"before":null,"after":{after},"source":{source},"op":"{op}"}}"#)
     };
     let mut bench = Bench::default();
@@ -165,7 +165,7 @@ fn the_halves_of_a_changed_key_are_known_by_their_headers() {
     settle("c", None);
     settle("d", Some("__debezium.context.taskId"));
     let rows = &bench.batch.tables()[0];
-    let half = |is_create| Some(Move { is_create, transaction: 571 });
+    let half = |is_create| Some(Move { is_create, transaction: 571, lsn: 8 });
     let halves = (0..4).map(|row| rows.half(row)).collect::<Vec<_>>();
     assert_eq!(halves, [half(true), half(false), None, None]);
 }

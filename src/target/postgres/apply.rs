@@ -17,7 +17,7 @@ use crate::target::postgres::columns::Columns;
 use crate::target::postgres::error::{Doing, sqlstate, target_error};
 use crate::target::postgres::fence::{self, Lane, Standing};
 use crate::target::postgres::session::{Session, bind};
-use crate::target::postgres::{ddl, letters, moves, sql};
+use crate::target::postgres::{ddl, letters, moves, sql, taken};
 use crate::target::{Applied, TargetError};
 
 /// Applies the batch; after an error the session must be dropped.
@@ -147,6 +147,11 @@ impl Attempt<'_> {
             let is_one_by_one = self.one_by_one.contains(table);
             let left = moves::leave(session, self.lane.sink, rows, &wires, &self.batch.steps).await;
             left.map_err(|error| rows_failure(error, table))?;
+            let settled =
+                taken::settle(session, self.lane.sink, (rows, winners), &wires, &self.batch.steps)
+                    .await;
+            let settled = settled.map_err(|error| rows_failure(error, table))?;
+            let winners = settled.as_ref().unwrap_or(winners);
             let mut writer = Writer { session, rows, wires };
             let missing = match (rows.shape().keyless, rows.shape().key.is_empty()) {
                 (Keyless::Match, true) if is_one_by_one => writer.match_one_by_one().await,
@@ -165,6 +170,7 @@ impl Attempt<'_> {
         let sink = self.lane.sink;
         letters::keep(session, sink, &all).await.map_err(other)?;
         letters::mark_keys(session, sink, &self.batch.key_marks).await.map_err(other)?;
+        taken::forget(session, sink, self.batch).await.map_err(other)?;
         if !names.is_empty() {
             let check = session.run_all(sql::CHECK_CONSTRAINTS.to_owned()).await;
             check.map_err(|error| deferred_failure(error, &names))?;
@@ -260,8 +266,6 @@ impl Writer<'_> {
         missing.extend(partial);
         if !is_one_by_one {
             self.write_as(Kind::Delete, &winners.deletes).await?;
-            // Before the rows whose values they had: where one is not there, it is nothing.
-            self.write_as(Kind::Partial, &winners.replacing).await?;
             self.write_as(Kind::Upsert, &whole).await?;
             missing.extend(self.write_as(Kind::Partial, &winners.partial).await?);
             return Ok(missing);
@@ -269,7 +273,6 @@ impl Writer<'_> {
         let deletes = winners.deletes.iter().map(|&row| (row, Kind::Delete));
         let upserts = whole.iter().map(|&row| (row, Kind::Upsert));
         let partial = winners.partial.iter().map(|&row| (row, Kind::Partial));
-        self.write_as(Kind::Partial, &winners.replacing).await?;
         let mut in_order = deletes.chain(upserts).chain(partial).collect::<Vec<_>>();
         in_order.sort_by_key(|(row, _)| *row);
         for (row, kind) in in_order {

@@ -13,6 +13,7 @@ mod moves;
 mod named;
 mod session;
 mod sql;
+mod taken;
 mod widen;
 
 use std::fmt;
@@ -198,7 +199,9 @@ impl Target for Postgres {
         let touched = async {
             fence::touch(&mut session, &self.sink, claims, false).await?;
             let arguments = fence::sink_arguments(&self.sink)?;
-            session.run(sql::FORGET_MOVES.to_owned(), arguments).await.map(drop)
+            session.run(sql::FORGET_MOVES.to_owned(), arguments).await?;
+            let arguments = fence::sink_arguments(&self.sink)?;
+            session.run(sql::FORGET_OLD_TAKEN.to_owned(), arguments).await.map(drop)
         }
         .await;
         self.keep(session, touched.map_err(|error| target_error(error, Doing::Other))).await

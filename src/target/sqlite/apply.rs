@@ -13,7 +13,7 @@ use crate::refused::DeadLetter;
 use crate::rows::{Cell, Cells, Deletes, RowOp, Rows, Shape};
 use crate::table::Table;
 use crate::target::sqlite::encode::{self, Content};
-use crate::target::sqlite::{Writing, catalog, fence, moves, sql, text, time_text};
+use crate::target::sqlite::{Writing, catalog, fence, moves, sql, taken, text, time_text};
 use crate::target::{Sink, TargetError};
 
 /// Writes all of a batch but its steps; returns the partial rows that found no row.
@@ -31,6 +31,8 @@ pub(super) async fn write(
     for (rows, winners) in &batch.tables {
         check_layout(connection, &rows.shape().table).await?;
         moves::leave(connection, sink, (rows, &batch.steps), &now).await?;
+        let settled = taken::settle(connection, sink, (rows, winners), &batch.steps, &now).await?;
+        let winners = settled.as_ref().unwrap_or(winners);
         let mut table = Writer { connection, rows, now: &now };
         table.truncate().await?;
         if !winners.images.is_empty() {
@@ -38,8 +40,6 @@ pub(super) async fn write(
             continue;
         }
         table.delete(&winners.deletes).await?;
-        // Before the rows whose values they had: where one is not there, it is nothing.
-        table.update(&winners.replacing).await?;
         table.upsert(&winners.upserts).await?;
         let missing = table.update(&winners.partial).await?;
         refused.extend(without_row(rows, &missing, &batch.steps));
@@ -47,6 +47,7 @@ pub(super) async fn write(
     for letter in batch.dead_letters.iter().chain(&refused) {
         keep(connection, sink, letter, &now).await?;
     }
+    taken::forget(connection, sink, batch).await?;
     for mark in &batch.key_marks {
         let statement = if mark.is_refused { sql::MARK_KEY } else { sql::CLEAR_KEY };
         let query = fence::bind_partition(sqlx::query(statement), sink, &mark.partition);

@@ -33,6 +33,7 @@ mod inspect;
 mod moves;
 mod plain;
 mod sql;
+mod taken;
 #[cfg(test)]
 mod tests;
 

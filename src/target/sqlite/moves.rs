@@ -91,6 +91,9 @@ fn cell(row: &SqliteRow, at: usize) -> Result<Option<Vec<u8>>, sqlx::Error> {
 pub(super) async fn forget(writing: &mut Writing, sink: &Sink) -> Result<(), TargetError> {
     let query = sqlx::query(sql::FORGET_MOVES).bind(&sink.name).bind(&sink.cluster_id);
     let query = query.bind(time_text(writing.now - KEPT));
+    query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
+    let query = sqlx::query(sql::FORGET_OLD_TAKEN).bind(&sink.name).bind(&sink.cluster_id);
+    let query = query.bind(time_text(writing.now - KEPT));
     query.execute(&mut writing.connection).await.map(drop).map_err(TargetError::of_sqlite)
 }
 

@@ -6,11 +6,14 @@ use crate::table::{Column, Table, TableName};
 mod moves;
 mod own;
 
-pub(super) use moves::{FIND_LEFT, FORGET_MOVES, LEAVE, values_of};
+pub(super) use moves::{
+    FIND_LEFT, FIND_TAKEN, FORGET_MOVES, FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, LEAVE,
+    values_of,
+};
 pub(super) use own::{BOOTSTRAP, IS_BOOTSTRAPPED, NEWEST_VERSION};
 
 /// The version of our own tables.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// SQLite's default limit for the binds of one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
 const BINDS_MAX: usize = 32_766;

@@ -10,6 +10,7 @@ mod inspect;
 mod moves;
 mod rows;
 mod schema;
+mod taken;
 
 pub(super) use catalog::{COLUMNS, UNIQUE_KEYS, array_type, qualified_type, row_array};
 pub(super) use fence::{
@@ -27,6 +28,7 @@ pub(super) use schema::{
     IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, alter_column, bootstrap,
     create_schema, create_table, grants, lock_exclusive,
 };
+pub(super) use taken::{FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, ask_taken};
 
 use crate::table::TableName;
 

@@ -5,29 +5,42 @@ use crate::rows::Move;
 
 #[tokio::test]
 async fn a_row_that_moved_to_a_key_stays_where_the_target_had_another_under_it() {
-    let world = World::new();
-    let (mut target, claimed) = world.claimed().await;
-    let shape = shape(Deletes::Hard);
-    let old = Value::Text("old");
-    target.apply(&batch(&claimed, &shape, &[Put(2, old, Value::Null)])).await.unwrap();
-
-    let claimed = after(&claimed, 1);
-    let mut moved = Batch::default();
-    let step = moved.step(&claimed.partition, claimed.claim, claimed.next);
-    for (offset, (id, is_create)) in
-        (claimed.next.get()..).zip([(2, true), (2, false), (9, true), (9, false)])
-    {
-        let rows = moved.rows(&shape).unwrap();
-        let mut writer = if is_create { rows.upsert() } else { rows.delete() };
-        let values = [Value::Int(id), Value::Text("new"), Value::Null];
-        let count = if is_create { values.len() } else { 1 };
-        values[..count].iter().for_each(|value| writer.push(*value).unwrap());
-        writer.finish(Origin { step, offset }, kept(offset)).unwrap();
-        rows.note_move(Move { is_create, transaction: 5 });
-        moved.advance(step, last(offset));
+    // In one batch, and in two.
+    for ends in [[0, 4], [1, 4], [3, 4]] {
+        check(2, ends, &["2|new|NULL"]).await;
+        check(7, ends, &["7|old|NULL"]).await;
     }
-    let applied = target.apply(&moved.fold()).await.unwrap();
+}
 
-    assert_eq!(applied, Applied::Committed { refused: Vec::new() });
-    assert_eq!(world.items().await, ["2|new|NULL"]);
+/// Applies a row's way to key 2 and on, and one to key 9 and on, in batches that end there, where
+/// another row has a key already.
+async fn check(taken: i64, ends: [usize; 2], expected: &[&str]) {
+    let world = World::new();
+    let (mut target, mut claimed) = world.claimed().await;
+    let shape = shape(Deletes::Hard);
+    let old = [Put(taken, Value::Text("old"), Value::Null)];
+    target.apply(&batch(&claimed, &shape, &old)).await.unwrap();
+    claimed = after(&claimed, 1);
+
+    let halves = [(2, true), (2, false), (9, true), (9, false)];
+    let mut begin = 0;
+    for end in ends.into_iter().filter(|end| *end > 0) {
+        let mut moved = Batch::default();
+        let step = moved.step(&claimed.partition, claimed.claim, claimed.next);
+        for (offset, (id, is_create)) in (claimed.next.get()..).zip(&halves[begin..end]) {
+            let rows = moved.rows(&shape).unwrap();
+            let mut writer = if *is_create { rows.upsert() } else { rows.delete() };
+            let values = [Value::Int(*id), Value::Text("new"), Value::Null];
+            let count = if *is_create { values.len() } else { 1 };
+            values[..count].iter().for_each(|value| writer.push(*value).unwrap());
+            writer.finish(Origin { step, offset }, kept(offset)).unwrap();
+            rows.note_move(Move { is_create: *is_create, transaction: 5, lsn: offset });
+            moved.advance(step, last(offset));
+        }
+        let applied = target.apply(&moved.fold()).await.unwrap();
+        assert_eq!(applied, Applied::Committed { refused: Vec::new() });
+        claimed = after(&claimed, i64::try_from(end - begin).unwrap());
+        begin = end;
+    }
+    assert_eq!(world.items().await, expected);
 }
