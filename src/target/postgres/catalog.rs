@@ -384,6 +384,7 @@ pub(super) const POINT: u32 = 600;
 pub(super) const FLOAT4: u32 = 700;
 pub(super) const FLOAT8: u32 = 701;
 pub(super) const MACADDR8: u32 = 774;
+const MONEY: u32 = 790;
 pub(super) const MACADDR: u32 = 829;
 pub(super) const INET: u32 = 869;
 pub(super) const BPCHAR: u32 = 1042;
@@ -418,6 +419,7 @@ pub(super) fn encode_of(type_id: u32) -> Option<Encode> {
         FLOAT4 => encode::float4,
         FLOAT8 => encode::float8,
         BPCHAR => encode::bpchar,
+        MONEY => encode::money,
         VARCHAR => encode::varchar,
         DATE => encode::date,
         TIME => encode::time,

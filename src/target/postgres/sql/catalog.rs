@@ -3,7 +3,8 @@
 use crate::table::TableName;
 use crate::target::postgres::sql::{quote, relation};
 
-/// Reads the columns of tables, in order; a domain is followed down to its base type.
+/// Reads the columns of tables, in order; a domain is followed down to its base type. The modifier of
+/// a `money` is the number of its digits behind the point, which the server's locale says.
 ///
 /// Parameters: schemas, tables.
 pub(in crate::target::postgres) const COLUMNS: &str = "\
@@ -12,7 +13,7 @@ SELECT w.ordinal, a.attname::text,
     WHEN 'pg_catalog' THEN pg_catalog.format_type(a.atttypid, a.atttypmod)
     ELSE pg_catalog.format('%I.%I', tn.nspname, t.typname)
   END,
-  a.atttypid, base.pair[2]::pg_catalog.int4, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
+  a.atttypid, modifier.number, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
   tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text,
   a.atthasdef OR a.attidentity <> '' AS has_default,
   e.oid AS element_id, e.typtype::text AS element_kind, e.typname::text AS element_name,
@@ -46,6 +47,13 @@ CROSS JOIN LATERAL (
 JOIN pg_catalog.pg_type AS b ON b.oid = base.pair[1]::pg_catalog.oid
 LEFT JOIN pg_catalog.pg_type AS e ON e.oid = b.typelem AND b.typcategory = 'A'
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
+CROSS JOIN LATERAL (
+  SELECT CASE b.oid
+    WHEN 'pg_catalog.money'::pg_catalog.regtype
+    THEN pg_catalog.scale('0'::pg_catalog.money::pg_catalog.numeric)
+    ELSE base.pair[2]::pg_catalog.int4
+  END AS number
+) AS modifier
 ORDER BY w.ordinal, a.attnum";
 
 /// Reads the column sets that ON CONFLICT can name, the primary key first.
