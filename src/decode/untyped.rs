@@ -293,6 +293,7 @@ mod tests {
         check("tsquery", Kind::Bytes);
         check("circle", Kind::Bytes);
         check("money", Kind::Decimal { scale: 2, precision: None });
+        check("public.mood[]", Kind::Array(Box::new(Kind::Text)));
         check("public.geometry", Kind::Geometry);
     }
 

@@ -9,8 +9,9 @@ use crate::target::postgres::sql::{quote, relation};
 /// Parameters: schemas, tables.
 pub(in crate::target::postgres) const COLUMNS: &str = "\
 SELECT w.ordinal, a.attname::text,
-  CASE tn.nspname
-    WHEN 'pg_catalog' THEN pg_catalog.format_type(a.atttypid, a.atttypmod)
+  CASE
+    WHEN tn.nspname = 'pg_catalog' THEN pg_catalog.format_type(a.atttypid, a.atttypmod)
+    WHEN e.oid IS NOT NULL AND t.oid = b.oid THEN pg_catalog.format('%I.%I[]', en.nspname, e.typname)
     ELSE pg_catalog.format('%I.%I', tn.nspname, t.typname)
   END,
   a.atttypid, modifier.number, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
@@ -53,6 +54,9 @@ CROSS JOIN LATERAL (
     THEN pg_catalog.scale('0'::pg_catalog.money::pg_catalog.numeric)
     ELSE base.pair[2]::pg_catalog.int4
   END AS number
+LEFT JOIN pg_catalog.pg_type AS e ON e.oid = b.typelem AND b.typcategory = 'A'
+LEFT JOIN pg_catalog.pg_namespace AS en ON en.oid = e.typnamespace
+WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
 ) AS modifier
 ORDER BY w.ordinal, a.attnum";
 
