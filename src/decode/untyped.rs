@@ -64,7 +64,7 @@ fn resolve_one(
 /// Returns whether a type is one that PostgreSQL's connector does not know: it leaves such columns
 /// out, or sends the octets of their text (`include.unknown.datatypes`).
 fn is_foreign(type_name: &str) -> bool {
-    const FOREIGN: [&str; 15] = [
+    const FOREIGN: [&str; 16] = [
         "tsquery",
         "pg_lsn",
         "tid",
@@ -80,6 +80,7 @@ fn is_foreign(type_name: &str) -> bool {
         "polygon",
         "line",
         "circle",
+        "record",
     ];
     FOREIGN.contains(&type_name) || type_name.ends_with("multirange")
 }
@@ -333,6 +334,16 @@ mod tests {
         let expected = Kind::Decimal { scale: 2, precision: Some(5) };
         let found = resolve(&Kind::Untyped, &domain, from(Some(&defaults())));
         assert_eq!(found, Ok(Some(expected)));
+    }
+
+    #[test]
+    fn a_composite_type_is_octets_of_its_text() {
+        let base_name = Some("record".to_owned());
+        let pair = Column { base_name, ..column("public.pair", 1) };
+        let find = |kind| resolve(&kind, &pair, from(Some(&defaults())));
+        assert_eq!(find(Kind::Untyped), Ok(Some(Kind::Bytes)));
+        assert_eq!(find(Kind::Bytes), Ok(None));
+        assert_eq!(find(Kind::Text), Ok(None));
     }
 
     #[test]

@@ -19,8 +19,9 @@ SELECT w.ordinal, a.attname::text,
   a.atthasdef OR a.attidentity <> '' AS has_default,
   e.oid AS element_id, e.typtype::text AS element_kind, e.typname::text AS element_name,
   c.reltype AS row_id,
-  CASE t.typtype
-    WHEN 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)
+  CASE
+    WHEN b.typtype = 'c' THEN 'record'
+    WHEN t.typtype = 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)
   END AS base_name
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
   WITH ORDINALITY AS w (schema_name, table_name, ordinal)
@@ -46,18 +47,16 @@ CROSS JOIN LATERAL (
   ) END AS pair
 ) AS base
 JOIN pg_catalog.pg_type AS b ON b.oid = base.pair[1]::pg_catalog.oid
-LEFT JOIN pg_catalog.pg_type AS e ON e.oid = b.typelem AND b.typcategory = 'A'
-WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
 CROSS JOIN LATERAL (
   SELECT CASE b.oid
     WHEN 'pg_catalog.money'::pg_catalog.regtype
     THEN pg_catalog.scale('0'::pg_catalog.money::pg_catalog.numeric)
     ELSE base.pair[2]::pg_catalog.int4
   END AS number
+) AS modifier
 LEFT JOIN pg_catalog.pg_type AS e ON e.oid = b.typelem AND b.typcategory = 'A'
 LEFT JOIN pg_catalog.pg_namespace AS en ON en.oid = e.typnamespace
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
-) AS modifier
 ORDER BY w.ordinal, a.attnum";
 
 /// Reads the column sets that ON CONFLICT can name, the primary key first.
