@@ -54,7 +54,8 @@ pub struct Column {
     pub name: String,
     /// Its type as the target spells it, modifiers included, such as `numeric(12,2)`.
     pub type_name: String,
-    /// The type below the type, where that is a domain.
+    /// What the type is made of, where its name does not say it: the type below a domain, `record`
+    /// for a composite type.
     pub base_name: Option<String>,
     /// The catalogue's number of the type (PostgreSQL's `atttypid`); 0 where there is none.
     pub type_id: u32,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::decode::Mapped;
 use crate::decode::flat::{Role, role};
-use crate::decode::kind::{Form, Kind, SourceName};
+use crate::decode::kind::{Form, Kind, SourceName, SourceTable};
 use crate::decode::placeholder::Placeholder;
 use crate::decode::semantic::{Literal, Unfit, value};
 use crate::decode::value::Value;
@@ -28,6 +28,8 @@ pub struct Layout {
     pub toasted: Arc<[usize]>,
     /// Whether what happened stands in a column, so that a delete brings its row.
     pub is_changelog: bool,
+    /// The column whose octets a snapshot's record may have in the wrong order.
+    pub turned: Option<String>,
 }
 
 /// What happens to one field.
@@ -51,6 +53,7 @@ impl Layout {
     /// Compiles a mapping.
     pub fn new(mapped: Mapped) -> Self {
         let Mapped { source, is_written, shape, placeholder, changelog } = mapped;
+        let turned = turned(&source, &is_written);
         let placeholder = Placeholder::new(&placeholder);
         let changelog = changelog.filter(|_| source.form.is_flat()).map(Arc::new);
         let role = |field: &str| {
@@ -88,7 +91,7 @@ impl Layout {
         let cells = written.iter().enumerate().filter(|(cell, _)| !shape.key.contains(cell));
         let toasted = cells.filter(|(_, step)| Placeholder::is_for(&step.kind));
         let toasted = toasted.map(|(cell, _)| cell).collect();
-        Self { source: source.name, shape, row, key, form, toasted, is_changelog }
+        Self { source: source.name, shape, row, key, form, toasted, is_changelog, turned }
     }
 
     /// Returns the layout for a row in which every value is there, also one that looks like the
@@ -117,8 +120,9 @@ impl Layout {
         };
         let row = self.row.iter().map(step).collect();
         let (source, shape, key) = (self.source.clone(), self.shape.clone(), self.key.clone());
-        let (form, toasted, is_changelog) = (self.form, self.toasted.clone(), self.is_changelog);
-        Self { source, shape, row, key, form, toasted, is_changelog }
+        let (form, toasted, turned) = (self.form, self.toasted.clone(), self.turned.clone());
+        let is_changelog = self.is_changelog;
+        Self { source, shape, row, key, form, toasted, is_changelog, turned }
     }
 
     /// Finishes a refusal with the table's name.
@@ -126,6 +130,19 @@ impl Layout {
         let table = Some(self.shape.table.name.to_string());
         Refusal { table, ..Refusal::new(reason, detail) }
     }
+}
+
+/// Finds a bit string of several octets in the record's key: MariaDB's connector (3.5.0) has those
+/// the other way round in a snapshot's records, in the key and in the row alike.
+fn turned(source: &SourceTable, is_written: &[bool]) -> Option<String> {
+    const OCTET_BITS: u32 = 8;
+    let mut columns = source.columns.iter().zip(is_written).filter(|_| source.is_mysql);
+    let found = columns.find(|(column, is_written)| {
+        let Kind::Bits { length } = column.kind else { return false };
+        let is_long = length.is_none_or(|length| length > OCTET_BITS);
+        **is_written && is_long && source.key.contains(&column.name)
+    });
+    found.map(|(column, _)| column.name.clone())
 }
 
 impl Step {

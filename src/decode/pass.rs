@@ -307,6 +307,13 @@ impl<'a> Pass<'a> {
         if !found.has_after {
             return Err(refused(Reason::NotAnEnvelope, "the row is missing"));
         }
+        if let (Op::Read, Some(column)) = (op, &self.layout.turned) {
+            let detail = format!(
+                "column \"{column}\" may have its octets in reverse: a snapshot of MariaDB's \
+                 connector turns a bit(n) of more than 8 bits in a key around"
+            );
+            return Err(Failed::Refused(Reason::ValueUnfit, detail));
+        }
         let is_matched = self.layout.shape.key.is_empty()
             && op == Op::Update
             && self.layout.shape.keyless != Keyless::Append;

@@ -64,7 +64,7 @@ fn resolve_one(
 /// Returns whether a type is one that PostgreSQL's connector does not know: it leaves such columns
 /// out, or sends the octets of their text (`include.unknown.datatypes`).
 fn is_foreign(type_name: &str) -> bool {
-    const FOREIGN: [&str; 15] = [
+    const FOREIGN: [&str; 16] = [
         "tsquery",
         "pg_lsn",
         "tid",
@@ -80,6 +80,7 @@ fn is_foreign(type_name: &str) -> bool {
         "polygon",
         "line",
         "circle",
+        "record",
     ];
     FOREIGN.contains(&type_name) || type_name.ends_with("multirange")
 }
@@ -99,6 +100,7 @@ fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, Mi
         "real" if type_id != 0 => Kind::Float32,
         "real" | "float" | "double" | "double precision" => Kind::Float64,
         "numeric" | "decimal" | "decimal_text" => decimal(arguments.as_deref(), sender)?,
+        "money" => money(sender)?,
         "bytea" | "blob" => binary(sender)?,
         foreign if is_foreign(foreign) => binary(sender)?,
         "date" | "date_text" => date(sender)?,
@@ -163,6 +165,20 @@ fn decimal(arguments: Option<&str>, sender: Sender<'_>) -> Result<Kind, MissingS
         (_, Some(_)) => {
             let scale = scale.unwrap_or(0);
             Kind::Decimal { scale: if scale < 0 { scale + 2048 } else { scale }, precision }
+        }
+    })
+}
+
+/// The digits of a `money` are those of a locale, and the connector sends as many as it is told to.
+fn money(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
+    let mode = setting(sender, "decimal_handling_mode", |it| it.decimal_handling_mode.as_ref())?;
+    let digits = sender.settings.and_then(|it| it.money_fraction_digits);
+    Ok(match mode {
+        "double" => Kind::Float64,
+        "string" => Kind::VariableScaleDecimal,
+        _ => {
+            let scale = i32::from(digits.ok_or(MissingSetting("money_fraction_digits"))?);
+            Kind::Decimal { scale, precision: None }
         }
     })
 }
@@ -277,6 +293,8 @@ mod tests {
         check("point", Kind::Point);
         check("tsquery", Kind::Bytes);
         check("circle", Kind::Bytes);
+        check("money", Kind::Decimal { scale: 2, precision: None });
+        check("public.mood[]", Kind::Array(Box::new(Kind::Text)));
         check("public.geometry", Kind::Geometry);
     }
 
@@ -316,6 +334,30 @@ mod tests {
         let expected = Kind::Decimal { scale: 2, precision: Some(5) };
         let found = resolve(&Kind::Untyped, &domain, from(Some(&defaults())));
         assert_eq!(found, Ok(Some(expected)));
+    }
+
+    #[test]
+    fn a_composite_type_is_octets_of_its_text() {
+        let base_name = Some("record".to_owned());
+        let pair = Column { base_name, ..column("public.pair", 1) };
+        let find = |kind| resolve(&kind, &pair, from(Some(&defaults())));
+        assert_eq!(find(Kind::Untyped), Ok(Some(Kind::Bytes)));
+        assert_eq!(find(Kind::Bytes), Ok(None));
+        assert_eq!(find(Kind::Text), Ok(None));
+    }
+
+    #[test]
+    fn an_amount_of_money_is_what_the_connectors_modes_make_of_it() {
+        let find = |mode: &str, money_fraction_digits| {
+            let decimal_handling_mode = Some(mode.to_owned());
+            let settings =
+                SourceSettings { decimal_handling_mode, money_fraction_digits, ..defaults() };
+            untyped("money", 1, from(Some(&settings)))
+        };
+        assert_eq!(find("precise", Some(3)), Ok(Kind::Decimal { scale: 3, precision: None }));
+        assert_eq!(find("precise", None), Err(MissingSetting("money_fraction_digits")));
+        assert_eq!(find("string", None), Ok(Kind::VariableScaleDecimal));
+        assert_eq!(find("double", None), Ok(Kind::Float64));
     }
 
     #[test]
@@ -425,6 +467,7 @@ mod tests {
             binary_handling_mode: text("bytes"),
             interval_handling_mode: text("numeric"),
             hstore_handling_mode: text("json"),
+            money_fraction_digits: Some(2),
             ..SourceSettings::default()
         }
     }

@@ -20,6 +20,8 @@ pub struct SourceSettings {
     pub hstore_handling_mode: Option<String>,
     /// `bigint.unsigned.handling.mode`.
     pub bigint_unsigned_handling_mode: Option<String>,
+    /// `money.fraction.digits`.
+    pub money_fraction_digits: Option<u8>,
     /// `unavailable.value.placeholder`.
     pub unavailable_value_placeholder: Option<String>,
 }
@@ -37,19 +39,20 @@ const TIME: [&str; 7] = [
 
 impl SourceSettings {
     /// The keys, as the file spells them.
-    pub const KEYS: [&str; 7] = [
+    pub const KEYS: [&str; 8] = [
         "time_precision_mode",
         "decimal_handling_mode",
         "binary_handling_mode",
         "interval_handling_mode",
         "hstore_handling_mode",
         "bigint_unsigned_handling_mode",
+        "money_fraction_digits",
         "unavailable_value_placeholder",
     ];
 
     /// Adds a problem for each value that Debezium does not know.
     pub fn check(&self, path: &str, problems: &mut Problems) {
-        let [time, decimal, binary, interval, hstore, bigint, _] = Self::KEYS;
+        let [time, decimal, binary, interval, hstore, bigint, ..] = Self::KEYS;
         let rules: [(&str, &Option<String>, &[&str]); 6] = [
             (time, &self.time_precision_mode, &TIME),
             (decimal, &self.decimal_handling_mode, &["precise", "double", "string"]),

@@ -64,6 +64,7 @@ fn any_row() -> impl Strategy<Value = Row> {
 /// A row's parts in the forms that values borrow.
 struct Packed {
     unscaled: [u8; 16],
+    cents: [u8; 8],
     numbers: Vec<u8>,
 }
 
@@ -74,7 +75,8 @@ impl Packed {
         for number in &row.numbers {
             packer.push(number.map_or(Literal::Null, Literal::Int));
         }
-        Self { unscaled: row.unscaled.to_be_bytes(), numbers }
+        let (unscaled, cents) = (row.unscaled.to_be_bytes(), row.unsigned.to_be_bytes());
+        Self { unscaled, cents, numbers }
     }
 }
 
@@ -98,6 +100,7 @@ fn values<'a>(id: i64, row: &'a Row, packed: &'a Packed) -> Vec<Value<'a>> {
         Value::Bytes(&row.octets),
         Value::Array(Items { kind: &Kind::Int64, parts: Parts::new(&packed.numbers) }),
         Value::Unsigned(row.unsigned),
+        Value::Decimal(Decimal::Binary { unscaled: &packed.cents, scale: 2 }),
     ]
 }
 
@@ -105,7 +108,7 @@ fn values<'a>(id: i64, row: &'a Row, packed: &'a Packed) -> Vec<Value<'a>> {
 fn literals(id: usize, row: &Row) -> String {
     let Row { unscaled, scale, days, micros, months, double, single, unsigned, .. } = row;
     let clock = format!("interval '{days} days' + interval '{micros} microseconds'");
-    let span = micros - DAY_MICROS / 2;
+    let (span, cents) = (micros - DAY_MICROS / 2, unsigned.cast_signed());
     let numbers = row.numbers.iter().map(|it| it.map_or("NULL".to_owned(), |it| it.to_string()));
     let hex = row.octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
     format!(
@@ -115,7 +118,7 @@ fn literals(id: usize, row: &Row) -> String {
          '{:02}:{:02}:{:02}.{:06}'::time, \
          interval '{months} months' + interval '{} days' + interval '{span} microseconds', \
          '{double:e}'::float8, '{single:e}'::float4, U&'{}', '\\x{hex}'::bytea, \
-         '{{{}}}'::bigint[], {unsigned}::numeric(20,0))",
+         '{{{}}}'::bigint[], {unsigned}::numeric(20,0), '{cents}e-2'::numeric::money)",
         micros / 3_600_000_000,
         micros / 60_000_000 % 60,
         micros / 1_000_000 % 60,
@@ -136,7 +139,8 @@ async fn a_written_value_is_what_the_server_makes_of_its_literal() {
     let world = world().await;
     let schema = &world.schema;
     let columns = "id bigint PRIMARY KEY, n numeric, d date, ts timestamp, tz timestamptz, t time, \
-                   iv interval, f8 float8, f4 float4, tx text, by bytea, a bigint[], u numeric(20,0)";
+                   iv interval, f8 float8, f4 float4, tx text, by bytea, a bigint[], u numeric(20,0), \
+                   m money";
     world
         .sql(&format!("CREATE TABLE {schema}.v ({columns}); GRANT ALL ON {schema}.v TO writer"))
         .await;
@@ -158,7 +162,7 @@ async fn a_written_value_is_what_the_server_makes_of_its_literal() {
 
     let literals = rows.iter().enumerate().map(|(id, row)| literals(id, row));
     let literals = literals.collect::<Vec<_>>().join(",\n");
-    let names = ["n", "d", "ts", "tz", "t", "iv", "f8", "f4", "tx", "by", "a", "u"];
+    let names = ["n", "d", "ts", "tz", "t", "iv", "f8", "f4", "tx", "by", "a", "u", "m"];
     let differ = names.map(|name| format!("v.{name}::text IS DISTINCT FROM w.{name}::text"));
     let query = format!(
         "SET timezone TO 'UTC'; \

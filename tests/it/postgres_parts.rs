@@ -129,6 +129,12 @@ async fn maps_points_and_octets_in_texts_arrive_as_they_were() {
     let expected = r#""n"=>NULL, "q\"\\"=>"x,y""#;
     let object = Value::Json(r#"{"q\"\\":"x,y","n":null}"#);
     let geometry = Geometry { wkb: &[1, 1, 0, 0, 0, 7], srid: Some(4326) };
+    let wkb = [&[0, 0, 0, 0, 1][..], &[1.5_f64, -2.0].map(f64::to_be_bytes).concat()].concat();
+    let place = Value::Geometry(Geometry { wkb: &wkb, srid: Some(0) });
+    let pair = format!("{}.\"Pa ir\"", world.schema);
+    let couple = format!("{}.couple", world.schema);
+    world.sql(&format!("CREATE TYPE {pair} AS (a int, b text)")).await;
+    world.sql(&format!("CREATE DOMAIN {couple} AS {pair} CHECK ((value).a > 0)")).await;
     let base64 = Value::Spelled { spelling: Spelling::Base64, text: "AP8=" };
     check(
         &world,
@@ -138,6 +144,9 @@ async fn maps_points_and_octets_in_texts_arrive_as_they_were() {
             ("public.hstore", Value::Map(Pairs(Parts::default())), ""),
             ("jsonb", map, r#"{"n": null, "q\"\\": "x,y"}"#),
             ("point", Value::Point(Point { x: 1.5, y: -2.0, ..Point::default() }), "(1.5,-2)"),
+            ("point", place, "(1.5,-2)"),
+            (&pair, Value::Bytes(b"(1,\"a b\")"), "(1,\"a b\")"),
+            (&couple, Value::Bytes(b"(2,)"), "(2,)"),
             ("bytea", Value::Geometry(geometry), "\\x0101000020e610000007"),
             ("bytea", base64, "\\x00ff"),
             ("circle", Value::Bytes(b"<(1.0,2.0),3.0>"), "<(1,2),3>"),

@@ -54,8 +54,11 @@ async fn numbers_arrive_as_they_were() {
     let big = "-123456789012345678901234567890123456789012345678901234567890.000000000000000001";
     let unconstrained =
         [0x01, 0x8e, 0xe9, 0x0f, 0xf6, 0xc3, 0x73, 0xe0, 0xee, 0x4e, 0x3f, 0x0a, 0xd2];
+    let world = world().await;
+    let price = format!("{}.price", world.schema);
+    world.sql(&format!("CREATE DOMAIN {price} AS money CHECK (value > 0::money)")).await;
     check(
-        &world().await,
+        &world,
         &[
             ("boolean", Value::Bool(true), "true"),
             ("smallint", Value::Int(-32_768), "-32768"),
@@ -85,6 +88,10 @@ async fn numbers_arrive_as_they_were() {
             ("numeric", Value::Float64(0.1), "0.1"),
             ("numeric(12,3)", Value::Float64(-1234.5), "-1234.500"),
             ("numeric", Value::Float64(1e22), "10000000000000000000000"),
+            ("money", unscaled(&[0xfe, 0x1d, 0xed], 2), "-$1,234.11"),
+            ("money", Value::Float64(0.1), "$0.10"),
+            ("money", Value::Text("92233720368547758.07"), "$92,233,720,368,547,758.07"),
+            (&price, decimal("0.5"), "$0.50"),
             ("text", decimal("1.10"), "1.10"),
             ("text", Value::Bool(true), "true"),
             (

@@ -10,6 +10,7 @@ own, lets the consumer apply them, and compares. Exit status: 0 as good as MATRI
 """
 
 import argparse
+import json
 import os
 import pathlib
 import subprocess
@@ -126,8 +127,8 @@ def consume(run, target):
     folder = log_of(run).parent
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / f"{run.name}.toml"
-    modes = {name: mode for name, mode in run.modes.items() if name.endswith(".mode")}
-    keys = "".join(f'{name.replace(".", "_")} = "{mode}"\n' for name, mode in modes.items())
+    modes = {name: mode for name, mode in run.modes.items() if name.endswith((".mode", ".digits"))}
+    keys = "".join(f"{name.replace('.', '_')} = {json.dumps(mode)}\n" for name, mode in modes.items())
     config.write_text(f'[source."{run.connector}"]\n{keys}')
     command = [
         os.environ["CONSUMER"], "run", "--config", config, "--until-caught-up",

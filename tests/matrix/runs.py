@@ -12,6 +12,7 @@ DEFAULTS = {
     "postgres": {
         "time.precision.mode": "adaptive",
         "decimal.handling.mode": "precise",
+        "money.fraction.digits": 2,
         "binary.handling.mode": "bytes",
         "interval.handling.mode": "numeric",
         "hstore.handling.mode": "json",

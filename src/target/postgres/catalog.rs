@@ -195,16 +195,17 @@ fn taker(base: &Base) -> Option<(Encode, Form)> {
             return Some((encode, Form::Row));
         }
         return match taker(element)? {
-            // Only what its text says as well may travel so.
-            (_, Form::Text) => Some((encode::text_array, Form::Text)),
+            // Only what its text says as well may travel so. The connector sends no composite types
+            // in arrays.
+            (_, Form::Text) if element.kind != "c" => Some((encode::text_array, Form::Text)),
             _ if element.kind == "e" => Some((encode::text_array, Form::Text)),
-            (_, Form::Binary | Form::Row) => None,
+            (_, Form::Binary | Form::Row | Form::Text) => None,
         };
     }
     let encode: Encode = match (base.kind.as_str(), base.id, base.name.as_str()) {
         ("e", _, _) => return Some((encode::label, Form::Binary)),
-        // Ranges arrive as their text.
-        ("r" | "m", _, _) => encode::textual,
+        // Ranges arrive as their text, and composite types as its octets.
+        ("r" | "m" | "c", _, _) => encode::textual,
         ("b", ..FIRST_FREE, name) if TEXTUAL.iter().any(|(_, known, _)| *known == name) => {
             encode::textual
         }
@@ -383,6 +384,7 @@ pub(super) const CHAR: u32 = 18;
 pub(super) const POINT: u32 = 600;
 pub(super) const FLOAT4: u32 = 700;
 pub(super) const FLOAT8: u32 = 701;
+const MONEY: u32 = 790;
 pub(super) const MACADDR8: u32 = 774;
 pub(super) const MACADDR: u32 = 829;
 pub(super) const INET: u32 = 869;
@@ -417,6 +419,7 @@ pub(super) fn encode_of(type_id: u32) -> Option<Encode> {
         XML => encode::xml,
         FLOAT4 => encode::float4,
         FLOAT8 => encode::float8,
+        MONEY => encode::money,
         BPCHAR => encode::bpchar,
         VARCHAR => encode::varchar,
         DATE => encode::date,

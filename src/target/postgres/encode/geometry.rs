@@ -6,13 +6,17 @@ use crate::decode::value::{Geometry, Point, Value};
 use crate::table::Misfit;
 use crate::target::ewkb;
 
-/// Writes a `point`, which knows no reference system.
+/// Writes a `point`, which knows no reference system, also from a geometry that is one.
 pub(in crate::target::postgres) fn point(
     value: Value<'_>,
     _: i32,
     out: &mut Vec<u8>,
 ) -> Result<(), Misfit> {
-    let Value::Point(Point { x, y, geometry }) = value else { return Err(Misfit::Type) };
+    let ([x, y], geometry) = match value {
+        Value::Point(Point { x, y, geometry }) => ([x, y], geometry),
+        Value::Geometry(geometry) => (ewkb::point(geometry.wkb)?, geometry),
+        _ => return Err(Misfit::Type),
+    };
     if geometry.srid.is_some_and(|srid| srid != 0) {
         return Err(Misfit::Range);
     }
@@ -64,6 +68,11 @@ mod tests {
         check(point, at(None), Ok(&numbers));
         check(point, at(Some(0)), Ok(&numbers));
         check(point, at(Some(4326)), Err(Misfit::Range));
+        let wkb = &[&[1, 1, 0, 0, 0][..], &[1.0_f64, -2.0].map(f64::to_le_bytes).concat()].concat();
+        check(point, Value::Geometry(Geometry { wkb, srid: None }), Ok(&numbers));
+        check(point, Value::Geometry(Geometry { wkb, srid: Some(0) }), Ok(&numbers));
+        check(point, Value::Geometry(Geometry { wkb, srid: Some(4326) }), Err(Misfit::Range));
+        check(point, Value::Geometry(Geometry { wkb: &wkb[..13], srid: None }), Err(Misfit::Form));
         check(geometry, at(Some(4326)), Ok(b"0101000020e6100000"));
         check(geometry, Value::Point(Point::default()), Err(Misfit::Form));
         check(geometry, Value::Text("POINT(1 2)"), Err(Misfit::Type));

@@ -5,8 +5,10 @@
 
 mod array;
 mod bits;
+mod digits;
 mod extension;
 mod geometry;
+mod money;
 mod numeric;
 mod text;
 mod time;
@@ -15,6 +17,7 @@ pub(super) use array::{array, text_array};
 pub(super) use bits::{bit, varbit};
 pub(super) use extension::{hstore, sparse_vector, vector};
 pub(super) use geometry::{geometry, point};
+pub(super) use money::money;
 pub(super) use numeric::numeric;
 pub(super) use text::{bpchar, json, jsonb, label, name, single_char, text, textual, varchar, xml};
 pub(super) use time::{date, interval, time, timestamp, timestamptz, timetz};
@@ -72,7 +75,7 @@ fn integer(value: Value<'_>) -> Result<i64, Misfit> {
         Value::Int(value) => Ok(value),
         Value::Bool(value) => Ok(value.into()),
         Value::Unsigned(value) => i64::try_from(value).map_err(|_| Misfit::Range),
-        Value::Decimal(value) => numeric::integer(value),
+        value @ Value::Decimal(_) => digits::units(value, 0),
         _ => Err(Misfit::Type),
     }
 }

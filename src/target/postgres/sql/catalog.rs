@@ -3,22 +3,25 @@
 use crate::table::TableName;
 use crate::target::postgres::sql::{quote, relation};
 
-/// Reads the columns of tables, in order; a domain is followed down to its base type.
+/// Reads the columns of tables, in order; a domain is followed down to its base type. The modifier of
+/// a `money` is the number of its digits behind the point, which the server's locale says.
 ///
 /// Parameters: schemas, tables.
 pub(in crate::target::postgres) const COLUMNS: &str = "\
 SELECT w.ordinal, a.attname::text,
-  CASE tn.nspname
-    WHEN 'pg_catalog' THEN pg_catalog.format_type(a.atttypid, a.atttypmod)
+  CASE
+    WHEN tn.nspname = 'pg_catalog' THEN pg_catalog.format_type(a.atttypid, a.atttypmod)
+    WHEN e.oid IS NOT NULL AND t.oid = b.oid THEN pg_catalog.format('%I.%I[]', en.nspname, e.typname)
     ELSE pg_catalog.format('%I.%I', tn.nspname, t.typname)
   END,
-  a.atttypid, base.pair[2]::pg_catalog.int4, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
+  a.atttypid, modifier.number, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
   tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text,
   a.atthasdef OR a.attidentity <> '' AS has_default,
   e.oid AS element_id, e.typtype::text AS element_kind, e.typname::text AS element_name,
   c.reltype AS row_id,
-  CASE t.typtype
-    WHEN 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)
+  CASE
+    WHEN b.typtype = 'c' THEN 'record'
+    WHEN t.typtype = 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)
   END AS base_name
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
   WITH ORDINALITY AS w (schema_name, table_name, ordinal)
@@ -44,7 +47,15 @@ CROSS JOIN LATERAL (
   ) END AS pair
 ) AS base
 JOIN pg_catalog.pg_type AS b ON b.oid = base.pair[1]::pg_catalog.oid
+CROSS JOIN LATERAL (
+  SELECT CASE b.oid
+    WHEN 'pg_catalog.money'::pg_catalog.regtype
+    THEN pg_catalog.scale('0'::pg_catalog.money::pg_catalog.numeric)
+    ELSE base.pair[2]::pg_catalog.int4
+  END AS number
+) AS modifier
 LEFT JOIN pg_catalog.pg_type AS e ON e.oid = b.typelem AND b.typcategory = 'A'
+LEFT JOIN pg_catalog.pg_namespace AS en ON en.oid = e.typnamespace
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY w.ordinal, a.attnum";
 
