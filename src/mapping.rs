@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::batch::SchemaChange;
 use crate::decode::Mapped;
-use crate::decode::kind::{SourceName, SourceTable};
+use crate::decode::value::kind::{SourceName, SourceTable};
 use crate::mapping::draft::Draft;
 use crate::rules::TableRule;
 use crate::settings::Tables;

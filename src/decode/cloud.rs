@@ -7,13 +7,13 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::decode::connect::Field;
-use crate::decode::envelope::{Origin, op};
 use crate::decode::flat::with_literal;
 use crate::decode::found::Found;
-use crate::decode::json_schema::{fields, untyped};
-use crate::decode::kind::SourceName;
-use crate::decode::semantic::Literal;
+use crate::decode::schema::connect::Field;
+use crate::decode::schema::envelope::{Origin, op};
+use crate::decode::schema::json::{fields, untyped};
+use crate::decode::value::kind::SourceName;
+use crate::decode::value::semantic::Literal;
 
 /// What the names of Debezium's attributes begin with.
 pub const PREFIX: &str = "iodebezium";

@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::decode::avro_schema::{Compiled, compile};
 use crate::decode::cloud::{self, CloudEvent, Data};
-use crate::decode::connect::Field;
-use crate::decode::envelope::{
-    Meaning, Origin, meaning, side_object, side_topic_name, source_table,
-};
-use crate::decode::frame::{Pair, Part};
-use crate::decode::json_schema::{Framed, fields, origin, split, untyped};
-use crate::decode::kind::Form;
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
+use crate::decode::schema::avro::{Compiled, compile};
+use crate::decode::schema::connect::Field;
+use crate::decode::schema::envelope::{
+    Meaning, Origin, meaning, side_object, side_topic_name, source_table,
+};
+use crate::decode::schema::frame::{Pair, Part};
+use crate::decode::schema::json::{Framed, fields, origin, split, untyped};
 use crate::decode::sight::{Body, Known, Mark, RowSight, Sight, Topic};
+use crate::decode::value::kind::Form;
 use crate::decode::{
     Arrival, Change, Decoded, Ignored, LayoutId, LayoutRequest, Mapped, Op, RegisteredSchema,
     SchemaId, avro,

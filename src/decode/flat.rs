@@ -5,12 +5,11 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use crate::decode::Op;
-use crate::decode::envelope::{Letter, op};
-use crate::decode::found::Found;
-use crate::decode::json::Broken;
-use crate::decode::json_schema;
-use crate::decode::kind::SourceName;
-use crate::decode::semantic::Literal;
+use crate::decode::found::{Broken, Found};
+use crate::decode::schema;
+use crate::decode::schema::envelope::{Letter, op};
+use crate::decode::value::kind::SourceName;
+use crate::decode::value::semantic::Literal;
 use crate::record::Headers;
 use crate::rules::Changelog;
 
@@ -115,7 +114,7 @@ pub fn op_header(headers: Headers<'_>) -> Option<String> {
     if !text.starts_with(['"', '{']) {
         return Some(text.to_owned());
     }
-    let framed = json_schema::split(bytes).ok().flatten();
+    let framed = schema::json::split(bytes).ok().flatten();
     serde_json::from_str(framed.map_or(text, |framed| framed.payload)).ok()
 }
 

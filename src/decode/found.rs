@@ -1,6 +1,6 @@
-//! What a record says besides its row.
+//! What a walk over a record finds besides its row, or why it broke off.
 
-use crate::decode::envelope::Letter;
+use crate::decode::schema::envelope::Letter;
 use crate::decode::{Change, Op};
 
 /// What one pass over an envelope found besides the row.
@@ -54,4 +54,15 @@ impl Found {
         };
         Change { op, is_whole, source_time: self.source_time, source_position }
     }
+}
+
+/// Why a walk broke off.
+#[derive(Debug)]
+pub enum Broken {
+    /// The fields are not those of the layout, or the table is another.
+    Mismatch,
+    /// A value does not fit its column; names and types.
+    Unfit(String),
+    /// The text is no JSON.
+    Malformed(String),
 }

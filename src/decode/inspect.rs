@@ -7,15 +7,16 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeSeed as _;
 use serde_json::Value as Json;
 
-use crate::decode::connect::Field;
-use crate::decode::envelope::{Meaning, meaning, source_table};
-use crate::decode::frame::{Pair, Part};
-use crate::decode::json_parts::PackSeed;
-use crate::decode::kind::{Kind, SourceColumn, SourceTable, Unit};
-use crate::decode::packed::{Packer, Parts};
-use crate::decode::semantic::value;
+use crate::decode::json::parts::PackSeed;
+use crate::decode::schema;
+use crate::decode::schema::connect::Field;
+use crate::decode::schema::envelope::{Meaning, meaning, source_table};
+use crate::decode::schema::frame::{Pair, Part};
 use crate::decode::value::Value;
-use crate::decode::{Decoded, Decoder, Ignored, SchemaId, avro, flat, json_schema};
+use crate::decode::value::kind::{Kind, SourceColumn, SourceTable, Unit};
+use crate::decode::value::packed::{Packer, Parts};
+use crate::decode::value::semantic::value;
+use crate::decode::{Decoded, Decoder, Ignored, SchemaId, avro, flat};
 use crate::record::Record;
 
 /// What Debezium sends in place of octets that did not change.
@@ -140,7 +141,7 @@ impl Decoder {
             let side = Side { format: Some("avro"), schema_id: Some(id), tree };
             return Ok((field, side));
         }
-        let framed = json_schema::split(bytes).ok().flatten();
+        let framed = schema::json::split(bytes).ok().flatten();
         let (format, text) = match &framed {
             Some(framed) if framed.schema.is_some() => ("json", framed.payload.as_bytes()),
             Some(framed) => ("json without schema", framed.payload.as_bytes()),
@@ -264,7 +265,7 @@ mod tests {
 
     use super::*;
     use crate::decode::RegisteredSchema;
-    use crate::decode::spelling::Spelling;
+    use crate::decode::value::spelling::Spelling;
     use crate::record::{Run, TopicPartition};
 
     #[derive(Deserialize)]

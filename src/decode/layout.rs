@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::decode::Mapped;
 use crate::decode::flat::{Role, role};
-use crate::decode::kind::{Form, Kind, SourceName, SourceTable};
 use crate::decode::placeholder::Placeholder;
-use crate::decode::semantic::{Literal, Unfit, value};
 use crate::decode::value::Value;
+use crate::decode::value::kind::{Form, Kind, SourceName, SourceTable};
+use crate::decode::value::semantic::{Literal, Unfit, value};
 use crate::refused::{Reason, Refusal};
 use crate::rows::{Keyless, RowWriter, Shape};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::decode::kind::SourceTable;
+use crate::decode::value::kind::SourceTable;
 use crate::moves::MoveRequest;
 use crate::record::Record;
 use crate::refused::Refusal;
@@ -10,40 +10,25 @@ use crate::rows::{Origin, Shape};
 use crate::rules::Changelog;
 use crate::stopped::Stop;
 
-pub mod apicurio;
 pub mod avro;
-mod avro_parts;
-pub mod avro_schema;
 pub mod cloud;
-pub mod connect;
 mod decoder;
-pub mod envelope;
 pub mod flat;
 pub mod found;
-pub mod frame;
 pub mod inspect;
 pub mod json;
-mod json_field;
-mod json_parts;
-pub mod json_schema;
-pub mod kind;
 pub mod layout;
-pub mod packed;
 mod pass;
 pub mod placeholder;
-pub mod registry;
-pub mod semantic;
+pub mod schema;
 mod sight;
-pub mod spelling;
-pub mod structured;
 #[cfg(test)]
 mod testing;
-pub mod text;
 pub mod untyped;
 pub mod value;
 
 pub use decoder::Decoder;
-pub use frame::SchemaId;
+pub use schema::frame::SchemaId;
 
 /// What decoding a record came to.
 ///

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::decode::avro_schema::Compiled;
 use crate::decode::cloud::{CloudEvent, Data};
 use crate::decode::decoder::{Failed, Orders, Schemas};
-use crate::decode::envelope::Letter;
-use crate::decode::found::Found;
-use crate::decode::frame::Part;
-use crate::decode::json::Broken;
+use crate::decode::found::{Broken, Found};
 use crate::decode::layout::Layout;
+use crate::decode::schema::avro::Compiled;
+use crate::decode::schema::envelope::Letter;
+use crate::decode::schema::frame::Part;
 use crate::decode::sight::{Body, Mark};
 use crate::decode::{Arrival, Change, Decoded, Ignored, Op, SchemaId, avro, flat, json};
 use crate::moves::{Departure, MoveRequest, Moved};

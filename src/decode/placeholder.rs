@@ -9,9 +9,9 @@ use std::sync::Arc;
 use md5::{Digest as _, Md5};
 use uuid::{Builder, Uuid};
 
-use crate::decode::kind::Kind;
-use crate::decode::packed::Parts;
-use crate::decode::semantic::Literal;
+use crate::decode::value::kind::Kind;
+use crate::decode::value::packed::Parts;
+use crate::decode::value::semantic::Literal;
 
 /// The text that a connector is set to (`unavailable.value.placeholder`), and what it makes of it.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ impl Placeholder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::packed::Packer;
+    use crate::decode::value::packed::Packer;
 
     const DEFAULT: &str = "__debezium_unavailable_value";
 

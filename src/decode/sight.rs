@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::decode::cloud::{CloudEvent, Data};
-use crate::decode::frame::Part;
-use crate::decode::kind::SourceTable;
 use crate::decode::layout::Layout;
-use crate::decode::{Ignored, LayoutId, SchemaId, json_schema};
+use crate::decode::schema;
+use crate::decode::schema::frame::Part;
+use crate::decode::value::kind::SourceTable;
+use crate::decode::{Ignored, LayoutId, SchemaId};
 
 /// How many schemas of a topic are remembered: those of a snapshot, of the stream, of a change of
 /// the table under way, of each table that is routed to the topic.
@@ -86,7 +87,7 @@ impl Mark {
         let bytes = part.bytes;
         match self {
             Self::Absent => None,
-            Self::Prefix(prefix) => json_schema::payload_behind(bytes, prefix).map(Body::Json),
+            Self::Prefix(prefix) => schema::json::payload_behind(bytes, prefix).map(Body::Json),
             Self::Plain => {
                 let is_plain = bytes.starts_with(b"{") && !bytes.starts_with(b"{\"schema\":");
                 is_plain.then_some(Body::Json(bytes))

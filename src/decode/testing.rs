@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::batch::Batch;
 use crate::checkpoint::{Claim, NextOffset};
-use crate::decode::kind::{Kind, SourceColumn, SourceTable};
+use crate::decode::value::kind::{Kind, SourceColumn, SourceTable};
 use crate::decode::value::{Day, Decimal, Geometry, Moment, Point, Value};
 use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, RegisteredSchema, SchemaId};
 use crate::mapping::Mapping;

@@ -1,7 +1,7 @@
 //! What a record's schema does not say: the target's column and the connector's settings do.
 
-use crate::decode::kind::{Kind, Unit};
-use crate::decode::spelling::Spelling;
+use crate::decode::value::kind::{Kind, Unit};
+use crate::decode::value::spelling::Spelling;
 use crate::rules::SourceSettings;
 use crate::table::Column;
 

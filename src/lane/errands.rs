@@ -11,7 +11,7 @@ use tracing::{error, warn};
 use super::held::{MOVE, PARTITION_COUNT, SCHEMA, State};
 use super::{Blocked, Lane};
 use crate::checkpoint::{Claim, NextOffset};
-use crate::decode::registry::Schemas;
+use crate::decode::schema::registry::Schemas;
 use crate::decode::{RegisteredSchema, SchemaId};
 use crate::kafka::log::{Ask, LogError, Watermarks};
 

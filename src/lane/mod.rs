@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::batch::{Batch, Folded, KeyMark};
 use crate::checkpoint::{Claim, NextOffset};
-use crate::decode::registry::Schemas;
+use crate::decode::schema::registry::Schemas;
 use crate::decode::{Decoder, LayoutRequest, SchemaId};
 use crate::kafka::log::Ask;
 use crate::kafka::{Event, Link};

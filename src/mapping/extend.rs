@@ -1,6 +1,6 @@
 //! What an existing table lacks for a source's rows, and what the settings let be done about it.
 
-use crate::decode::kind::{Kind, SourceColumn, SourceTable};
+use crate::decode::value::kind::{Kind, SourceColumn, SourceTable};
 use crate::mapping::draft::{Draft, source_name};
 use crate::settings::SchemaChanges;
 use crate::stopped::{Stop, StopReason};

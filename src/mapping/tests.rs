@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::decode::kind::{Form, Kind, SourceColumn};
+use crate::decode::value::kind::{Form, Kind, SourceColumn};
 use crate::rules::{ConfigFile, DeletePolicy, Rules};
 use crate::settings::SchemaChanges;
 use crate::table::Column;

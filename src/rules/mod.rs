@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::decode::kind::{Form, SourceName};
+use crate::decode::value::kind::{Form, SourceName};
 use crate::rows::{Deletes, Keyless};
 use crate::table::TableName;
 

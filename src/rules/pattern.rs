@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::decode::kind::SourceName;
+use crate::decode::value::kind::SourceName;
 use crate::table::TableName;
 
 /// A pattern of `schema.table` names; `*` stands for any characters, dots included.

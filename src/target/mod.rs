@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::batch::Folded;
 use crate::checkpoint::{Claim, NextOffset};
-use crate::decode::kind::SourceColumn;
+use crate::decode::value::kind::SourceColumn;
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;

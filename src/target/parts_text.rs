@@ -4,9 +4,9 @@
 //! In JSON only numbers that every reader takes as they are stand bare; all else is a text in the
 //! form that its value has by itself, octets are hexadecimal digits.
 
-use crate::decode::kind::Kind;
-use crate::decode::packed::Parts;
-use crate::decode::semantic::{Literal, value};
+use crate::decode::value::kind::Kind;
+use crate::decode::value::packed::Parts;
+use crate::decode::value::semantic::{Literal, value};
 use crate::decode::value::{Point, Value};
 use crate::table::Misfit;
 use crate::target::text::{self, print};
@@ -101,7 +101,7 @@ pub(crate) fn write_sparse(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::packed::Packer;
+    use crate::decode::value::packed::Packer;
     use crate::decode::value::{Geometry, Items, Pairs};
 
     fn packed(literals: &[Literal<'_>]) -> Vec<u8> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use afterimage::batch::{KeyMark, SchemaChange};
 use afterimage::checkpoint::NextOffset;
-use afterimage::decode::kind::Kind;
 use afterimage::decode::value::Value;
+use afterimage::decode::value::kind::Kind;
 use afterimage::record::TopicPartition;
 use afterimage::refused::Reason;
 use afterimage::rows::Deletes;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use afterimage::checkpoint::NextOffset;
-use afterimage::decode::kind::Kind;
 use afterimage::decode::value::Value;
+use afterimage::decode::value::kind::Kind;
 use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;
 use afterimage::stopped::{Stop, StopReason};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use afterimage::batch::{Batch, Folded};
-use afterimage::decode::kind::Kind;
+use afterimage::decode::value::kind::Kind;
 use afterimage::decode::value::{Decimal, Value};
 use afterimage::record::TopicPartition;
 use afterimage::refused::Reason;

@@ -1,8 +1,8 @@
 //! PostgreSQL as a target: whatever value is written, the server makes the same of a literal.
 
-use afterimage::decode::kind::Kind;
-use afterimage::decode::packed::{Packer, Parts};
-use afterimage::decode::semantic::Literal;
+use afterimage::decode::value::kind::Kind;
+use afterimage::decode::value::packed::{Packer, Parts};
+use afterimage::decode::value::semantic::Literal;
 use afterimage::decode::value::{Day, Decimal, Interval, Items, Moment, Value};
 use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;

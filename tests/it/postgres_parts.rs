@@ -1,9 +1,9 @@
 //! PostgreSQL as a target, for values with parts: arrays, maps, points, geometries.
 
-use afterimage::decode::kind::{Kind, Unit};
-use afterimage::decode::packed::{Packer, Parts};
-use afterimage::decode::semantic::Literal;
-use afterimage::decode::spelling::Spelling;
+use afterimage::decode::value::kind::{Kind, Unit};
+use afterimage::decode::value::packed::{Packer, Parts};
+use afterimage::decode::value::semantic::Literal;
+use afterimage::decode::value::spelling::Spelling;
 use afterimage::decode::value::{Geometry, Items, Pairs, Point, Value};
 use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;

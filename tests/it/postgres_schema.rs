@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use afterimage::batch::SchemaChange;
-use afterimage::decode::kind::{Kind, SourceColumn, SourceType, Unit};
+use afterimage::decode::value::kind::{Kind, SourceColumn, SourceType, Unit};
 use afterimage::decode::value::{Decimal, Value};
 use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use afterimage::batch::{Batch, Folded, SchemaChange};
 use afterimage::checkpoint::{LastRecord, NextOffset};
-use afterimage::decode::kind::{Kind, SourceColumn};
 use afterimage::decode::value::Value;
+use afterimage::decode::value::kind::{Kind, SourceColumn};
 use afterimage::record::TopicPartition;
 use afterimage::refused::KeptRecord;
 use afterimage::rows::{Deletes, Keyless, Origin, Shape};

@@ -1,6 +1,6 @@
 //! PostgreSQL as a target: the database is the oracle for values and types.
 
-use afterimage::decode::kind::{Kind, SourceColumn, SourceType, Unit};
+use afterimage::decode::value::kind::{Kind, SourceColumn, SourceType, Unit};
 use afterimage::decode::value::{Day, Decimal, Interval, Moment, Special, Value};
 use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;

@@ -11,7 +11,7 @@ use crate::commands::table::Listing;
 use crate::commands::trial::Trial;
 use crate::decode::Decoded;
 use crate::decode::inspect::{Inspected, readable, source_type};
-use crate::decode::kind::{SourceColumn, SourceTable};
+use crate::decode::value::kind::{SourceColumn, SourceTable};
 use crate::table::Column;
 use crate::target::sqlite::text_of;
 

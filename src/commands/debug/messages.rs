@@ -19,7 +19,7 @@ use crate::commands::peek::{From, KeyText, Peeked, Wanted};
 use crate::commands::table::Listing;
 use crate::commands::trial::Trial;
 use crate::decode::inspect::hexadecimal;
-use crate::decode::registry::Registry;
+use crate::decode::schema::registry::Registry;
 use crate::kafka::log::LogError;
 use crate::kafka::reader::Reader;
 use crate::record::{Headers, Record, TopicPartition};

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::decode::registry::Registry;
+use crate::decode::schema::registry::Registry;
 use crate::kafka::log::{Log, LogError, Topics};
 use crate::settings::{Settings, TopicPattern};
 use crate::target::{Disposition, Sink, Target};

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::Context;
 use crate::cli::RunArgs;
-use crate::decode::registry::Registry;
+use crate::decode::schema::registry::Registry;
 use crate::kafka::log::Log;
 use crate::kafka::{self, LaneEnds, RUNS_WAITING, Start, Watermarks, subscription};
 use crate::lane::{Lane, Limits, Parts, Window};

@@ -2,8 +2,8 @@
 
 use expect_test::{Expect, expect};
 
-use crate::decode::kind::{Kind, SourceName, Unit};
 use crate::decode::testing::{Bench, captured_names};
+use crate::decode::value::kind::{Kind, SourceName, Unit};
 use crate::rows::Keyless;
 
 #[test]
@@ -152,7 +152,7 @@ fn the_lane_is_asked_for_each_table_once() {
         for name in captured_names(folder).iter().filter(|name| !name.contains("transaction")) {
             bench.captured(name);
         }
-        let name = |(table, is_partial): &(crate::decode::kind::SourceTable, bool)| {
+        let name = |(table, is_partial): &(crate::decode::value::kind::SourceTable, bool)| {
             assert!(!is_partial);
             let SourceName { database, schema, table, .. } = &table.name;
             format!("{}.{schema}.{table}", database.as_deref().unwrap_or_default())

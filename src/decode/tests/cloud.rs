@@ -4,8 +4,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::decode::kind::Kind;
 use crate::decode::testing::{Bench, Sample};
+use crate::decode::value::kind::Kind;
 
 const ROW: &str = r#"{"type":"record","name":"Value","namespace":"s.public.t","fields":[
     {"name":"id","type":"long"},{"name":"note","type":["null","string"]}]}"#;

@@ -1,7 +1,7 @@
 //! Flat records: rows that a transform took out of their envelopes, and change logs.
 
-use crate::decode::kind::{Form, Kind};
 use crate::decode::testing::{Bench, Sample};
+use crate::decode::value::kind::{Form, Kind};
 use crate::decode::{Decoded, Op};
 use crate::mapping::Mapping;
 use crate::rules::{Changelog, ConfigFile, DeletePolicy, Rules};

@@ -79,7 +79,7 @@ fn ids_stand_in_headers() {
 #[test]
 fn avro_behind_a_header_is_no_null_whatever_its_bytes_spell() {
     let mut bench = Bench::default();
-    bench.kinds = vec![("t.id", crate::decode::kind::Kind::Int64)];
+    bench.kinds = vec![("t.id", crate::decode::value::kind::Kind::Int64)];
     bench.register_as(SchemaId::Global(2), VALUE);
     let sample = Sample::new("s.public.t", Some(r#"{"id":8}"#), Some("null"));
     let framed = sample.clone().with_header("apicurio.value.globalId", 2_i64.to_be_bytes());
@@ -90,7 +90,7 @@ fn avro_behind_a_header_is_no_null_whatever_its_bytes_spell() {
 #[test]
 fn json_whose_headers_name_a_schema_is_read_without_it() {
     let mut bench = Bench::default();
-    bench.kinds = vec![("t.id", crate::decode::kind::Kind::Int64)];
+    bench.kinds = vec![("t.id", crate::decode::value::kind::Kind::Int64)];
     let value = r#"{"after":{"id":8},"op":"c","source":{"table":"t"}}"#;
     let sample = Sample::new("s.public.t", Some(r#"{"id":8}"#), Some(value))
         .with_header("apicurio.value.globalId", 2_i64.to_be_bytes())

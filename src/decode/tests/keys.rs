@@ -1,8 +1,8 @@
 //! Keys: a delete finds the row that an upsert wrote, whatever order rule and record name columns in.
 
 use crate::decode::Decoded;
-use crate::decode::kind::{Form, Kind, SourceTable};
 use crate::decode::testing::{Bench, Sample};
+use crate::decode::value::kind::{Form, Kind, SourceTable};
 use crate::mapping::Mapping;
 use crate::rows::Move;
 use crate::rules::{ConfigFile, DeletePolicy, Rules};

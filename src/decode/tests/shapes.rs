@@ -1,7 +1,7 @@
 //! The shapes of records: what is a change, what is nothing, what is refused.
 
-use crate::decode::kind::Kind;
 use crate::decode::testing::{Bench, Sample};
+use crate::decode::value::kind::Kind;
 use crate::decode::{Decoded, RegisteredSchema, SchemaId};
 use crate::rows::{Deletes, Keyless};
 use crate::stopped::StopReason;

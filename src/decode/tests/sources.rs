@@ -2,8 +2,8 @@
 //! MySQL, SQL Server and Oracle are not seen live.
 
 use crate::decode::Decoded;
-use crate::decode::kind::Kind;
 use crate::decode::testing::{Bench, Sample};
+use crate::decode::value::kind::Kind;
 
 const MYSQL: &str = r#"{"before":{"id":1004,"first_name":"Anne","last_name":"Kretchmar"},
     "after":{"id":1004,"first_name":"Anne Marie","last_name":"Kretchmar"},

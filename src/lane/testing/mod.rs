@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::checkpoint::NextOffset;
-use crate::decode::registry::{RegistryError, Schemas};
+use crate::decode::schema::registry::{RegistryError, Schemas};
 use crate::decode::{RegisteredSchema, SchemaId};
 use crate::kafka::log::{Ask, LogError, Watermarks};
 use crate::kafka::{Command, Coordinator, Event, Link, Membership, Positions, RUNS_WAITING};

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Caller, TargetAnswer, names, partition};
 use crate::batch::Folded;
 use crate::checkpoint::{Claim, NextOffset};
-use crate::decode::kind::{Kind, SourceColumn};
+use crate::decode::value::kind::{Kind, SourceColumn};
 use crate::lane::writer::Outcome;
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;

@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::postgres::PgArguments;
 
 use crate::batch::SchemaChange;
-use crate::decode::kind::{Kind, SourceColumn, SourceType, Unit};
+use crate::decode::value::kind::{Kind, SourceColumn, SourceType, Unit};
 use crate::table::{Column, TableName};
 use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::named::typed;

@@ -4,7 +4,7 @@
 //! the source leaves open, such as the length of a text whose type is not propagated, asks for
 //! nothing.
 
-use crate::decode::kind::{Kind, SourceColumn};
+use crate::decode::value::kind::{Kind, SourceColumn};
 use crate::table::Column;
 use crate::target::postgres::catalog::{
     self, BIT, BPCHAR, FLOAT4, FLOAT8, INT2, INT4, INT8, NUMERIC, TEXT, TIME, TIMESTAMP, VARBIT,
@@ -115,7 +115,7 @@ fn bits(existing: &Column, wanted: &Column) -> Option<Chosen> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::kind::{SourceType, Unit};
+    use crate::decode::value::kind::{SourceType, Unit};
     use crate::target::postgres::named::typed;
 
     fn check(existing: &str, source: (Kind, Option<(&str, u32)>), expected: Option<&str>) {

@@ -71,7 +71,7 @@ mod tests {
     use sqlx::SqliteConnection;
 
     use super::*;
-    use crate::decode::kind::{Kind, Unit};
+    use crate::decode::value::kind::{Kind, Unit};
     use crate::decode::value::{Day, Decimal, Moment, Value};
     use crate::target::Target;
     use crate::target::sqlite::Sqlite;

@@ -5,7 +5,7 @@
 //! has TEXT affinity, where `DECIMAL` would have NUMERIC and lose digits; a name with `INT` in it
 //! would have INTEGER, whatever else it says.
 
-use crate::decode::kind::{Kind, SourceColumn, SourceType};
+use crate::decode::value::kind::{Kind, SourceColumn, SourceType};
 use crate::table::{Column, Table};
 use crate::target::Dialect;
 use crate::target::sqlite::{encode, sql};

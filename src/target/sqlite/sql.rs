@@ -299,7 +299,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::decode::kind::{Kind, SourceColumn};
+    use crate::decode::value::kind::{Kind, SourceColumn};
     use crate::target::sqlite::ddl::DIALECT;
 
     fn shape(key: &[usize], deletes: Deletes) -> Shape {

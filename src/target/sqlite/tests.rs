@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Sqlite;
 use crate::batch::{Batch, Folded, SchemaChange};
 use crate::checkpoint::{LastRecord, NextOffset};
-use crate::decode::kind::{Kind, SourceColumn};
+use crate::decode::value::kind::{Kind, SourceColumn};
 use crate::decode::value::{Decimal, Value};
 use crate::record::TopicPartition;
 use crate::refused::{DeadLetter, KeptRecord, Reason, Refusal};

@@ -118,9 +118,9 @@ fn set(out: &mut [u8], at: usize, byte: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::kind::Kind;
-    use crate::decode::packed::{Packer, Parts};
-    use crate::decode::semantic::Literal;
+    use crate::decode::value::kind::Kind;
+    use crate::decode::value::packed::{Packer, Parts};
+    use crate::decode::value::semantic::Literal;
 
     fn cell(
         encode: Encode,

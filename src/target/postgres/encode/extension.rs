@@ -110,9 +110,9 @@ fn element(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::kind::Kind;
-    use crate::decode::packed::{Packer, Parts};
-    use crate::decode::semantic::Literal;
+    use crate::decode::value::kind::Kind;
+    use crate::decode::value::packed::{Packer, Parts};
+    use crate::decode::value::semantic::Literal;
     use crate::decode::value::{Items, Pairs};
     use crate::table::Encode;
 

@@ -130,8 +130,8 @@ pub(super) fn uuid(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Mi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::spelling::Spelling;
     use crate::decode::value::Decimal;
+    use crate::decode::value::spelling::Spelling;
     use crate::table::Encode;
 
     fn cell(encode: Encode, value: Value<'_>) -> Result<Vec<u8>, Misfit> {

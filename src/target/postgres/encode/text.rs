@@ -194,8 +194,8 @@ pub(super) fn write(text: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::spelling::Spelling;
     use crate::decode::value::Day;
+    use crate::decode::value::spelling::Spelling;
     use crate::table::Encode;
 
     fn cell(encode: Encode, value: Value<'_>, modifier: i32) -> Result<String, Misfit> {

@@ -277,7 +277,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::decode::kind::{Kind, SourceColumn};
+    use crate::decode::value::kind::{Kind, SourceColumn};
     use crate::rows::Keyless;
     use crate::table::Table;
     use crate::target::postgres::ddl::DIALECT;

@@ -212,7 +212,7 @@ pub(in crate::target::postgres) fn alter_column(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::kind::{Kind, SourceColumn};
+    use crate::decode::value::kind::{Kind, SourceColumn};
     use crate::target::postgres::ddl::DIALECT;
     use expect_test::expect;
 

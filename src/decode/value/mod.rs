@@ -1,9 +1,16 @@
 //! What Debezium can say of one column: a closed, borrowed value between decoder and target.
 
-use crate::decode::kind::Kind;
-use crate::decode::packed::Parts;
-use crate::decode::semantic::{Literal, value};
-use crate::decode::spelling::Spelling;
+pub mod kind;
+pub mod packed;
+pub mod semantic;
+pub mod spelling;
+pub mod structured;
+pub mod text;
+
+use crate::decode::value::kind::Kind;
+use crate::decode::value::packed::Parts;
+use crate::decode::value::semantic::{Literal, value};
+use crate::decode::value::spelling::Spelling;
 use crate::table::Misfit;
 
 /// One value of a change, borrowed from the record.

@@ -13,7 +13,7 @@ use schema_registry_converter::schema_registry_common::{
     RegisteredReference, RegisteredSchema as Found,
 };
 
-use crate::decode::apicurio::{Apicurio, Kind};
+use crate::decode::schema::apicurio::{Apicurio, Kind};
 use crate::decode::{RegisteredSchema, SchemaId};
 use crate::settings;
 

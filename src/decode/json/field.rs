@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, Visitor};
 use serde_json::value::RawValue;
 
-use crate::decode::json::Broken;
-use crate::decode::json_parts::PackSeed;
+use crate::decode::found::Broken;
+use crate::decode::json::parts::PackSeed;
 use crate::decode::layout::Step;
-use crate::decode::packed::{Packer, Packing, Parts, single};
-use crate::decode::semantic::Literal;
+use crate::decode::value::packed::{Packer, Packing, Parts, single};
+use crate::decode::value::semantic::Literal;
 use crate::rows::RowWriter;
 
 /// Writes one field as the row's next cell.

@@ -1,11 +1,12 @@
 //! Semantics: a literal and its kind make a value.
 
-use crate::decode::kind::{Kind, Unit};
-use crate::decode::packed::Parts;
+use crate::decode::value::kind::{Kind, Unit};
+use crate::decode::value::packed::Parts;
+use crate::decode::value::structured;
+use crate::decode::value::text;
 use crate::decode::value::{
     Day, Decimal, Geometry, Interval, Items, Moment, Pairs, Point, Special, Value, exact,
 };
-use crate::decode::{structured, text};
 
 /// What stands in a record for a value, before its kind gives it a meaning.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -291,7 +292,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
-    use crate::decode::packed::Packer;
+    use crate::decode::value::packed::Packer;
 
     #[test]
     fn integers_mean_what_their_schema_says() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use crate::decode::RegisteredSchema;
-use crate::decode::connect::Field;
+use crate::decode::schema::connect::Field;
 
 /// How to read one type's bytes.
 #[derive(Clone, Debug)]

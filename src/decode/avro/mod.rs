@@ -1,17 +1,18 @@
 //! Avro: one walk over a record's bytes, by the readers that its schema was compiled into.
 
+mod parts;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
-use crate::decode::avro_schema::Reader;
 use crate::decode::cloud;
-use crate::decode::envelope::{Origin, op};
-use crate::decode::found::Found;
-use crate::decode::json::Broken;
+use crate::decode::found::{Broken, Found};
 use crate::decode::layout::{Layout, Step};
-use crate::decode::packed::{Packer, Parts};
-use crate::decode::semantic::Literal;
+use crate::decode::schema::avro::Reader;
+use crate::decode::schema::envelope::{Origin, op};
+use crate::decode::value::packed::{Packer, Parts};
+use crate::decode::value::semantic::Literal;
 use crate::rows::RowWriter;
 
 /// Walks an envelope; the row goes to the writer.

@@ -1,9 +1,9 @@
 //! Avro arrays, maps and records: one walk over their bytes into packed literals.
 
 use crate::decode::avro::Cursor;
-use crate::decode::avro_schema::Reader;
-use crate::decode::packed::{Packer, Packing};
-use crate::decode::semantic::Literal;
+use crate::decode::schema::avro::Reader;
+use crate::decode::value::packed::{Packer, Packing};
+use crate::decode::value::semantic::Literal;
 
 impl Cursor<'_> {
     /// Packs one value; `None` when the bytes break off, or have other parts than the packing's.

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::decode::packed::{Packing, Parts};
-use crate::decode::spelling::Spelling;
-use crate::decode::structured;
+use crate::decode::value::packed::{Packing, Parts};
+use crate::decode::value::spelling::Spelling;
+use crate::decode::value::structured;
 use crate::decode::value::{Day, Decimal, Geometry, Interval, Items, Moment, Pairs, Point, Value};
 
 /// The type of a column in a record's schema: a Connect literal refined by Debezium's schema name.

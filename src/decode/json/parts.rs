@@ -9,13 +9,13 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::decode::packed::{Packer, Packing, single};
-use crate::decode::semantic::Literal;
+use crate::decode::value::packed::{Packer, Packing, single};
+use crate::decode::value::semantic::Literal;
 
 /// Packs one value.
-pub(super) struct PackSeed<'a, 'p> {
-    pub(super) packing: Packing<'a>,
-    pub(super) packer: &'a mut Packer<'p>,
+pub(in crate::decode) struct PackSeed<'a, 'p> {
+    pub(in crate::decode) packing: Packing<'a>,
+    pub(in crate::decode) packer: &'a mut Packer<'p>,
 }
 
 impl<'a, 'p> PackSeed<'a, 'p> {
@@ -213,8 +213,8 @@ impl Visitor<'_> for FieldSeed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::kind::Kind;
-    use crate::decode::packed::Parts;
+    use crate::decode::value::kind::Kind;
+    use crate::decode::value::packed::Parts;
 
     fn check(kind: &Kind, json: &str, expected: Option<&str>) {
         let mut packed = Vec::new();

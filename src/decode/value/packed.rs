@@ -3,8 +3,8 @@
 //! A value with parts is walked once in its record and once in this form, so that nothing is
 //! allocated for a part, and a target's encoder need not know which format the record had.
 
-use crate::decode::kind::Kind;
-use crate::decode::semantic::Literal;
+use crate::decode::value::kind::Kind;
+use crate::decode::value::semantic::Literal;
 
 const NULL: u8 = b'n';
 const FALSE: u8 = b'0';

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::json_schema::UNTYPED;
-use crate::decode::kind::{Kind, SourceColumn, SourceType, Unit};
+use crate::decode::value::kind::{Kind, SourceColumn, SourceType, Unit};
+
+/// Stands for the literal type of a field that has no schema.
+pub const UNTYPED: &str = "untyped";
 
 /// A field of a Connect struct, whichever converter wrote its schema.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,27 +1,19 @@
 //! JSON: one pass over a record's bytes, from its text straight into the row's cells.
 
+mod field;
+pub(in crate::decode) mod parts;
+
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::decode::envelope::op;
 use crate::decode::flat::with_literal;
-use crate::decode::found::Found;
-use crate::decode::json_field::FieldSeed;
+use crate::decode::found::{Broken, Found};
+use crate::decode::json::field::FieldSeed;
 use crate::decode::layout::{Layout, Step};
+use crate::decode::schema::envelope::op;
 use crate::rows::RowWriter;
-
-/// Why a pass broke off.
-#[derive(Debug)]
-pub enum Broken {
-    /// The fields are not those of the layout, or the table is another.
-    Mismatch,
-    /// A value does not fit its column; names and types.
-    Unfit(String),
-    /// The text is no JSON.
-    Malformed(String),
-}
 
 /// Walks an envelope; the row goes to the writer.
 ///

@@ -1,7 +1,7 @@
 //! Envelopes: what a record's schema says it is, and what its source block says of its origin.
 
-use crate::decode::connect::Field;
-use crate::decode::kind::{Form, SourceName, SourceTable};
+use crate::decode::schema::connect::Field;
+use crate::decode::value::kind::{Form, SourceName, SourceTable};
 use crate::decode::{Ignored, Op};
 
 /// What the records of a schema are.
@@ -171,8 +171,8 @@ pub fn source_table(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::json_schema::split;
-    use crate::decode::kind::{Kind, Unit};
+    use crate::decode::schema::json::split;
+    use crate::decode::value::kind::{Kind, Unit};
 
     #[test]
     fn a_time_of_mysql_is_a_span_and_its_point_a_geometry() {

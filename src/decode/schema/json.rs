@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::decode::connect::Field;
-use crate::decode::envelope::Origin;
+use crate::decode::schema::connect::{Field, UNTYPED};
+use crate::decode::schema::envelope::Origin;
 
 /// A text of JSON with its schema taken off.
 #[derive(Debug)]
@@ -153,6 +153,3 @@ pub fn untyped(names: Vec<String>) -> Field {
     let fields = names.into_iter().map(field).collect();
     Field { fields, ..field(String::new()) }
 }
-
-/// Stands for the literal type of a field that has no schema.
-pub const UNTYPED: &str = "untyped";

@@ -1,8 +1,8 @@
 //! Structured times: Debezium's structs of a time's parts, as values.
 
-use crate::decode::packed::{Packing, Parts};
-use crate::decode::semantic::{Literal, Unfit};
-use crate::decode::text::day_of;
+use crate::decode::value::packed::{Packing, Parts};
+use crate::decode::value::semantic::{Literal, Unfit};
+use crate::decode::value::text::day_of;
 use crate::decode::value::{Day, Interval, Moment, Value};
 
 type Fields<const N: usize> = [(&'static str, Packing<'static>); N];
@@ -170,9 +170,9 @@ fn number(part: Literal<'_>) -> Result<i32, Unfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::kind::Kind;
-    use crate::decode::packed::Packer;
-    use crate::decode::semantic::value;
+    use crate::decode::value::kind::Kind;
+    use crate::decode::value::packed::Packer;
+    use crate::decode::value::semantic::value;
 
     /// Checks a struct of these fields, the first ones of its kind.
     fn check(kind: &Kind, fields: &[Literal<'_>], expected: Result<Value<'_>, Unfit>) {
