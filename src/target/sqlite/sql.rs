@@ -3,14 +3,16 @@
 use crate::rows::{Deletes, Shape};
 use crate::table::{Column, Table, TableName};
 
+mod leads;
 mod moves;
 mod own;
 
+pub(super) use leads::{KEEP_LEAD, LEADERS, MET};
 pub(super) use moves::{FIND_LEFT, FORGET_MOVES, LEAVE, values_of};
 pub(super) use own::{BOOTSTRAP, IS_BOOTSTRAPPED, NEWEST_VERSION};
 
 /// The version of our own tables.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// SQLite's default limit for the binds of one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
 const BINDS_MAX: usize = 32_766;

@@ -13,6 +13,7 @@ SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.audit') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.schema_version') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.key_move') IS NOT NULL
+  AND pg_catalog.to_regclass('afterimage.source_table') IS NOT NULL
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'former_owners'
     AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint'))";
 
@@ -26,7 +27,7 @@ pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
 
 /// Our own tables.
-pub(in crate::target::postgres) const BOOTSTRAP: [&str; 10] = [
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 11] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
@@ -99,6 +100,19 @@ CREATE TABLE IF NOT EXISTS afterimage.key_move (
 )",
     "CREATE INDEX IF NOT EXISTS key_move_at ON afterimage.key_move (at)",
     "\
+CREATE TABLE IF NOT EXISTS afterimage.source_table (
+  target_schema text NOT NULL,
+  target_table text NOT NULL,
+  source_server text NOT NULL,
+  source_database text NOT NULL,
+  source_schema text NOT NULL,
+  source_table text NOT NULL,
+  topic text NOT NULL,
+  at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (target_schema, target_table, source_server, source_database, source_schema,
+    source_table)
+)",
+    "\
 CREATE TABLE IF NOT EXISTS afterimage.audit (
   at timestamptz NOT NULL DEFAULT now(),
   actor text NOT NULL,
@@ -114,7 +128,7 @@ CREATE TABLE IF NOT EXISTS afterimage.schema_version (
   version integer PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT now()
 )",
-    "INSERT INTO afterimage.schema_version (version) VALUES (2) ON CONFLICT (version) DO NOTHING",
+    "INSERT INTO afterimage.schema_version (version) VALUES (3) ON CONFLICT (version) DO NOTHING",
 ];
 
 /// Our own role.

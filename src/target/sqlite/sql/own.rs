@@ -1,7 +1,7 @@
 //! Our own tables.
 
 /// Creates our own tables.
-pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 7] = [
+pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 8] = [
     r#"CREATE TABLE IF NOT EXISTS afterimage_checkpoint (
     sink TEXT NOT NULL,
     cluster_id TEXT NOT NULL,
@@ -64,6 +64,16 @@ pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 7] = [
     at TEXT NOT NULL,
     PRIMARY KEY (sink, cluster_id, topic, place, column_name)
 )",
+    "CREATE TABLE IF NOT EXISTS afterimage_source_table (
+    target_table TEXT NOT NULL COLLATE NOCASE,
+    source_server TEXT NOT NULL,
+    source_database TEXT NOT NULL,
+    source_schema TEXT NOT NULL,
+    source_table TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (target_table, source_server, source_database, source_schema, source_table)
+)",
     r#"CREATE TABLE IF NOT EXISTS afterimage_audit (
     at TEXT NOT NULL,
     actor TEXT,
@@ -79,13 +89,13 @@ pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 7] = [
     at TEXT NOT NULL
 )",
     "INSERT INTO afterimage_schema_version (version, at)
-VALUES (2, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+VALUES (3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
 ON CONFLICT (version) DO NOTHING",
 ];
 
 /// Returns whether our own tables are there, as this version wants them.
 pub(in crate::target::sqlite) const IS_BOOTSTRAPPED: &str =
-    "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'afterimage_key_move'";
+    "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'afterimage_source_table'";
 
 /// Returns the newest version of our own tables.
 pub(in crate::target::sqlite) const NEWEST_VERSION: &str =
