@@ -84,7 +84,7 @@ impl Mapping {
         }
         // One that does not name its database must not stand for this one: it may be any's.
         let is_kept = same.iter().any(|it| it == source || source.database.is_none());
-        Ok((!is_kept).then(|| Lead { target, leader, beside: others }))
+        Ok((!is_kept).then_some(Lead { target, leader, beside: others }))
     }
 
     /// Decides whether records may delete that only their topic names: the table is the one whose

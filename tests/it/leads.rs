@@ -2,7 +2,7 @@
 //! the other, and by a rule.
 
 use crate::support::kafka::{Draft, produce};
-use crate::support::{LATER, MemberSetup, World, until_some};
+use crate::support::{LATER, Member, MemberSetup, World, until_some};
 
 /// A world with the table of users of two connectors, one and two, whose rows have other keys.
 struct Meeting {
@@ -18,11 +18,20 @@ enum Which {
 }
 use Which::{One, Two};
 
+impl Which {
+    fn label(self) -> &'static str {
+        match self {
+            One => "one",
+            Two => "two",
+        }
+    }
+}
+
 impl Meeting {
     fn new(name: &str) -> Self {
         let world = World::new(name);
-        let topics =
-            ["one", "two"].map(|prefix| world.topic(&format!("{prefix}.public.users"), &[]));
+        let topic = |which: Which| world.topic(&format!("{}.public.users", which.label()), &[]);
+        let topics = [One, Two].map(topic);
         Self { world, topics }
     }
 
@@ -36,11 +45,11 @@ impl Meeting {
 
     /// Puts a record of one of both.
     fn send(&self, which: Which) {
-        let (prefix, id) = match which {
-            One => ("one", "1001"),
-            Two => ("two", "2002"),
+        let prefix = format!("{}.{}", self.world.name, which.label());
+        let id = match which {
+            One => "1001",
+            Two => "2002",
         };
-        let prefix = format!("{}.{prefix}", self.world.name);
         let record =
             Draft::fixture("json/users-create").with("dbserver1", &prefix).with("9001", id);
         produce(self.topic(which), 0, &[record]);
@@ -48,12 +57,8 @@ impl Meeting {
 
     /// Begins a deployment of its own that reads only one of both.
     fn member(&self, which: Which) -> MemberSetup {
-        let label = match which {
-            One => "one",
-            Two => "two",
-        };
-        let name = format!("{}_{label}", self.world.name);
-        let setup = self.world.member(label).topics(self.topic(which));
+        let name = format!("{}_{}", self.world.name, which.label());
+        let setup = self.world.member(which.label()).topics(self.topic(which));
         setup.variable("SINK_NAME", &name).variable("KAFKA_GROUP_ID", &name)
     }
 
@@ -125,7 +130,6 @@ fn a_member_that_runs_stops_too_once_another_one_has_come() {
     let meeting = Meeting::new("leadsrun");
     meeting.send(One);
     let member = meeting.member(One).start();
-    meeting.world.until_beyond(-1);
     until_some(LATER, "the first row arrives", || {
         let is_there = "SELECT to_regclass('public.users') IS NOT NULL";
         (meeting.world.target.holds(is_there) && meeting.ids("public.users") == "1001")
@@ -146,10 +150,10 @@ fn a_member_that_runs_stops_too_once_another_one_has_come() {
 fn two_members_at_once_write_one_of_two_tables() {
     let meeting = Meeting::new("leadstwo");
     let members = [One, Two].map(|which| meeting.member(which).start());
-    members.iter().for_each(|member| member.until_ready());
+    members.iter().for_each(Member::until_ready);
     meeting.send(One);
     meeting.send(Two);
-    let logs = || members.each_ref().map(|member| member.log());
+    let logs = || members.each_ref().map(Member::log);
     until_some(LATER, "one of both stops", || {
         let [one, two] = logs();
         (meeting.is_stopped(One, &one) || meeting.is_stopped(Two, &two)).then_some(())

@@ -22,7 +22,6 @@ mod postgres_fence;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_keyless;
 mod postgres_laws;
-#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_leads;
 mod postgres_parts;
 mod postgres_schema;
