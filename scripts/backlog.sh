@@ -83,7 +83,8 @@ SQL
 
 clean_up() {
     psql -qX "$TARGET_ADMIN_URL" -c "SET client_min_messages = error; DROP SCHEMA IF EXISTS $NAME CASCADE" \
-        -c "DELETE FROM afterimage.checkpoint WHERE sink = '$NAME'" || true
+        -c "DELETE FROM afterimage.checkpoint WHERE sink = '$NAME'" \
+        -c "DELETE FROM afterimage.source_table WHERE target_schema = '$NAME'" || true
     curl -s -X PUT "$CONNECT_URL/connectors/$NAME/stop" || true
     curl -s -X DELETE "$CONNECT_URL/connectors/$NAME" || true
     for _ in $(seq 20); do

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use crate::checkpoint::{Claim, LastRecord, NextOffset, Step};
+use crate::decode::value::kind::SourceName;
 use crate::fold::{Winners, fold, last_halves};
 use crate::record::TopicPartition;
 use crate::refused::{DeadLetter, KeptRecord, Reason, Refusal};
@@ -37,6 +38,37 @@ pub struct SchemaChange {
     pub statements: Vec<String>,
 }
 
+/// A source table that leads to a target table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// As its records name it.
+    pub source: SourceName,
+    /// The topic of those records: one without a value does not name its table.
+    pub topic: Arc<str>,
+}
+
+/// That a source table leads to a target table: kept in the target, so that no other leads there
+/// unseen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// Where it leads.
+    pub target: TableName,
+    /// What leads there.
+    pub leader: Leader,
+    /// The others that lead there, as it was decided that this one may too.
+    pub beside: Vec<SourceName>,
+}
+
+impl Lead {
+    /// Returns whether all that the target knows to lead there were there when it was decided.
+    pub fn stands_among(&self, leaders: &[Leader]) -> bool {
+        leaders
+            .iter()
+            .map(|it| &it.source)
+            .all(|other| other.is_same_table(&self.leader.source) || self.beside.contains(other))
+    }
+}
+
 /// A change of what is known about a record key with a dead letter behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyMark {
@@ -64,6 +96,8 @@ pub struct Folded {
     /// The half of a changed key of each partition that is the last in the source's log, by its
     /// step's index.
     pub last_halves: HashMap<usize, Move>,
+    /// What leads to tables of this batch, and is not kept in the target yet.
+    pub leads: Vec<Lead>,
 }
 
 impl Batch {
@@ -160,7 +194,16 @@ impl Batch {
             folded.push((rows, winners));
         }
         folded.sort_by(|(a, _), (b, _)| a.shape().table.name.cmp(&b.shape().table.name));
-        Folded { tables: folded, steps, dead_letters, schema_changes, key_marks, last_halves }
+        let leads = Vec::new();
+        Folded {
+            tables: folded,
+            steps,
+            dead_letters,
+            schema_changes,
+            key_marks,
+            last_halves,
+            leads,
+        }
     }
 }
 

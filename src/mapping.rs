@@ -3,9 +3,7 @@
 mod draft;
 mod extend;
 
-use std::collections::HashMap;
-
-use crate::batch::SchemaChange;
+use crate::batch::{Lead, Leader, SchemaChange};
 use crate::decode::Mapped;
 use crate::decode::value::kind::{SourceName, SourceTable};
 use crate::mapping::draft::Draft;
@@ -20,8 +18,6 @@ use crate::target::Dialect;
 pub struct Mapping {
     tables: Tables,
     dialect: Dialect,
-    // By the target's name as it tells names apart; more than one source is one too many.
-    sources_by_target: HashMap<TableName, Vec<SourceName>>,
 }
 
 /// How a source's table is written.
@@ -34,18 +30,72 @@ pub struct Plan {
 }
 
 impl Mapping {
-    /// Starts with the user's rules; nothing is mapped yet.
+    /// Takes the user's rules.
     pub fn new(tables: Tables, dialect: Dialect) -> Self {
-        Self { tables, dialect, sources_by_target: HashMap::new() }
+        Self { tables, dialect }
     }
 
     /// Returns the target's table of a source table.
     ///
     /// # Errors
     ///
-    /// The rule's template names the database, and the records do not.
+    /// The rule's template names the database, and the records do not; or the name is one of ours.
     pub fn target(&self, source: &SourceName) -> Result<TableName, Stop> {
-        Ok(self.name(self.rule(source)?.target, source))
+        let target = self.name(self.rule(source)?.target, source);
+        if is_ours(&self.fold_case(&target)) {
+            let detail = format!(
+                "table \"{source}\" leads to \"{target}\", a name that is kept for the checkpoint \
+                 and what belongs to it: set another target"
+            );
+            return Err(Stop::new(StopReason::TableShared, detail));
+        }
+        Ok(target)
+    }
+
+    /// Returns whether both source tables lead to one target table.
+    pub fn is_same_target(&self, one: &SourceName, other: &SourceName) -> bool {
+        let target = |source| self.target(source).map(|name| self.fold_case(&name)).ok();
+        target(one).is_some_and(|name| target(other) == Some(name))
+    }
+
+    /// Decides whether a source table may lead where it does, given those that the target knows to
+    /// lead there; `None` where this one is known too.
+    ///
+    /// # Errors
+    ///
+    /// Another source table leads there, and no rule means them to meet.
+    pub fn lead(&self, leader: Leader, known: &[Leader]) -> Result<Option<Lead>, Stop> {
+        let source = &leader.source;
+        let target = self.target(source)?;
+        let (same, others): (Vec<_>, Vec<_>) =
+            known.iter().map(|it| it.source.clone()).partition(|it| it.is_same_table(source));
+        if let Some(other) = others.iter().find(|it| !self.tables.rules.let_meet(source, it)) {
+            // The same line whichever comes first.
+            let (first, second) = (source.min(other), source.max(other));
+            let kept_in = match self.dialect.has_schemas {
+                true => "afterimage.source_table",
+                false => "afterimage_source_table",
+            };
+            let detail = format!(
+                "tables \"{first}\" and \"{second}\" both lead to table \"{target}\": set another \
+                 target for one of them, and delete its row there from {kept_in}"
+            );
+            return Err(Stop::new(StopReason::TableShared, detail));
+        }
+        // One that does not name its database must not stand for this one: it may be any's.
+        let is_kept = same.iter().any(|it| it == source || source.database.is_none());
+        Ok((!is_kept).then_some(Lead { target, leader, beside: others }))
+    }
+
+    /// Decides whether records may delete that only their topic names: the table is the one whose
+    /// other records came through that topic, or else of the name that they give.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Mapping::lead`].
+    pub fn follow(&self, leader: &Leader, known: &[Leader]) -> Result<(), Stop> {
+        let leader = known.iter().find(|it| it.topic == leader.topic).unwrap_or(leader);
+        self.lead(leader.clone(), known).map(drop)
     }
 
     fn rule(&self, source: &SourceName) -> Result<TableRule, Stop> {
@@ -68,10 +118,9 @@ impl Mapping {
     /// # Errors
     ///
     /// No record of the table can be written; the stop names table, column, and what to do.
-    pub fn plan(&mut self, source: SourceTable, existing: Option<Table>) -> Result<Plan, Stop> {
+    pub fn plan(&self, source: SourceTable, existing: Option<Table>) -> Result<Plan, Stop> {
         let rule = self.rule(&source.name)?;
         let name = self.name(rule.target.clone(), &source.name);
-        self.claim_target(&name, &source.name)?;
         let draft = Draft { mapping: self, is_partial: false, name, rule };
         draft.plan(source, existing)
     }
@@ -82,39 +131,22 @@ impl Mapping {
     /// # Errors
     ///
     /// As for [`Mapping::plan`].
-    pub fn plan_partial(&mut self, source: SourceTable, existing: Table) -> Result<Plan, Stop> {
+    pub fn plan_partial(&self, source: SourceTable, existing: Table) -> Result<Plan, Stop> {
         let rule = self.rule(&source.name)?;
         let name = self.name(rule.target.clone(), &source.name);
-        self.claim_target(&name, &source.name)?;
         let draft = Draft { mapping: self, is_partial: true, name, rule };
         draft.plan(source, Some(existing))
     }
 
-    /// Returns one name for all that are the same to the target: SQLite ignores the case of ASCII.
-    fn fold_case(&self, name: &str) -> String {
-        if self.dialect.has_schemas { name.to_owned() } else { name.to_ascii_lowercase() }
+    /// Returns one name for all that are the same to the target.
+    fn fold_case(&self, name: &TableName) -> TableName {
+        TableName { schema: name.schema.clone(), table: self.fold(&name.table) }
     }
 
-    /// Keeps two source tables from meeting in one target table: once they have, neither is planned.
-    fn claim_target(&mut self, target: &TableName, source: &SourceName) -> Result<(), Stop> {
-        let folded = TableName { table: self.fold_case(&target.table), ..target.clone() };
-        if is_ours(&folded) {
-            let detail = format!(
-                "table \"{source}\" leads to \"{target}\", a name that is kept for the checkpoint \
-                 and what belongs to it: set another target"
-            );
-            return Err(Stop::new(StopReason::TableShared, detail));
-        }
-        let sources = self.sources_by_target.entry(folded).or_default();
-        if !sources.iter().any(|known| known.is_same_table(source)) {
-            sources.push(source.clone());
-        }
-        let [first, second, ..] = sources.as_slice() else { return Ok(()) };
-        let detail = format!(
-            "tables \"{first}\" and \"{second}\" both lead to table \"{target}\": \
-             set a target for one of them"
-        );
-        Err(Stop::new(StopReason::TableShared, detail))
+    /// Returns one text for all that are the same name to the target: SQLite ignores the case of
+    /// ASCII.
+    fn fold(&self, name: &str) -> String {
+        if self.dialect.has_schemas { name.to_owned() } else { name.to_ascii_lowercase() }
     }
 }
 

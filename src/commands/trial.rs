@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Leader};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::commands::say;
 use crate::decode::inspect::Inspected;
 use crate::decode::schema::registry::Registry;
-use crate::decode::value::kind::{Kind, SourceTable};
+use crate::decode::value::kind::{Kind, SourceName, SourceTable};
 use crate::decode::{Arrival, Decoded, Decoder, SchemaId};
 use crate::mapping::{Mapping, Plan};
 use crate::record::{Record, TopicPartition};
@@ -32,6 +32,8 @@ pub(crate) struct Trial {
     plans: Vec<Planned>,
     /// The tables as they would be after the plans so far.
     changed: HashMap<TableName, Table>,
+    /// What would lead to the target's tables after the plans so far.
+    leading: Vec<Leader>,
     is_told: bool,
 }
 
@@ -62,6 +64,7 @@ impl Trial {
             target,
             plans: Vec::new(),
             changed: HashMap::new(),
+            leading: Vec::new(),
             is_told: false,
         }
     }
@@ -168,14 +171,7 @@ impl Trial {
         let known = match self.plans.iter().position(is_same) {
             Some(known) => known,
             None => {
-                let plan = match self.existing(source).await? {
-                    Ok(None) if is_partial => Ok(None),
-                    Ok(Some(existing)) if is_partial => {
-                        self.mapping.plan_partial(source.clone(), existing).map(Some)
-                    }
-                    Ok(existing) => self.mapping.plan(source.clone(), existing).map(Some),
-                    Err(stop) => Err(stop),
-                };
+                let plan = self.plan_anew(source, is_partial).await?;
                 if let Ok(Some(Plan { change: Some(change), .. })) = &plan {
                     self.changed.insert(change.after.name.clone(), Table::clone(&change.after));
                 }
@@ -185,6 +181,44 @@ impl Trial {
         };
         let known = self.plans.get(known).expect("the plan is there now");
         Ok(known.plan.as_ref().map(Option::as_ref))
+    }
+
+    async fn plan_anew(
+        &mut self,
+        source: &SourceTable,
+        is_partial: bool,
+    ) -> anyhow::Result<Result<Option<Plan>, Stop>> {
+        let existing = match self.existing(source).await? {
+            Ok(None) if is_partial => return Ok(Ok(None)),
+            Ok(existing) => existing,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        // Where only the topic names the table, a lane knows whose records came through it.
+        if !is_partial {
+            let leader = Leader { source: source.name.clone(), topic: Arc::from("") };
+            let known = self.leaders(&source.name).await?;
+            if let Err(stop) = self.mapping.lead(leader.clone(), &known) {
+                return Ok(Err(stop));
+            }
+            self.leading.push(leader);
+        }
+        let plan = match existing {
+            Some(existing) if is_partial => self.mapping.plan_partial(source.clone(), existing),
+            existing => self.mapping.plan(source.clone(), existing),
+        };
+        Ok(plan.map(Some))
+    }
+
+    /// Returns what leads to the same table: as the target knows it, and by earlier plans.
+    async fn leaders(&mut self, source: &SourceName) -> anyhow::Result<Vec<Leader>> {
+        let mut leaders = Vec::new();
+        if let (Some(target), Ok(name)) = (&mut self.target, self.mapping.target(source)) {
+            let found = target.leaders_of(&name).await;
+            leaders = found.with_context(|| format!("read what leads to table \"{name}\""))?;
+        }
+        let meets = |it: &&Leader| self.mapping.is_same_target(&it.source, source);
+        leaders.extend(self.leading.iter().filter(meets).cloned());
+        Ok(leaders)
     }
 
     /// Returns the target's table as it is, or as an earlier plan leaves it.

@@ -30,6 +30,7 @@ use crate::telemetry;
 mod collect;
 mod errands;
 mod held;
+mod leads;
 mod rebalance;
 mod settle;
 mod show;
@@ -39,6 +40,7 @@ mod writer;
 
 use errands::Finding;
 use held::{Held, HeldByPartition, State};
+use leads::Leads;
 use writer::{Desk, Order};
 
 pub use show::Window;
@@ -95,6 +97,7 @@ pub struct Lane {
     log: Arc<dyn Ask>,
     registry: Option<Arc<dyn Schemas>>,
     mapping: Mapping,
+    leads: Leads,
     window: Window,
     published: Option<Instant>,
     target_state: TargetState,
@@ -175,6 +178,7 @@ impl Lane {
             log: parts.log,
             registry: parts.registry,
             mapping: parts.mapping,
+            leads: Leads::default(),
             window: parts.window,
             published: None,
             target_state: TargetState::default(),
@@ -222,9 +226,8 @@ impl Lane {
         if let Some(batch) = self.again.take() {
             return Some(Order::Apply(batch));
         }
-        if let Some(small) =
-            self.release_due().or_else(|| self.mark_due()).or_else(|| self.touch_due())
-        {
+        let small = self.release_due().or_else(|| self.mark_due());
+        if let Some(small) = small.or_else(|| self.contest_due()).or_else(|| self.touch_due()) {
             return Some(small);
         }
         if self.is_apply_due(is_queue_empty) {
@@ -260,7 +263,8 @@ impl Lane {
     fn apply(&mut self) -> Order {
         let rows = u32::try_from(self.filling.row_count()).unwrap_or(u32::MAX);
         metrics::histogram!(telemetry::BATCH_ROWS).record(rows);
-        let batch = std::mem::take(&mut self.filling).fold();
+        let mut batch = std::mem::take(&mut self.filling).fold();
+        batch.leads = self.leads.of(&batch);
         self.filling_since = None;
         if matches!(self.blocked, Some(Blocked::Batch)) {
             self.blocked = None;

@@ -1,5 +1,6 @@
 //! Settling: what an answer of the target means for partitions, batches and the next order.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -8,7 +9,7 @@ use tracing::{debug, info, warn};
 use super::held::{FENCED, MOVE, State, Taints};
 use super::writer::{Answer, Order, Outcome};
 use super::{Blocked, Lane};
-use crate::batch::{Folded, SchemaChange};
+use crate::batch::{Folded, Leader, SchemaChange};
 use crate::decode::LayoutRequest;
 use crate::kafka::Membership;
 use crate::moves::{MoveRequest, Moved};
@@ -60,9 +61,10 @@ impl Lane {
     fn succeed(&mut self, order: Order, outcome: Outcome) {
         match (order, outcome) {
             (Order::Claim(..), Outcome::Claims(claims)) => self.claimed(claims),
-            (Order::Table(name), Outcome::Table(table)) if self.head_wants(&name) => {
-                self.lay_out(table);
+            (Order::Table(name), Outcome::Table(table, leaders)) if self.head_wants(&name) => {
+                self.lay_out(table, &leaders);
             }
+            (Order::Touch(_), Outcome::Touched(met)) => self.learn_met(met),
             (Order::Moved(request), Outcome::Moved(moved)) => self.bring(&request, moved),
             (Order::Apply(batch), Outcome::Applied(applied)) => self.applied(&batch, applied),
             (Order::Begin(first), _) => {
@@ -119,6 +121,7 @@ impl Lane {
                 Some(held) => held.is_mark_due = true,
                 None => self.gone.push((partition, claim, stop)),
             },
+            Order::Contest(lead) => self.contest_again(lead),
             // The others are derived from the lane's state, which still wants them.
             Order::Claim(..)
             | Order::Table(_)
@@ -135,7 +138,7 @@ impl Lane {
             return;
         }
         info!(detail = text, "reads the table anew");
-        self.decoder.forget_layouts();
+        self.forget_layouts();
         self.abandon();
     }
 
@@ -145,7 +148,7 @@ impl Lane {
         if self.stale_count > STALE_MAX {
             return self.stop_head(Stop::new(StopReason::TargetRefused, text));
         }
-        self.decoder.forget_layouts();
+        self.forget_layouts();
         self.blocked = None;
     }
 
@@ -170,7 +173,7 @@ impl Lane {
             }
             // The head that asked has been taken away.
             Order::Table(_) | Order::Moved(_) => {}
-            Order::Mark(..) | Order::Touch(_) | Order::Release(..) => {
+            Order::Mark(..) | Order::Contest(_) | Order::Touch(_) | Order::Release(..) => {
                 warn!(error = text, "target refused");
             }
         }
@@ -248,27 +251,42 @@ impl Lane {
     }
 
     /// Gives the decoder the target's side of the table that the head waits for.
-    fn lay_out(&mut self, table: Option<Table>) {
+    fn lay_out(&mut self, table: Option<Table>, leaders: &[Leader]) {
         let Some(Blocked::Layout(request)) = self.blocked.take() else { return };
+        let Some(run) = &self.current else { return };
         let LayoutRequest { id, source, is_partial } = *request;
-        let plan = match table {
+        let leader =
+            Leader { source: source.name.clone(), topic: Arc::clone(&run.partition.topic) };
+        let planned = match table {
             None if is_partial => return self.decoder.learn_absent(id),
-            Some(table) if is_partial => self.mapping.plan_partial(source, table),
-            table => self.mapping.plan(source, table),
+            // Only the topic names its table: it leads nowhere by itself.
+            Some(table) if is_partial => {
+                let allowed = self.mapping.follow(&leader, leaders);
+                let plan = allowed.and_then(|()| self.mapping.plan_partial(source, table));
+                plan.map(|plan| (plan, None))
+            }
+            table => self
+                .mapping
+                .lead(leader.clone(), leaders)
+                .and_then(|lead| self.mapping.plan(source, table).map(|plan| (plan, lead))),
         };
-        match plan {
-            Ok(plan) => {
+        match planned {
+            Ok((plan, lead)) => {
                 if let Some(change) = plan.change {
                     let SchemaChange { after, statements, .. } = &change;
                     info!(table = %after.name, ?statements, "changes the target's schema");
                     self.filling.schema_changes.push(change);
                 }
+                if let Some(lead) = lead {
+                    self.leads.open(lead);
+                }
                 self.decoder.learn_layout(id, plan.mapped);
             }
             Err(stop) => {
-                if stop.reason == StopReason::TableShared {
-                    // The table that came first learns of it at its next record.
-                    self.decoder.forget_layouts();
+                if stop.reason == StopReason::TableShared && !is_partial {
+                    self.contest(leader);
+                    // A table of this lane that came first learns of it at its next record.
+                    self.forget_layouts();
                 }
                 self.stop_head(stop);
             }
@@ -310,6 +328,7 @@ impl Lane {
             Applied::Fenced { partitions } => return self.fenced(&partitions),
         };
         self.stale_count = 0;
+        self.leads.close(batch);
         for step in batch.steps.iter().filter(|step| step.moves()) {
             if let Some(held) = self.held.get_mut(&step.partition) {
                 held.applied = step.to;

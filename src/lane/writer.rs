@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::Leaving;
-use crate::batch::Folded;
+use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
@@ -25,7 +25,9 @@ pub(super) enum Order {
     Touch(Vec<(TopicPartition, Claim)>),
     /// Write why a partition is stopped.
     Mark(TopicPartition, Claim, Stop),
-    /// Read a table from the catalogue.
+    /// Keep that a source table leads where it may not write.
+    Contest(Lead),
+    /// Read a table from the catalogue, and what leads to it.
     Table(TableName),
     /// Find what a row has left under its old key.
     Moved(Box<MoveRequest>),
@@ -38,8 +40,10 @@ pub(super) enum Order {
 pub(super) enum Outcome {
     /// What a claim found.
     Claims(Claims),
-    /// The table as the catalogue has it.
-    Table(Option<Table>),
+    /// The table as the catalogue has it, and the source tables that lead to it.
+    Table(Option<Table>, Vec<Leader>),
+    /// How many source tables lead to a table beside another one.
+    Touched(u64),
     /// What the row has left; `None` while its delete is not applied.
     Moved(Option<Moved>),
     /// How the batch ended.
@@ -101,12 +105,16 @@ impl<T: Target> Writer<T> {
             Order::Claim(partitions, token) => {
                 target.claim(partitions, *token, self.take_over).await.map(Outcome::Claims)
             }
-            Order::Table(name) => target.table(name).await.map(Outcome::Table),
+            Order::Table(name) => {
+                let table = target.table(name).await?;
+                target.leaders(name).await.map(|leaders| Outcome::Table(table, leaders))
+            }
+            Order::Contest(lead) => target.contest(lead).await.map(|()| Outcome::Done),
             Order::Moved(request) => target.moved(request).await.map(Outcome::Moved),
             Order::Apply(batch) => target.apply(batch).await.map(Outcome::Applied),
             Order::Begin(first) => target.begin(first).await.map(|()| Outcome::Done),
             Order::Release(claims, _) => target.release(claims).await.map(|()| Outcome::Done),
-            Order::Touch(claims) => target.touch(claims).await.map(|()| Outcome::Done),
+            Order::Touch(claims) => target.touch(claims).await.map(Outcome::Touched),
             Order::Mark(partition, claim, stop) => {
                 target.mark(partition, *claim, Some(stop)).await.map(|()| Outcome::Done)
             }

@@ -179,7 +179,7 @@ impl Draft<'_> {
                 );
                 return Err(Stop::new(StopReason::ColumnReserved, detail));
             }
-            let folded = self.mapping.fold_case(name);
+            let folded = self.mapping.fold(name);
             if let Some((_, first)) = taken.iter().find(|(other, _)| *other == folded) {
                 let detail = format!(
                     "columns \"{first}\" and \"{}\" both lead to column \"{name}\" of table \"{}\"",

@@ -15,7 +15,7 @@ use crate::target::sqlite::Sqlite;
 fn a_rules_key_takes_the_order_of_the_records_key() {
     let key = |rule: &[&str], record: &[&str]| {
         let file = format!("[table.\"public.t\"]\nkey = {rule:?}");
-        let mut mapping = mapping(&file, Postgres::DIALECT);
+        let mapping = mapping(&file, Postgres::DIALECT);
         let plan = mapping.plan(source("t", record), None).unwrap();
         let shape = &plan.mapped.shape;
         shape.key.iter().map(|at| shape.columns[*at].name.clone()).collect::<Vec<_>>()
@@ -41,7 +41,7 @@ fn the_dialect_says_which_new_columns_refuse_null() {
 fn no_source_table_gets_a_name_that_the_program_uses() {
     let stop = |target: &str, dialect| {
         let file = format!("[table.\"public.t\"]\ntarget = {target:?}");
-        mapping(&file, dialect).plan(source("t", &["a"]), None).map(|_| ()).unwrap_err()
+        mapping(&file, dialect).target(&source("t", &["a"]).name).unwrap_err()
     };
     let check = |stop: Stop, expected: Expect| {
         assert_eq!(stop.reason, StopReason::TableShared);
@@ -61,25 +61,58 @@ fn no_source_table_gets_a_name_that_the_program_uses() {
     );
 }
 
+fn of(server: &str, database: Option<&str>, table: &str) -> Leader {
+    let (schema, database) = ("public".to_owned(), database.map(str::to_owned));
+    let source =
+        SourceName { server: server.to_owned(), database, schema, table: table.to_owned() };
+    Leader { topic: format!("{server}.public.{table}").into(), source }
+}
+
+#[test]
+fn two_source_tables_meet_by_a_rule_or_not_at_all() {
+    let (one, other) = (of("s", Some("d"), "t"), of("s2", Some("d"), "t"));
+    let known = std::slice::from_ref(&other);
+    let stop = mapping("", Postgres::DIALECT).lead(one.clone(), known).unwrap_err();
+    assert_eq!(stop.reason, StopReason::TableShared);
+    expect![[
+        r#"tables "s.public.t" and "s2.public.t" both lead to table "public.t": set another target for one of them, and delete its row there from afterimage.source_table"#
+    ]]
+    .assert_eq(&stop.detail);
+    let same = mapping("", Postgres::DIALECT).lead(other.clone(), std::slice::from_ref(&one));
+    assert_eq!(same.unwrap_err(), stop, "both stop with the same line");
+
+    let ruled = mapping("[table.'*.t']\ntarget = 'mirror.t'", Postgres::DIALECT);
+    let lead = ruled.lead(one.clone(), known).unwrap().unwrap();
+    assert_eq!(lead.target.to_string(), "mirror.t");
+    assert_eq!(lead.beside, std::slice::from_ref(&other.source));
+    assert_eq!(ruled.lead(one.clone(), &[other, one]), Ok(None), "it is kept already");
+}
+
+#[test]
+fn a_name_without_a_database_stands_for_no_database() {
+    let mapping = mapping("", Postgres::DIALECT);
+    let [any, d, e] = [None, Some("d"), Some("e")].map(|database| of("s", database, "t"));
+    let lead = |leader: &Leader, known: &[Leader]| {
+        mapping.lead(leader.clone(), known).map(|it| it.is_some())
+    };
+    assert_eq!(lead(&any, &[]), Ok(true));
+    assert_eq!(lead(&any, std::slice::from_ref(&d)), Ok(false));
+    assert_eq!(lead(&d, std::slice::from_ref(&any)), Ok(true), "so that another's is noticed");
+    assert!(lead(&e, &[any.clone(), d.clone()]).is_err());
+}
+
 #[test]
 fn sqlite_tells_no_names_apart_by_case() {
-    let both = |dialect| {
-        let mut mapping = mapping("", dialect);
-        mapping.plan(source("Users", &["a"]), None).unwrap();
-        let mut plan = |table: &str| {
-            mapping.plan(source(table, &["a"]), None).map(|_| ()).map_err(|stop| stop.reason)
-        };
-        let (second, first) = (plan("users"), plan("Users"));
-        assert_eq!(first, second, "once two have met, both stop");
-        second
+    let meet = |dialect| {
+        let (one, other) = (of("s", None, "Users"), of("s", None, "users"));
+        mapping("", dialect).is_same_target(&one.source, &other.source)
     };
-    assert_eq!(both(Postgres::DIALECT), Ok(()));
-    assert_eq!(both(Sqlite::DIALECT), Err(StopReason::TableShared));
+    assert!(meet(Sqlite::DIALECT) && !meet(Postgres::DIALECT));
 }
 
 #[test]
 fn a_partial_table_changes_nothing_and_deletes_by_its_key() {
-    let mut mapping = mapping("", Postgres::DIALECT);
+    let mapping = mapping("", Postgres::DIALECT);
     let whole = mapping.plan(source("t", &["a"]), None).unwrap();
     let existing = Table::clone(&whole.mapped.shape.table);
     let mut partial = source("t", &["a"]);
@@ -93,7 +126,7 @@ fn a_partial_table_changes_nothing_and_deletes_by_its_key() {
 
 #[test]
 fn a_partial_table_keeps_the_columns_of_a_rules_key_that_the_record_lacks() {
-    let mut mapping = mapping("[table.\"public.t\"]\nkey = [\"c\", \"a\"]", Postgres::DIALECT);
+    let mapping = mapping("[table.\"public.t\"]\nkey = [\"c\", \"a\"]", Postgres::DIALECT);
     let existing = mapping.plan(source("t", &["a"]), None).unwrap();
     let existing = Table::clone(&existing.mapped.shape.table);
     let mut partial = source("t", &["a"]);
@@ -252,7 +285,7 @@ fn no_two_columns_meet_in_one() {
 
 #[test]
 fn sqlite_stops_where_it_cannot_change_a_column() {
-    let mut mapping = mapping("", Sqlite::DIALECT);
+    let mapping = mapping("", Sqlite::DIALECT);
     let plan = mapping.plan(source("t", &["a"]), None).unwrap();
     let mut table = Table::clone(&plan.mapped.shape.table);
     let mut wider = source("t", &["a"]);

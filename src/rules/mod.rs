@@ -71,13 +71,8 @@ impl Rules {
     /// Returns the rule of a source table; of several sections the most specific one decides alone.
     pub fn for_table(&self, source: &SourceName) -> Result<TableRule, DatabaseUnknown> {
         let name = source.rule_name();
-        let sections = self.tables.iter().filter(|(pattern, _)| pattern.matches(&name));
-        let section = sections.max_by_key(|(pattern, _)| pattern.specificity());
-        let section = section.map(|(_, section)| section.clone()).unwrap_or_default();
-
-        let flag = self.targets.iter().find(|(pattern, _)| pattern.matches(&name));
-        let template = flag.map(|(_, template)| template).or(section.target.as_ref());
-        let target = template.map(|template| template.expand(source)).transpose()?;
+        let section = self.section(&name).map(|(_, section)| section.clone()).unwrap_or_default();
+        let target = self.target(&name).map(|(_, template)| template.expand(source)).transpose()?;
 
         let deletes = match section.deletes.unwrap_or(self.deletes) {
             DeletePolicy::Hard => Deletes::Hard,
@@ -87,6 +82,36 @@ impl Rules {
         let (mode, keyless) = (section.mode(), section.keyless());
         let TableSection { key, changelog, columns, .. } = section;
         Ok(TableRule { target, key, deletes, mode, keyless, changelog, columns })
+    }
+
+    /// Returns whether the rules mean both source tables to meet in one target table: its name is
+    /// written out, and they say that more than one table goes there. A rule for one name says no
+    /// such thing: it cannot tell that table from the same one of another connector.
+    pub fn let_meet(&self, one: &SourceName, other: &SourceName) -> bool {
+        let (one, other) = (one.rule_name(), other.rule_name());
+        match (self.target(&one), self.target(&other)) {
+            (Some((pattern, template)), Some((_, same))) => {
+                template.is_written_out()
+                    && template == same
+                    && (one != other || !pattern.is_exact())
+            }
+            _ => false,
+        }
+    }
+
+    /// Finds the most specific section for a table.
+    fn section(&self, name: &str) -> Option<&(Pattern, TableSection)> {
+        let sections = self.tables.iter().filter(|(pattern, _)| pattern.matches(name));
+        sections.max_by_key(|(pattern, _)| pattern.specificity())
+    }
+
+    /// Finds what names a table's target.
+    fn target(&self, name: &str) -> Option<(&Pattern, &Template)> {
+        let flag = self.targets.iter().find(|(pattern, _)| pattern.matches(name));
+        let section = || self.section(name);
+        let of_section =
+            || section().and_then(|(pattern, it)| Some((pattern, it.target.as_ref()?)));
+        flag.map(|(pattern, template)| (pattern, template)).or_else(of_section)
     }
 
     /// Returns the settings of the connector with this `topic.prefix`.

@@ -30,10 +30,15 @@ impl Pattern {
         rest.ends_with(last)
     }
 
+    /// Returns whether one name alone fits.
+    pub fn is_exact(&self) -> bool {
+        !self.0.contains('*')
+    }
+
     /// Returns how much the pattern says: one without wildcards says most, then the longer one.
     pub fn specificity(&self) -> (bool, usize) {
         let wildcards = self.0.matches('*').count();
-        (wildcards == 0, self.0.len() - wildcards)
+        (self.is_exact(), self.0.len() - wildcards)
     }
 }
 
@@ -86,6 +91,12 @@ impl Template {
         }
         let schema = schema.map(pieces).transpose()?;
         Ok(Self { text: text.to_owned(), schema, table: pieces(table)? })
+    }
+
+    /// Returns whether it says one table, whatever the source's names are.
+    pub fn is_written_out(&self) -> bool {
+        let mut pieces = self.schema.iter().flatten().chain(&self.table);
+        pieces.all(|piece| matches!(piece, Piece::Text(_)))
     }
 
     /// Fills in the source's names.

@@ -148,3 +148,31 @@ fn a_file_that_is_no_toml_says_where() {
     );
     refused("run = 1\n", &expect!["run must be a section"]);
 }
+
+#[test]
+fn only_a_target_that_is_written_out_for_several_lets_tables_meet() {
+    let meet = |text: &str, one: SourceName, other: SourceName| {
+        let rules = rules(&format!("[table.{text}"), &[]);
+        assert_eq!(rules.let_meet(&one, &other), rules.let_meet(&other, &one));
+        rules.let_meet(&one, &other)
+    };
+    let (a, b) = (|| name("a", "t"), || name("b", "t"));
+    let elsewhere = || SourceName { server: "dbserver2".to_owned(), ..a() };
+
+    assert!(meet("'*.t']\ntarget = 'm.t'", a(), b()));
+    assert!(meet("'*.t']\ntarget = 'm.t'", a(), elsewhere()));
+    assert!(meet("'a.t']\ntarget = 'm.t'\n[table.'b.t']\ntarget = 'm.t'", a(), b()));
+    assert!(!meet("'a.t']\ntarget = 'm.t'", a(), elsewhere()), "a rule for one table");
+    assert!(!meet("'a.t']\ntarget = 'b.t'", a(), b()), "a rule for one of both");
+    assert!(!meet("'*']\ntarget = 'm.{table}'", a(), b()), "a name that is made up");
+    assert!(!meet("'a.t']\ntarget = 'm.t'\n[table.'b.t']\ntarget = 'n.t'", a(), b()));
+    assert!(!meet("'*.t']\ndeletes = 'soft'", a(), b()));
+}
+
+#[test]
+fn a_flag_lets_tables_meet_as_a_section_does() {
+    let (a, b) = (name("a", "t"), name("b", "t"));
+    let section = "[table.'*']\ntarget = 'm.{table}'";
+    assert!(rules(section, &[("*.t", "m.t")]).let_meet(&a, &b));
+    assert!(!rules("[table.'*']\ntarget = 'm.t'", &[("*", "m.{table}")]).let_meet(&a, &b));
+}

@@ -1,6 +1,6 @@
 //! What the looking commands see of a target, as plain rows.
 
-use crate::batch::SchemaChange;
+use crate::batch::{Leader, SchemaChange};
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::settings::TargetAddress;
@@ -88,6 +88,12 @@ pub trait Inspect: Send {
         &mut self,
         name: &TableName,
     ) -> impl Future<Output = Result<Option<Table>, TargetError>> + Send;
+
+    /// Returns which source tables lead to a table.
+    fn leaders_of(
+        &mut self,
+        name: &TableName,
+    ) -> impl Future<Output = Result<Vec<Leader>, TargetError>> + Send;
 
     /// Returns whether our own tables are there.
     fn is_bootstrapped(&mut self) -> impl Future<Output = Result<bool, TargetError>> + Send;
@@ -212,6 +218,13 @@ impl Inspect for Opened {
         match self {
             Self::Postgres(target) => target.describe(name).await,
             Self::Sqlite(target) => target.describe(name).await,
+        }
+    }
+
+    async fn leaders_of(&mut self, name: &TableName) -> Result<Vec<Leader>, TargetError> {
+        match self {
+            Self::Postgres(target) => target.leaders_of(name).await,
+            Self::Sqlite(target) => target.leaders_of(name).await,
         }
     }
 

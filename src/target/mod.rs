@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::batch::Folded;
+use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::value::kind::SourceColumn;
 use crate::moves::{MoveRequest, Moved};
@@ -66,10 +66,13 @@ pub trait Target: Send + 'static {
     ) -> impl Future<Output = Result<(), TargetError>> + Send;
 
     /// Shows that the owner lives: sets `updated_at`; a claim that is no longer ours is left alone.
+    ///
+    /// Returns how many source tables lead to a table beside another one: a change says that some
+    /// have met.
     fn touch(
         &mut self,
         claims: &[(TopicPartition, Claim)],
-    ) -> impl Future<Output = Result<(), TargetError>> + Send;
+    ) -> impl Future<Output = Result<u64, TargetError>> + Send;
 
     /// Writes why a partition is stopped into its row; `None` when it runs again.
     fn mark(
@@ -85,6 +88,16 @@ pub trait Target: Send + 'static {
         name: &TableName,
     ) -> impl Future<Output = Result<Option<Table>, TargetError>> + Send;
 
+    /// Reads which source tables lead to a table.
+    fn leaders(
+        &mut self,
+        name: &TableName,
+    ) -> impl Future<Output = Result<Vec<Leader>, TargetError>> + Send;
+
+    /// Keeps that a source table leads to a table where it may not write, so that those learn of it
+    /// that lead there too.
+    fn contest(&mut self, lead: &Lead) -> impl Future<Output = Result<(), TargetError>> + Send;
+
     /// Reads what a row has left under its old key; `None` while its delete is not applied.
     fn moved(
         &mut self,
@@ -92,6 +105,9 @@ pub trait Target: Send + 'static {
     ) -> impl Future<Output = Result<Option<Moved>, TargetError>> + Send;
 
     /// Applies the batch and moves the checkpoint, in one transaction.
+    ///
+    /// Where a source table leads to a table that another one leads to meanwhile, the layout counts
+    /// as stale.
     ///
     /// After [`TargetError::Unreachable`] the outcome is unknown; repeating the same batch settles
     /// it, because the steps are conditional.

@@ -12,6 +12,7 @@ mod formats;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod framing;
 mod kill;
+mod leads;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod looking;
 mod moves;
@@ -21,6 +22,7 @@ mod postgres_fence;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_keyless;
 mod postgres_laws;
+mod postgres_leads;
 mod postgres_parts;
 mod postgres_schema;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]

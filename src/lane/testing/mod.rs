@@ -33,8 +33,8 @@ pub(super) use records::{
 };
 use target::Actor;
 pub(super) use target::{
-    absent, claim_in, claims, committed, denied, done, fenced, found, held_by, nothing, unknown,
-    unreachable,
+    absent, claim_in, claims, committed, denied, done, fenced, found, held_by, led_by, nothing,
+    stale, touched, unknown, unreachable,
 };
 
 /// Longer than anything a lane waits for by itself.
@@ -234,7 +234,7 @@ impl Bench {
             runs,
             window,
         };
-        let (lane, writer) = Lane::with_writer(parts, Actor(Caller(target_tx)), false);
+        let (lane, writer) = Lane::with_writer(parts, Actor::new(Caller(target_tx)), false);
         let mut tasks = JoinSet::new();
         tasks.spawn(lane.run());
         tasks.spawn(writer.run());
@@ -411,7 +411,8 @@ impl Bench {
         self.hold(&[name]).await;
         self.deliver(name, 0, &[create("t", 1)]).await;
         self.answer("table t", absent()).await;
-        self.answer(&format!("apply {name} 0..1, creates t, t +0"), committed()).await;
+        self.answer(&format!("apply {name} 0..1, creates t, t leads to t, t +0"), committed())
+            .await;
     }
 
     /// Returns how many more runs the lane's queue takes.

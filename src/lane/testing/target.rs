@@ -3,9 +3,9 @@
 use uuid::Uuid;
 
 use super::{Caller, TargetAnswer, names, partition};
-use crate::batch::Folded;
+use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset};
-use crate::decode::value::kind::{Kind, SourceColumn};
+use crate::decode::value::kind::{Kind, SourceColumn, SourceName};
 use crate::lane::writer::Outcome;
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
@@ -16,7 +16,17 @@ use crate::target::sqlite::Sqlite;
 use crate::target::{Applied, Claimed, Claims, Dialect, Target, TargetError};
 
 /// Asks the test at each call.
-pub(super) struct Actor(pub(super) Caller<TargetAnswer>);
+pub(super) struct Actor {
+    caller: Caller<TargetAnswer>,
+    // Of the table that was read last.
+    leaders: Vec<Leader>,
+}
+
+impl Actor {
+    pub(super) fn new(caller: Caller<TargetAnswer>) -> Self {
+        Self { caller, leaders: Vec::new() }
+    }
+}
 
 impl Target for Actor {
     const DIALECT: Dialect = Sqlite::DIALECT;
@@ -27,7 +37,7 @@ impl Target for Actor {
         _token: Uuid,
         _take_over: bool,
     ) -> Result<Claims, TargetError> {
-        match self.0.ask(format!("claim{}", names(partitions))).await? {
+        match self.caller.ask(format!("claim{}", names(partitions))).await? {
             Outcome::Claims(claims) => Ok(claims),
             other => panic!("a claim cannot end so: {other:?}"),
         }
@@ -38,15 +48,19 @@ impl Target for Actor {
             format!(" {partition}@{}", next.get())
         };
         let first = first.iter().map(text).collect::<String>();
-        self.0.ask(format!("begin{first}")).await.map(drop)
+        self.caller.ask(format!("begin{first}")).await.map(drop)
     }
 
     async fn release(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
-        self.0.ask(format!("release{}", epochs(claims))).await.map(drop)
+        self.caller.ask(format!("release{}", epochs(claims))).await.map(drop)
     }
 
-    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
-        self.0.ask(format!("touch{}", epochs(claims))).await.map(drop)
+    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<u64, TargetError> {
+        match self.caller.ask(format!("touch{}", epochs(claims))).await? {
+            Outcome::Touched(met) => Ok(met),
+            Outcome::Done => Ok(0),
+            other => panic!("a touch cannot end so: {other:?}"),
+        }
     }
 
     async fn mark(
@@ -56,25 +70,40 @@ impl Target for Actor {
         stop: Option<&Stop>,
     ) -> Result<(), TargetError> {
         let stop = stop.map(ToString::to_string).unwrap_or_default();
-        self.0.ask(format!("mark {partition} {stop}")).await.map(drop)
+        self.caller.ask(format!("mark {partition} {stop}")).await.map(drop)
     }
 
     async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
-        match self.0.ask(format!("table {name}")).await? {
-            Outcome::Table(table) => Ok(table),
+        match self.caller.ask(format!("table {name}")).await? {
+            Outcome::Table(table, leaders) => {
+                self.leaders = leaders;
+                Ok(table)
+            }
             other => panic!("a question for a table cannot end so: {other:?}"),
         }
     }
 
+    /// Is asked right behind the table.
+    async fn leaders(&mut self, _: &TableName) -> Result<Vec<Leader>, TargetError> {
+        Ok(std::mem::take(&mut self.leaders))
+    }
+
+    async fn contest(&mut self, lead: &Lead) -> Result<(), TargetError> {
+        self.caller
+            .ask(format!("contest {} by {}", lead.target, lead.leader.source))
+            .await
+            .map(drop)
+    }
+
     async fn moved(&mut self, request: &MoveRequest) -> Result<Option<Moved>, TargetError> {
-        match self.0.ask(format!("moved {} {}", request.place, request.offset)).await? {
+        match self.caller.ask(format!("moved {} {}", request.place, request.offset)).await? {
             Outcome::Moved(moved) => Ok(moved),
             other => panic!("a question for what was left cannot end so: {other:?}"),
         }
     }
 
     async fn apply(&mut self, batch: &Folded) -> Result<Applied, TargetError> {
-        match self.0.ask(format!("apply{}", describe(batch))).await? {
+        match self.caller.ask(format!("apply{}", describe(batch))).await? {
             Outcome::Applied(applied) => Ok(applied),
             other => panic!("an apply cannot end so: {other:?}"),
         }
@@ -85,7 +114,7 @@ fn epochs(claims: &[(TopicPartition, Claim)]) -> String {
     claims.iter().map(|(partition, claim)| format!(" {partition}#{}", claim.epoch)).collect()
 }
 
-/// Says a batch: each step that moves, tables to create, rows by their offsets (`+` written, `~`
+/// Says a batch: each step that moves, tables to create, what leads to them, rows by their offsets (`+` written, `~`
 /// partly, `-` deleted, `!` all before them), dead letters.
 fn describe(batch: &Folded) -> String {
     let mut text = String::new();
@@ -94,6 +123,9 @@ fn describe(batch: &Folded) -> String {
     }
     for change in &batch.schema_changes {
         text += &format!(", creates {}", change.after.name);
+    }
+    for lead in &batch.leads {
+        text += &format!(", {} leads to {}", lead.leader.source, lead.target);
     }
     for (rows, winners) in &batch.tables {
         text += &format!(", {}", rows.shape().table.name);
@@ -174,7 +206,27 @@ pub(in crate::lane) fn done() -> TargetAnswer {
 
 /// There is no such table.
 pub(in crate::lane) fn absent() -> TargetAnswer {
-    Ok(Outcome::Table(None))
+    Ok(Outcome::Table(None, Vec::new()))
+}
+
+/// As the answer says, and source tables of these names lead to the table, each through its topic.
+pub(in crate::lane) fn led_by(leaders: &[(&str, &str)], answer: TargetAnswer) -> TargetAnswer {
+    let leader = |(table, topic): &(&str, &str)| {
+        let (server, schema, table) = ("s".to_owned(), "public".to_owned(), (*table).to_owned());
+        let source = SourceName { server, database: None, schema, table };
+        Leader { source, topic: format!("s.public.{topic}").into() }
+    };
+    match answer {
+        Ok(Outcome::Table(table, _)) => {
+            Ok(Outcome::Table(table, leaders.iter().map(leader).collect()))
+        }
+        answer => answer,
+    }
+}
+
+/// The owner is seen to live, and so many source tables lead to a table beside another one.
+pub(in crate::lane) fn touched(met: u64) -> TargetAnswer {
+    Ok(Outcome::Touched(met))
 }
 
 /// There is the table that an insert would have made.
@@ -186,12 +238,18 @@ pub(in crate::lane) fn found(name: &str) -> TargetAnswer {
     let columns = vec![column("id", Kind::Int64, false), column("note", Kind::Text, true)];
     let (name, unique_keys) = (name.to_owned(), vec![vec!["id".to_owned()]]);
     let name = TableName { schema: None, table: name };
-    Ok(Outcome::Table(Some(Table { name, columns, unique_keys })))
+    Ok(Outcome::Table(Some(Table { name, columns, unique_keys }), Vec::new()))
 }
 
 /// The connection is lost.
 pub(in crate::lane) fn unreachable() -> TargetAnswer {
     Err(TargetError::Unreachable("gone".into()))
+}
+
+/// The table is no longer as it was read, or led to by another source table.
+pub(in crate::lane) fn stale(table: &str) -> TargetAnswer {
+    let table = TableName { schema: None, table: table.to_owned() };
+    Err(TargetError::StaleLayout { table })
 }
 
 /// A right is missing.

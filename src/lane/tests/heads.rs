@@ -23,7 +23,7 @@ async fn a_delete_from_a_table_that_does_not_exist_creates_nothing() {
 
     bench.deliver("t[0]", 2, &[create("t", 1), tombstone(1)]).await;
     bench.answer("table t", absent()).await;
-    bench.answer("apply t[0] 2..4, creates t, t -3", committed()).await;
+    bench.answer("apply t[0] 2..4, creates t, t leads to t, t -3", committed()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,7 +51,7 @@ async fn a_truncate_whose_partition_count_does_not_come_holds_up_only_its_partit
     bench.deliver("u[0]", 0, &[create("u", 1)]).await;
     bench.quiet(SECOND / 2).await;
     bench.answer("table u", absent()).await;
-    bench.answer("apply u[0] 0..1, creates u, u +0", committed()).await;
+    bench.answer("apply u[0] 0..1, creates u, u leads to u, u +0", committed()).await;
     assert_eq!(bench.commands().await, ["pause t[0]"]);
     let waiting = PartitionState::Waiting("partition count".to_owned());
     assert_eq!(bench.state("t[0]").await, Some(waiting));
@@ -71,7 +71,7 @@ async fn a_schema_that_does_not_come_holds_up_only_its_partition() {
     bench.deliver("u[0]", 0, &[create("u", 1)]).await;
     bench.quiet(SECOND / 2).await;
     bench.answer("table u", absent()).await;
-    bench.answer("apply u[0] 0..1, creates u, u +0", committed()).await;
+    bench.answer("apply u[0] 0..1, creates u, u leads to u, u +0", committed()).await;
     assert_eq!(bench.commands().await, ["pause t[0]"]);
     let waiting = PartitionState::Waiting("schema".to_owned());
     assert_eq!(bench.state("t[0]").await, Some(waiting));
@@ -80,7 +80,7 @@ async fn a_schema_that_does_not_come_holds_up_only_its_partition() {
     assert_eq!(bench.commands().await, ["seek to 0 t[0]"]);
     bench.deliver("t[0]", 0, &[avro(1)]).await;
     bench.answer("table t", absent()).await;
-    bench.answer("apply t[0] 0..1, creates t, t +0", committed()).await;
+    bench.answer("apply t[0] 0..1, creates t, t leads to t, t +0", committed()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +111,7 @@ async fn a_schema_that_the_registry_does_not_know_is_asked_for_again_after_a_min
     bench.answer_registry("schema 1", Some(SCHEMA)).await;
     let table = bench.asked_but("touch t[0]#1", "table t").await;
     table.send(absent()).unwrap();
-    bench.answer("apply t[0] 3..4, creates t, t +3", committed()).await;
+    bench.answer("apply t[0] 3..4, creates t, t leads to t, t +3", committed()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,5 +3,6 @@
 mod batches;
 mod claims;
 mod heads;
+mod leads;
 mod positions;
 mod rebalances;

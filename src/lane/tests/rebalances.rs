@@ -34,7 +34,7 @@ async fn a_claim_behind_the_callbacks_wait_seeks_to_its_offset() {
 
     bench.deliver("t[0]", 5, &[create("t", 1)]).await;
     bench.answer("table t", absent()).await;
-    bench.answer("apply t[0] 5..6, creates t, t +5", committed()).await;
+    bench.answer("apply t[0] 5..6, creates t, t leads to t, t +5", committed()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,7 +49,7 @@ async fn records_under_an_old_number_are_dropped() {
 
     bench.deliver("t[0]", 0, &[create("t", 1)]).await;
     bench.answer("table t", absent()).await;
-    bench.answer("apply t[0] 0..1, creates t, t +0", committed()).await;
+    bench.answer("apply t[0] 0..1, creates t, t leads to t, t +0", committed()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +76,7 @@ async fn an_assignment_is_claimed_before_the_records_that_wait() {
     bench.hold(&["t[0]"]).await;
     bench.deliver("t[0]", 0, &[create("t", 0)]).await;
     bench.answer("table t", absent()).await;
-    let apply = bench.asked("apply t[0] 0..1, creates t, t +0").await;
+    let apply = bench.asked("apply t[0] 0..1, creates t, t leads to t, t +0").await;
     // One batch is full, one run is at the head, and the queue is full behind it.
     let mut offset = 1;
     while bench.room() > 0 {
@@ -107,7 +107,7 @@ async fn a_table_that_was_asked_for_a_head_that_is_gone_is_nobodys() {
     bench.answer("release a[0]#1", done()).await;
     released.await.unwrap();
     bench.answer("table b", absent()).await;
-    bench.answer("apply b[0] 0..1, creates b, b +0", committed()).await;
+    bench.answer("apply b[0] 0..1, creates b, b leads to b, b +0", committed()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use crate::target::postgres::columns::Columns;
 use crate::target::postgres::error::{Doing, sqlstate, target_error};
 use crate::target::postgres::fence::{self, Lane, Standing};
 use crate::target::postgres::session::{Session, bind};
-use crate::target::postgres::{ddl, letters, moves, sql, taken};
+use crate::target::postgres::{ddl, leads, letters, moves, sql, taken};
 use crate::target::{Applied, TargetError};
 
 /// Applies the batch; after an error the session must be dropped.
@@ -138,6 +138,7 @@ impl Attempt<'_> {
         let tables = self.batch.tables.iter().map(|(rows, _)| rows.shape().table.as_ref());
         let names = tables.map(|table| &table.name).collect::<Vec<_>>();
         self.start(session, &names).await?;
+        leads::enter(session, &self.batch.leads).await?;
         let described = catalog::describe(session, &names).await.map_err(other)?;
         let mut refused = Vec::new();
         for ((rows, winners), described) in self.batch.tables.iter().zip(&described) {

@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::postgres::PgArguments;
 
-use crate::batch::SchemaChange;
+use crate::batch::{Leader, SchemaChange};
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::table::{Table, TableName};
@@ -13,7 +13,7 @@ use crate::target::inspect::{
 use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::fence::{partition, partition_arguments, sink_arguments};
 use crate::target::postgres::session::{Session, bind};
-use crate::target::postgres::{Postgres, catalog, ddl, sql};
+use crate::target::postgres::{Postgres, catalog, ddl, leads, sql};
 use crate::target::{Sink, TargetError};
 
 /// Up to here the rows are counted, which takes the server less than a second.
@@ -69,6 +69,12 @@ impl Inspect for Postgres {
         let tables = catalog::tables(&mut session, &[name]).await;
         let table = tables.map(|mut tables| tables.pop().flatten());
         self.keep(session, table.map_err(other)).await
+    }
+
+    async fn leaders_of(&mut self, name: &TableName) -> Result<Vec<Leader>, TargetError> {
+        let mut session = self.session().await?;
+        let leaders = read_leaders(&mut session, name).await;
+        self.keep(session, leaders.map_err(other)).await
     }
 
     async fn is_bootstrapped(&mut self) -> Result<bool, TargetError> {
@@ -194,6 +200,13 @@ async fn read_newest(
         rows.push(cells.collect::<Result<_, _>>()?);
     }
     Ok(Some(Sample { columns, rows }))
+}
+
+async fn read_leaders(session: &mut Session, name: &TableName) -> Result<Vec<Leader>, sqlx::Error> {
+    if !ddl::is_bootstrapped(session).await? {
+        return Ok(Vec::new());
+    }
+    leads::read(session, name).await
 }
 
 async fn needed(session: &mut Session, change: &SchemaChange) -> Result<Vec<String>, sqlx::Error> {

@@ -8,6 +8,7 @@ mod encode;
 mod error;
 mod fence;
 mod inspect;
+mod leads;
 mod letters;
 mod moves;
 mod named;
@@ -23,7 +24,7 @@ use sqlx::postgres::PgConnectOptions;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::batch::Folded;
+use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
@@ -194,14 +195,15 @@ impl Target for Postgres {
         Ok(())
     }
 
-    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
+    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<u64, TargetError> {
         let mut session = self.session().await?;
         let touched = async {
             fence::touch(&mut session, &self.sink, claims, false).await?;
             let arguments = fence::sink_arguments(&self.sink)?;
             session.run(sql::FORGET_MOVES.to_owned(), arguments).await?;
             let arguments = fence::sink_arguments(&self.sink)?;
-            session.run(sql::FORGET_OLD_TAKEN.to_owned(), arguments).await.map(drop)
+            session.run(sql::FORGET_OLD_TAKEN.to_owned(), arguments).await?;
+            leads::met(&mut session).await
         }
         .await;
         self.keep(session, touched.map_err(|error| target_error(error, Doing::Other))).await
@@ -223,6 +225,18 @@ impl Target for Postgres {
         let tables = catalog::tables(&mut session, &[name]).await;
         let table = tables.map(|mut tables| tables.pop().flatten());
         self.keep(session, table.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn leaders(&mut self, name: &TableName) -> Result<Vec<Leader>, TargetError> {
+        let mut session = self.ready().await?;
+        let leaders = leads::read(&mut session, name).await;
+        self.keep(session, leaders.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn contest(&mut self, lead: &Lead) -> Result<(), TargetError> {
+        let mut session = self.session().await?;
+        let kept = leads::keep(&mut session, std::slice::from_ref(lead)).await;
+        self.keep(session, kept.map_err(|error| target_error(error, Doing::Other))).await
     }
 
     async fn moved(&mut self, request: &MoveRequest) -> Result<Option<Moved>, TargetError> {

@@ -13,7 +13,7 @@ use crate::refused::DeadLetter;
 use crate::rows::{Cell, Cells, Deletes, RowOp, Rows, Shape};
 use crate::table::Table;
 use crate::target::sqlite::encode::{self, Content};
-use crate::target::sqlite::{Writing, catalog, fence, moves, sql, taken, text, time_text};
+use crate::target::sqlite::{Writing, catalog, fence, leads, moves, sql, taken, text, time_text};
 use crate::target::{Sink, TargetError};
 
 /// Writes all of a batch but its steps; returns the partial rows that found no row.
@@ -27,6 +27,7 @@ pub(super) async fn write(
     for change in &batch.schema_changes {
         change_schema(connection, change).await?;
     }
+    leads::enter(connection, &batch.leads, &now).await?;
     let mut refused = Vec::new();
     for (rows, winners) in &batch.tables {
         check_layout(connection, &rows.shape().table).await?;

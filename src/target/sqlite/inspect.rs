@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
-use crate::batch::SchemaChange;
+use crate::batch::{Leader, SchemaChange};
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::table::{Table, TableName};
@@ -11,7 +11,7 @@ use crate::target::TargetError;
 use crate::target::inspect::{
     ADOPT, CheckpointRow, Deed, Inspect, ReplicatedTable, Sample, untouched,
 };
-use crate::target::sqlite::{Sqlite, Writing, catalog, fence, plain, sql, time_text};
+use crate::target::sqlite::{Sqlite, Writing, catalog, fence, leads, plain, sql, time_text};
 
 impl Inspect for Sqlite {
     async fn checkpoints(&mut self) -> Result<Vec<(TopicPartition, CheckpointRow)>, TargetError> {
@@ -62,6 +62,14 @@ impl Inspect for Sqlite {
     async fn describe(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
         let Some(mut connection) = self.look().await? else { return Ok(None) };
         catalog::read(&mut connection, name).await
+    }
+
+    async fn leaders_of(&mut self, name: &TableName) -> Result<Vec<Leader>, TargetError> {
+        let Some(mut connection) = self.look().await? else { return Ok(Vec::new()) };
+        if !has_own_tables(&mut connection).await? {
+            return Ok(Vec::new());
+        }
+        leads::read(&mut connection, name).await
     }
 
     async fn is_bootstrapped(&mut self) -> Result<bool, TargetError> {

@@ -14,7 +14,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use uuid::Uuid;
 
-use crate::batch::Folded;
+use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::value::Value;
 use crate::moves::{MoveRequest, Moved};
@@ -30,6 +30,7 @@ mod encode;
 mod error;
 mod fence;
 mod inspect;
+mod leads;
 mod moves;
 mod plain;
 mod sql;
@@ -227,11 +228,13 @@ impl Target for Sqlite {
         self.end(writing, "COMMIT").await
     }
 
-    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
+    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<u64, TargetError> {
         let mut writing = self.begin_writing().await?;
         fence::set_time(&mut writing, &self.sink, sql::TOUCH, claims).await?;
         moves::forget(&mut writing, &self.sink).await?;
-        self.end(writing, "COMMIT").await
+        let met = leads::met(&mut writing.connection).await?;
+        self.end(writing, "COMMIT").await?;
+        Ok(met)
     }
 
     async fn mark(
@@ -250,6 +253,20 @@ impl Target for Sqlite {
         let table = catalog::read(&mut connection, name).await?;
         self.connection = Some(connection);
         Ok(table)
+    }
+
+    async fn leaders(&mut self, name: &TableName) -> Result<Vec<Leader>, TargetError> {
+        let mut connection = self.connection().await?;
+        let leaders = leads::read(&mut connection, name).await?;
+        self.connection = Some(connection);
+        Ok(leaders)
+    }
+
+    async fn contest(&mut self, lead: &Lead) -> Result<(), TargetError> {
+        let mut writing = self.begin_writing().await?;
+        let now = time_text(writing.now);
+        leads::keep(&mut writing.connection, lead, &now).await?;
+        self.end(writing, "COMMIT").await
     }
 
     async fn moved(&mut self, request: &MoveRequest) -> Result<Option<Moved>, TargetError> {

@@ -3,9 +3,11 @@
 use crate::rows::{Deletes, Shape};
 use crate::table::{Column, Table, TableName};
 
+mod leads;
 mod moves;
 mod own;
 
+pub(super) use leads::{KEEP_LEAD, LEADERS, MET};
 pub(super) use moves::{
     FIND_LEFT, FIND_TAKEN, FORGET_MOVES, FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, LEAVE,
     values_of,

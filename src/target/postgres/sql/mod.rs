@@ -7,6 +7,7 @@
 mod catalog;
 mod fence;
 mod inspect;
+mod leads;
 mod moves;
 mod rows;
 mod schema;
@@ -19,6 +20,7 @@ pub(super) use fence::{
 pub(super) use inspect::{
     ADOPT, CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
 };
+pub(super) use leads::{KEEP_LEADS, LEADERS, LOCK_LEADS, MET};
 pub(super) use moves::{FORGET_MOVES, find_left, leave, leave_of_batch};
 pub(super) use rows::{
     CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, IS_TRUNCATABLE, MARK_KEYS, ROLLBACK,

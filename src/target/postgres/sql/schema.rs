@@ -14,6 +14,7 @@ SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.schema_version') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.key_move') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.key_taken') IS NOT NULL
+  AND pg_catalog.to_regclass('afterimage.source_table') IS NOT NULL
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'former_owners'
     AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint'))";
 
@@ -27,7 +28,7 @@ pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
 
 /// Our own tables.
-pub(in crate::target::postgres) const BOOTSTRAP: [&str; 11] = [
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 12] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
@@ -112,6 +113,19 @@ CREATE TABLE IF NOT EXISTS afterimage.key_taken (
   left_at bigint,
   at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (sink, cluster_id, topic, \"partition\", transaction, key_hash, came_at)
+)",
+    "\
+CREATE TABLE IF NOT EXISTS afterimage.source_table (
+  target_schema text NOT NULL,
+  target_table text NOT NULL,
+  source_server text NOT NULL,
+  source_database text NOT NULL,
+  source_schema text NOT NULL,
+  source_table text NOT NULL,
+  topic text NOT NULL,
+  at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (target_schema, target_table, source_server, source_database, source_schema,
+    source_table)
 )",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.audit (

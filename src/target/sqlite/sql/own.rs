@@ -1,7 +1,7 @@
 //! Our own tables.
 
 /// Creates our own tables.
-pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 8] = [
+pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 9] = [
     r#"CREATE TABLE IF NOT EXISTS afterimage_checkpoint (
     sink TEXT NOT NULL,
     cluster_id TEXT NOT NULL,
@@ -77,6 +77,16 @@ pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 8] = [
     at TEXT NOT NULL,
     PRIMARY KEY (sink, cluster_id, topic, "partition", "transaction", key, came_at)
 )"#,
+    "CREATE TABLE IF NOT EXISTS afterimage_source_table (
+    target_table TEXT NOT NULL COLLATE NOCASE,
+    source_server TEXT NOT NULL,
+    source_database TEXT NOT NULL,
+    source_schema TEXT NOT NULL,
+    source_table TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (target_table, source_server, source_database, source_schema, source_table)
+)",
     r#"CREATE TABLE IF NOT EXISTS afterimage_audit (
     at TEXT NOT NULL,
     actor TEXT,
@@ -98,7 +108,9 @@ ON CONFLICT (version) DO NOTHING",
 
 /// Returns whether our own tables are there, as this version wants them.
 pub(in crate::target::sqlite) const IS_BOOTSTRAPPED: &str =
-    "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'afterimage_key_taken'";
+    "SELECT 1 FROM sqlite_schema WHERE type = 'table'
+    AND name IN ('afterimage_key_taken', 'afterimage_source_table')
+GROUP BY type HAVING count(*) = 2";
 
 /// Returns the newest version of our own tables.
 pub(in crate::target::sqlite) const NEWEST_VERSION: &str =
