@@ -91,6 +91,13 @@ class StackParity(unittest.TestCase):
         for path in re.findall(r"scripts/\S+\.(?:sh|env)", read(dockerfile)):
             self.assertTrue((ROOT / path).exists(), path)
 
+    def test_connect_has_the_same_plugins(self):
+        line = re.search(r"^plugin\.path=(.*)$", read("scripts/stack/connect.sh"), re.MULTILINE)[1]
+        dockerfile = read(SERVICES["connect"]["build"]["dockerfile"])
+        for path in line.split(","):
+            folder = re.match(r"\$CACHE/([a-z/]+(?:-[a-z]+)*)", path)[1]
+            self.assertIn(f"/downloads/{folder}", dockerfile)
+
     def test_the_consumer_is_compiled_by_the_pinned_compiler(self):
         channel = re.search(r'channel = "(.*)"', read("rust-toolchain.toml"))[1]
         self.assertEqual(base_images("Dockerfile")[0], f"rust:{channel}-bookworm")

@@ -71,9 +71,22 @@ impl Source {
     /// Starts a connector for the whole schema, and waits until it streams; returns the prefix of
     /// its topics.
     pub(crate) fn connect(&self, format: Format) -> String {
-        let prefix = format!("{}{}", self.name, format.suffix());
+        self.connect_with(format, format.suffix(), &[])
+    }
+
+    /// Starts a connector that differs in some settings, under a suffix of its own.
+    pub(crate) fn connect_with(
+        &self,
+        format: Format,
+        suffix: &str,
+        settings: &[(String, String)],
+    ) -> String {
+        let prefix = format!("{}{suffix}", self.name);
         self.connectors.borrow_mut().push(prefix.clone());
-        let config = config(format, &self.name, &prefix).to_string();
+        let mut config = config(format, &self.name, &prefix);
+        let set = settings.iter().map(|(name, value)| (name.clone(), json!(value)));
+        config.as_object_mut().unwrap().extend(set);
+        let config = config.to_string();
         let url = format!("{}/connectors/{prefix}/config", Stack::get().connect);
         let mut answered = String::new();
         until(LATER, &format!("Connect takes the connector {prefix}"), || {
