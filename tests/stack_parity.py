@@ -22,6 +22,7 @@ PORTS = {
     "connect": "CONNECT_PORT",
     "source": "SOURCE_PORT",
     "target": "TARGET_PORT",
+    "vectors": "VECTORS_PORT",
     "mariadb": "MARIADB_PORT",
 }
 
@@ -77,6 +78,8 @@ class StackParity(unittest.TestCase):
     def test_same_versions(self):
         self.assertEqual(tag("kafka"), LOCAL["KAFKA_VERSION"])
         self.assertEqual(tag("registry"), LOCAL["APICURIO_VERSION"])
+        pgvector = f"{LOCAL['PGVECTOR_VERSION']}-pg{LOCAL['PGVECTOR_POSTGRES_VERSION']}"
+        self.assertEqual(tag("vectors"), pgvector)
         for service, version in [
             ("source", "POSTGRES_VERSION"),
             ("target", "POSTGRES_VERSION"),
@@ -137,7 +140,7 @@ class StackParity(unittest.TestCase):
 
     def test_same_init_scripts(self):
         self.assertIn("init-scripts/$name", read("scripts/stack/postgres.sh"))
-        for service in ["source", "target"]:
+        for service in ["source", "target", "vectors"]:
             self.assertEqual(
                 mounts(service), {f"./init-scripts/{service}": "/docker-entrypoint-initdb.d"}
             )

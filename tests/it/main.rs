@@ -34,4 +34,5 @@ mod schema_change;
 mod shapes;
 mod support;
 mod topics;
+mod vectors;
 mod zombie;

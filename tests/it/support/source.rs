@@ -47,9 +47,9 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Makes the schema `name` and runs `ddl` in it.
-    pub(crate) fn new(name: &str, ddl: &str) -> Self {
-        let database = Database::open(&Stack::get().source_admin);
+    /// Makes the schema `name` on a server, and runs `ddl` in it.
+    pub(crate) fn at(url: &str, name: &str, ddl: &str) -> Self {
+        let database = Database::open(url);
         database.run(&format!(
             "CREATE SCHEMA {name}; SET search_path = {name};
              GRANT USAGE ON SCHEMA {name} TO debezium;
@@ -63,7 +63,7 @@ impl Source {
 
     /// Returns another connection, for a thread or a session of its own.
     pub(crate) fn session(&self) -> Database {
-        let database = Database::open(&Stack::get().source_admin);
+        let database = Database::open(self.database.url());
         database.run(&format!("SET search_path = {}", self.name));
         database
     }
