@@ -8,17 +8,21 @@ use crate::support::{Database, Format, LATER, Source, Stack, World, until};
 const TABLES: &str = "
 CREATE TABLE sample (id int PRIMARY KEY, v public.vector(3), free public.vector,
     h public.halfvec(3), s public.sparsevec(5));
+ALTER TABLE sample REPLICA IDENTITY FULL;
 INSERT INTO sample VALUES
     (1, '[1,2.5,-3]', '[0.1]', '[1,2.5,-3]', '{1:1.5,5:-2}/5'),
     (2, NULL, NULL, NULL, NULL),
     (3, '[0,-0,3.4028235e38]', '[-1e-45,1.1754944e-38,16777217]', '[65504,-65504,5.9604645e-08]', '{}/5'),
     (4, '[0.1,0.2,0.3]', '[1,2,3,4,5,6,7,8]', '[0.1,0.2,-0]', '{2:0.1,3:3.4028235e38}/5')";
 
-const CHANGES: [&str; 3] = [
+/// The long vector is stored out of line: only with the whole image before it comes again.
+const CHANGES: [&str; 5] = [
     "INSERT INTO sample SELECT id + 10, v, free, h, s FROM sample",
     "UPDATE sample SET v = NULL, s = '{3:-1e-45}/5' WHERE id = 11;
      UPDATE sample SET v = '[7,8,9]', free = '[9]', h = '[1,1,1]', s = '{5:5}/5' WHERE id = 12",
     "DELETE FROM sample WHERE id = 3",
+    "INSERT INTO sample (id, free) SELECT 20, (SELECT array_agg(i + 0.5) FROM generate_series(1, 1500) AS i)",
+    "UPDATE sample SET v = '[1,2,3]' WHERE id = 20",
 ];
 
 /// What is compared, from columns of pgvector's own types, and from those that the program creates.
