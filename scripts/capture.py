@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import subprocess
 import time
 import urllib.error
@@ -24,6 +25,7 @@ SCHEMAS = ROOT / "schemas"
 BROKERS = os.environ["KAFKA_BOOTSTRAP_SERVERS"]
 CONNECT = os.environ["CONNECT_URL"]
 REGISTRY = os.environ["SCHEMA_REGISTRY_URL"]
+APICURIO = REGISTRY.partition("/apis/")[0]
 
 # Format, and the connector that sends it.
 FORMATS = {
@@ -114,6 +116,26 @@ ADDED = {
     "transforms.flat.add.fields": "op,table,lsn,source.ts_ms,transaction.id",
 }
 CLOUD = {"value.converter": "io.debezium.converters.CloudEventsConverter"}
+AVRO_DATA = {
+    **CLOUD,
+    "value.converter.data.serializer.type": "avro",
+    "value.converter.avro.schema.registry.url": REGISTRY,
+}
+
+
+def apicurio(**settings):
+    """Apicurio's own converter for keys and values; _ and __ stand for - and . in the names."""
+    settings |= {"url": f"{APICURIO}/apis/registry/v3", "auto_register": "true"}
+    config = {}
+    for side in ["key.converter", "value.converter"]:
+        config[side] = "io.apicurio.registry.utils.converter.AvroConverter"
+        for name, value in settings.items():
+            name = name.replace("__", ".").replace("_", "-")
+            config[f"{side}.apicurio.registry.{name}"] = value
+    return config
+
+
+EIGHT_BYTES = "io.apicurio.registry.serde.Legacy8ByteIdHandler"
 DELETED = [["create"], ["update"], ["delete"]]
 BOTH = [["create"], ["update"], ["delete", "tombstone"]]
 SHAPES = [
@@ -149,6 +171,30 @@ SHAPES = [
         "plain",
         "postgres-schemaless.json",
         {**CLOUD, "value.converter.json.schemas.enable": "false"},
+        BOTH,
+    ),
+    ("cloudevents", "json-avro", "postgres-connector.json", AVRO_DATA, BOTH),
+    (
+        "cloudevents",
+        "avro-avro",
+        "postgres-avro.json",
+        {**AVRO_DATA, "value.converter.serializer.type": "avro"},
+        BOTH,
+    ),
+    ("apicurio", "four-bytes", "postgres-connector.json", apicurio(), BOTH),
+    ("apicurio", "eight-bytes", "postgres-connector.json", apicurio(id_handler=EIGHT_BYTES), BOTH),
+    (
+        "apicurio",
+        "header-global",
+        "postgres-connector.json",
+        apicurio(headers__enabled="true", use_id="globalId"),
+        BOTH,
+    ),
+    (
+        "apicurio",
+        "header-content",
+        "postgres-connector.json",
+        apicurio(headers__enabled="true", use_id="contentId"),
         BOTH,
     ),
 ]
@@ -541,26 +587,58 @@ def save_schemas(prefix):
 
 
 def save_fixture_schemas(folder):
-    """Every schema that a captured record of a folder names, by its id."""
+    """Every schema that a captured record of a folder names; one that refers to others behind them."""
     ids = set()
     for path in (FIXTURES / folder).glob("*.json"):
         if path.name == "schemas.json":
             continue
         record = json.loads(path.read_text())
-        for side in [record["key"], record["value"]]:
-            ids.update(schema_ids(base64.b64decode(side or "")))
-    schemas = {id: call("GET", f"{REGISTRY}/schemas/ids/{id}")["schema"] for id in sorted(ids)}
+        for side in ["key", "value"]:
+            ids.update(schema_ids(side, base64.b64decode(record[side] or ""), record["headers"]))
+    schemas = {name: schema_texts(kind, id) for name, kind, id in sorted(ids)}
     if schemas:
         write_json(FIXTURES / folder / "schemas.json", schemas)
 
 
-def schema_ids(data):
-    """The id in front of Avro, also of Avro inside a CloudEvent in JSON."""
-    if data[:1] == b"\0":
-        return [int.from_bytes(data[1:5], "big")]
-    event = json.loads(data) if data[:1] == b"{" else {}
-    inner = event.get("data") if "specversion" in event else None
-    return schema_ids(base64.b64decode(inner)) if isinstance(inner, str) else []
+def schema_ids(side, data, headers):
+    """The ids in the headers or in front of Avro, also of Avro inside a CloudEvent: as the program
+    spells them, Apicurio's kind, and the number."""
+    for name, value in headers:
+        for kind in ["globalId", "contentId"]:
+            if name == f"apicurio.{side}.{kind}":
+                id = int.from_bytes(base64.b64decode(value), "big")
+                return [(f"{kind} {id}", kind, id)]
+    if data[:5] == bytes(5):
+        id = int.from_bytes(data[1:9], "big")
+        return [(f"{id} of eight bytes", "contentId", id)]
+    ids = [int.from_bytes(data[1:5], "big")] if data[:1] == b"\0" else []
+    ids += map(int, re.findall(rb"/schemas/ids/(\d+)", data))
+    return [(str(id), "contentId", id) for id in ids]
+
+
+def schema_texts(kind, id):
+    """A schema's text, or a list: those that it refers to, then its own."""
+    path = f"ids/{kind}s/{id}"
+    seen, open_paths = {}, referred(path)
+    while open_paths:
+        artifact = open_paths.pop()
+        if artifact not in seen:
+            seen[artifact] = apicurio_text(f"{artifact}/content")
+            open_paths += referred(artifact)
+    own = apicurio_text(path)
+    return [*seen.values(), own] if seen else own
+
+
+def referred(path):
+    return [
+        f"groups/default/artifacts/{reference['artifactId']}/versions/{reference['version']}"
+        for reference in json.loads(apicurio_text(f"{path}/references"))
+    ]
+
+
+def apicurio_text(path):
+    with urllib.request.urlopen(f"{APICURIO}/apis/registry/v3/{path}", timeout=30) as response:
+        return response.read().decode()
 
 
 if __name__ == "__main__":

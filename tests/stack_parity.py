@@ -22,6 +22,7 @@ PORTS = {
     "connect": "CONNECT_PORT",
     "source": "SOURCE_PORT",
     "target": "TARGET_PORT",
+    "vectors": "VECTORS_PORT",
     "mariadb": "MARIADB_PORT",
 }
 
@@ -77,6 +78,8 @@ class StackParity(unittest.TestCase):
     def test_same_versions(self):
         self.assertEqual(tag("kafka"), LOCAL["KAFKA_VERSION"])
         self.assertEqual(tag("registry"), LOCAL["APICURIO_VERSION"])
+        pgvector = f"{LOCAL['PGVECTOR_VERSION']}-pg{LOCAL['PGVECTOR_POSTGRES_VERSION']}"
+        self.assertEqual(tag("vectors"), pgvector)
         for service, version in [
             ("source", "POSTGRES_VERSION"),
             ("target", "POSTGRES_VERSION"),
@@ -90,6 +93,13 @@ class StackParity(unittest.TestCase):
         self.assertIn("scripts/download.sh", read(dockerfile))
         for path in re.findall(r"scripts/\S+\.(?:sh|env)", read(dockerfile)):
             self.assertTrue((ROOT / path).exists(), path)
+
+    def test_connect_has_the_same_plugins(self):
+        line = re.search(r"^plugin\.path=(.*)$", read("scripts/stack/connect.sh"), re.MULTILINE)[1]
+        dockerfile = read(SERVICES["connect"]["build"]["dockerfile"])
+        for path in line.split(","):
+            folder = re.match(r"\$CACHE/([a-z/]+(?:-[a-z]+)*)", path)[1]
+            self.assertIn(f"/downloads/{folder}", dockerfile)
 
     def test_the_consumer_is_compiled_by_the_pinned_compiler(self):
         channel = re.search(r'channel = "(.*)"', read("rust-toolchain.toml"))[1]
@@ -130,7 +140,7 @@ class StackParity(unittest.TestCase):
 
     def test_same_init_scripts(self):
         self.assertIn("init-scripts/$name", read("scripts/stack/postgres.sh"))
-        for service in ["source", "target"]:
+        for service in ["source", "target", "vectors"]:
             self.assertEqual(
                 mounts(service), {f"./init-scripts/{service}": "/docker-entrypoint-initdb.d"}
             )

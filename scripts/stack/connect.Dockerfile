@@ -8,7 +8,7 @@ WORKDIR /afterimage
 COPY scripts/lib.sh scripts/versions.env scripts/download.sh scripts/
 RUN AFTERIMAGE_CACHE_DIR=/downloads scripts/download.sh \
     && mkdir /plugins \
-    && mv /downloads/jars/plugins/* /downloads/avro-converter-*/avro-converter /plugins
+    && mv /downloads/jars/plugins/* /downloads/apicurio-converter-*/apicurio-converter /plugins
 
 FROM apache/kafka:4.3.0
 COPY --from=plugins /plugins /opt/afterimage/plugins

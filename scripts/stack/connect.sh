@@ -21,7 +21,7 @@ properties() {
     cat <<PROPERTIES
 bootstrap.servers=$HOST:$KAFKA_PORT
 listeners=http://$HOST:$CONNECT_PORT
-plugin.path=$CACHE/jars/plugins,$CACHE/avro-converter-$AVRO_CONVERTER_VERSION
+plugin.path=$CACHE/jars/plugins,$CACHE/apicurio-converter-$APICURIO_CONVERTER_VERSION
 PROPERTIES
     cat "$ROOT/scripts/stack/connect.properties"
 }

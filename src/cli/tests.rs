@@ -170,6 +170,7 @@ fn each_flag_of_run_names_its_variable_and_its_default() {
         ("--kafka-property", "KAFKA_PROPERTIES", ""),
         ("--kafka-properties-file", "KAFKA_PROPERTIES_FILE", ""),
         ("--schema-registry-url", "SCHEMA_REGISTRY_URL", ""),
+        ("--schema-registry-use-id", "SCHEMA_REGISTRY_USE_ID", "Confluent's id in four bytes"),
         ("--target", "TARGET_DATABASE_URL", ""),
         ("--sink", "SINK_NAME", "afterimage"),
         ("--table", "TABLES", "names as they are"),

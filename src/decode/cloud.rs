@@ -1,5 +1,5 @@
-//! CloudEvents in JSON: the images of the row are `data`, in any format, and what an envelope says
-//! besides stands beside them in attributes.
+//! CloudEvents: the images of the row are `data`, in a frame or a format of its own, and what an
+//! envelope says besides stands beside them in attributes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +18,7 @@ use crate::decode::value::semantic::Literal;
 /// What the names of Debezium's attributes begin with.
 pub const PREFIX: &str = "iodebezium";
 
-/// A CloudEvent of Debezium's converter, with the attributes that are used.
+/// A CloudEvent of Debezium's converter in JSON, with the attributes that are used.
 #[derive(Debug, Deserialize)]
 pub struct CloudEvent<'a> {
     #[serde(rename = "specversion")]
@@ -27,6 +27,8 @@ pub struct CloudEvent<'a> {
     data: &'a RawValue,
     #[serde(borrow, rename = "iodebeziumop")]
     op: Option<&'a RawValue>,
+    #[serde(borrow, rename = "iodebeziumconnector")]
+    connector: Option<&'a RawValue>,
     #[serde(borrow, rename = "iodebeziumname")]
     name: Option<&'a RawValue>,
     #[serde(borrow, rename = "iodebeziumdb")]
@@ -43,6 +45,8 @@ pub struct CloudEvent<'a> {
     file: Option<&'a RawValue>,
     #[serde(borrow, rename = "iodebeziumpos")]
     pos: Option<&'a RawValue>,
+    #[serde(borrow, rename = "iodebeziumrow")]
+    row: Option<&'a RawValue>,
     #[serde(borrow, rename = "iodebeziumtxId")]
     tx_id: Option<&'a RawValue>,
 }
@@ -92,6 +96,7 @@ impl<'a> CloudEvent<'a> {
     fn attributes(&self) -> impl Iterator<Item = (&'static str, &'a RawValue)> {
         let attributes = [
             ("op", self.op),
+            ("connector", self.connector),
             ("name", self.name),
             ("db", self.db),
             ("schema", self.schema),
@@ -100,6 +105,7 @@ impl<'a> CloudEvent<'a> {
             ("lsn", self.lsn),
             ("file", self.file),
             ("pos", self.pos),
+            ("row", self.row),
             ("txId", self.tx_id),
         ];
         attributes.into_iter().filter_map(|(name, raw)| Some((name, raw?)))
@@ -119,6 +125,7 @@ pub fn note(attribute: &str, said: Literal<'_>, source: &SourceName, found: &mut
         ("lsn", said) => found.lsn = number(said),
         ("file", Literal::Text(file)) => found.file = Some(file.to_owned()),
         ("pos", said) => found.pos = number(said),
+        ("row", said) => found.row = number(said),
         ("txId", said) => found.transaction = number(said),
         _ => {}
     }
@@ -129,6 +136,7 @@ pub fn note(attribute: &str, said: Literal<'_>, source: &SourceName, found: &mut
 pub fn place(attribute: &str, text: &str, origin: &mut Origin) {
     match attribute {
         "op" => origin.is_truncate = text == "t",
+        "connector" => origin.connector = Some(text.to_owned()),
         "name" => text.clone_into(&mut origin.server),
         "db" => origin.database = Some(text.to_owned()),
         "schema" => origin.schema = Some(text.to_owned()),
@@ -144,6 +152,12 @@ fn number(said: Literal<'_>) -> Option<i64> {
         Literal::Text(text) => text.parse().ok(),
         _ => None,
     }
+}
+
+/// Returns whether a schema is that of a CloudEvent in Avro.
+pub fn is_event(value: &Field) -> bool {
+    let name = value.schema_name.as_deref().unwrap_or_default();
+    name.ends_with("CloudEvents.Envelope") && value.field("data").is_some()
 }
 
 /// Describes an envelope whose images are those of `data`, given the schema of `data`.

@@ -7,7 +7,7 @@ use crate::batch::Batch;
 use crate::decode::cloud::{self, CloudEvent, Data};
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
-use crate::decode::schema::avro::{Compiled, compile};
+use crate::decode::schema::avro::{Compiled, Reader, compile};
 use crate::decode::schema::connect::Field;
 use crate::decode::schema::envelope::{
     Meaning, Origin, meaning, side_object, side_topic_name, source_table,
@@ -16,6 +16,7 @@ use crate::decode::schema::frame::{Pair, Part};
 use crate::decode::schema::json::{Framed, fields, origin, split, untyped};
 use crate::decode::sight::{Body, Known, Mark, RowSight, Sight, Topic};
 use crate::decode::value::kind::Form;
+use crate::decode::value::semantic::Literal;
 use crate::decode::{
     Arrival, Change, Decoded, Ignored, LayoutId, LayoutRequest, Mapped, Op, RegisteredSchema,
     SchemaId, avro,
@@ -235,6 +236,9 @@ impl Decoder {
         let bytes = part.bytes;
         if let Some((id, body)) = part.frame() {
             let compiled = self.schema(id)?;
+            if cloud::is_event(&compiled.field) {
+                return self.read_framed_cloud(id, body, &compiled.reader);
+            }
             let place = avro::origin(body, &compiled.reader).unwrap_or_default();
             return Ok((Mark::Id(id), Some(compiled.field.clone()), place));
         }
@@ -281,6 +285,26 @@ impl Decoder {
             },
         };
         Ok((Mark::Cloud(Box::new(mark)), Some(field), event.origin()))
+    }
+
+    /// Reads the same of a CloudEvent in Avro, whose data has a frame of its own.
+    fn read_framed_cloud(
+        &self,
+        id: SchemaId,
+        body: &[u8],
+        reader: &Reader,
+    ) -> Result<(Mark, Option<Field>, Origin), Early> {
+        let mut place = Origin::default();
+        let data = avro::cloud_event(body, reader, |attribute, said| {
+            if let Literal::Text(text) = said {
+                cloud::place(attribute, text, &mut place);
+            }
+        });
+        let framed = data.and_then(|data| Part::alone(data).frame());
+        let detail = "the event's data is no framed Avro";
+        let (data, _) = framed.ok_or_else(|| refused(Reason::Malformed, detail))?;
+        let field = cloud::envelope(self.schema(data)?.field.clone());
+        Ok((Mark::CloudIds(id, data), Some(field), place))
     }
 
     pub(super) fn schema(&self, id: SchemaId) -> Result<&Compiled, Early> {

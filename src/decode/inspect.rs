@@ -278,7 +278,10 @@ mod tests {
     }
 
     fn decoder() -> Decoder {
-        let schemas = include_str!("../../tests/fixtures/avro/schemas.json");
+        decoder_of(include_str!("../../tests/fixtures/avro/schemas.json"))
+    }
+
+    fn decoder_of(schemas: &str) -> Decoder {
         let schemas = serde_json::from_str::<BTreeMap<u32, String>>(schemas).unwrap();
         let mut decoder = Decoder::default();
         for (id, text) in schemas {
@@ -393,11 +396,13 @@ mod tests {
 
     #[test]
     fn flat_records_and_cloud_events_are_laid_open() {
-        let shown = |fixture| {
-            let seen = inspect(&decoder(), fixture).unwrap();
+        let decoder = &decoder();
+        let shown_by = |decoder: &Decoder, fixture| {
+            let seen = inspect(decoder, fixture).unwrap();
             let after = seen.after.map(|row| row["name"].clone());
             format!("{:?} {:?} {:?}", seen.op, seen.before.map(|row| row["id"].clone()), after)
         };
+        let shown = |fixture| shown_by(decoder, fixture);
         let flat = include_str!("../../tests/fixtures/flat/rewrite-delete.json");
         assert_eq!(shown(flat), r#"Some("d") None Some(String(""))"#);
         let headed = include_str!("../../tests/fixtures/flat/tombstone-update.json");
@@ -406,6 +411,11 @@ mod tests {
         assert_eq!(shown(with_schema), r#"Some("c") None Some(String("Alan"))"#);
         let plain = include_str!("../../tests/fixtures/cloudevents/plain-delete.json");
         assert_eq!(shown(plain), r#"Some("d") Some(Number(9001)) None"#);
+        let avro = &decoder_of(include_str!("../../tests/fixtures/cloudevents/schemas.json"));
+        let framed = include_str!("../../tests/fixtures/cloudevents/json-avro-create.json");
+        assert_eq!(shown_by(avro, framed), r#"Some("c") None Some(String("Alan"))"#);
+        let whole = include_str!("../../tests/fixtures/cloudevents/avro-avro-update.json");
+        assert_eq!(shown_by(avro, whole), r#"Some("u") None Some(String("Alan"))"#);
     }
 
     #[test]

@@ -180,7 +180,7 @@ pub struct Arrival<'a> {
 pub struct RegisteredSchema {
     /// The schema's text.
     pub text: String,
-    /// The texts of the schemas it refers to, those without references of their own first.
+    /// The texts of the schemas it refers to, in any order.
     pub references: Vec<String>,
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::decode::cloud::{CloudEvent, Data};
+use crate::decode::cloud::{self, CloudEvent, Data};
 use crate::decode::decoder::{Failed, Orders, Schemas};
 use crate::decode::found::{Broken, Found};
 use crate::decode::layout::Layout;
@@ -223,7 +223,7 @@ impl<'a> Pass<'a> {
         match self.value {
             Body::Absent => true,
             Body::Json(text) => text.trim_ascii() == b"null",
-            Body::Avro(..) | Body::Opaque | Body::Cloud(..) => false,
+            Body::Avro(..) | Body::Opaque | Body::Cloud(..) | Body::CloudIds(..) => false,
         }
     }
 
@@ -235,6 +235,9 @@ impl<'a> Pass<'a> {
                 avro::walk_flat(body, &self.compiled(id)?.reader, layout, (writer, self.scratch))
             }
             Body::Cloud(mark, text) => return self.walk_cloud(mark, text, layout, writer),
+            Body::CloudIds(event, data, body) => {
+                return self.walk_framed_cloud((event, data), body, layout, writer);
+            }
             body => return self.walk_envelope(body, layout, writer),
         };
         walked.map_err(Failed::from)
@@ -252,7 +255,9 @@ impl<'a> Pass<'a> {
                 let reader = &self.compiled(id)?.reader;
                 avro::walk_envelope(body, reader, layout, (writer, self.scratch))
             }
-            Body::Absent | Body::Opaque | Body::Cloud(..) => Err(Broken::Mismatch),
+            Body::Absent | Body::Opaque | Body::Cloud(..) | Body::CloudIds(..) => {
+                Err(Broken::Mismatch)
+            }
         };
         walked.map_err(Failed::from)
     }
@@ -277,6 +282,26 @@ impl<'a> Pass<'a> {
         is_ours.then_some(found).ok_or(Failed::Mismatch)
     }
 
+    /// Walks the same of a CloudEvent in Avro.
+    fn walk_framed_cloud(
+        &mut self,
+        (event, data): (SchemaId, SchemaId),
+        body: &[u8],
+        layout: &Layout,
+        writer: &mut RowWriter<'_>,
+    ) -> Result<Found, Failed> {
+        let reader = &self.compiled(event)?.reader;
+        let framed = avro::cloud_event(body, reader, |_, _| {}).ok_or(Failed::Mismatch)?;
+        let images = Part::alone(framed).frame().filter(|(found, _)| *found == data);
+        let images = images.map(|(id, body)| Body::Avro(id, body)).ok_or(Failed::Mismatch)?;
+        let mut found = self.walk_envelope(images, layout, writer)?;
+        let mut is_ours = true;
+        _ = avro::cloud_event(body, reader, |attribute, said| {
+            is_ours &= cloud::note(attribute, said, &layout.source, &mut found);
+        });
+        is_ours.then_some(found).ok_or(Failed::Mismatch)
+    }
+
     fn walk_key(&mut self, writer: &mut RowWriter<'_>) -> Result<(), Failed> {
         let walked = match self.key {
             Body::Json(text) => json::walk_key(text, self.layout, writer, self.scratch),
@@ -285,7 +310,7 @@ impl<'a> Pass<'a> {
                 avro::walk_key(body, reader, self.layout, (writer, self.scratch))
             }
             Body::Absent => return Err(refused(Reason::KeyMissing, "the record has no key")),
-            Body::Opaque | Body::Cloud(..) => {
+            Body::Opaque | Body::Cloud(..) | Body::CloudIds(..) => {
                 return Err(refused(Reason::KeyMissing, "the key is no struct of columns"));
             }
         };

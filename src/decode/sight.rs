@@ -40,6 +40,8 @@ pub(super) enum Mark {
     Opaque,
     /// A CloudEvent in JSON; the mark of its data.
     Cloud(Box<Mark>),
+    /// A CloudEvent in Avro; the ids of its own schema and of its data's.
+    CloudIds(SchemaId, SchemaId),
 }
 
 /// What is known of a sight's records.
@@ -76,6 +78,8 @@ pub(super) enum Body<'a> {
     Opaque,
     /// A CloudEvent in JSON, with the mark of its data.
     Cloud(&'a Mark, &'a [u8]),
+    /// A CloudEvent in Avro, with the ids of its own schema and of its data's.
+    CloudIds(SchemaId, SchemaId, &'a [u8]),
 }
 
 impl Mark {
@@ -102,6 +106,11 @@ impl Mark {
                     Data::Binary(framed) => data.body(Some(Part::alone(&framed))).is_some(),
                 };
                 is_ours.then_some(Body::Cloud(data, bytes))
+            }
+            // Whose data it is shows only its walk.
+            Self::CloudIds(event, data) => {
+                let (found, body) = part.frame()?;
+                (found == *event).then_some(Body::CloudIds(*event, *data, body))
             }
             Self::Opaque => {
                 let is_struct = bytes.starts_with(b"{") || part.frame().is_some();

@@ -166,12 +166,7 @@ impl Bench {
         for _ in 0..8 {
             match self.once(sample) {
                 Decoded::NeedsSchema(id) => {
-                    let text = self.schemas[id.to_string()].as_str();
-                    let schema = text.map(|text| RegisteredSchema {
-                        text: text.to_owned(),
-                        references: Vec::new(),
-                    });
-                    self.decoder.learn_schema(id, schema);
+                    self.decoder.learn_schema(id, self.captured_schema(id));
                 }
                 Decoded::NeedsLayout(request) => {
                     self.asked.push((request.source.clone(), request.is_partial));
@@ -191,6 +186,15 @@ impl Bench {
             }
         }
         panic!("the decoder asks for the same again and again");
+    }
+
+    /// Finds a captured schema: its text, or a list of those that it refers to and its own.
+    fn captured_schema(&self, id: SchemaId) -> Option<RegisteredSchema> {
+        let found = &self.schemas[id.to_string()];
+        let listed = found.as_array().map_or(std::slice::from_ref(found), Vec::as_slice);
+        let mut references =
+            listed.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect::<Vec<_>>();
+        Some(RegisteredSchema { text: references.pop()?, references })
     }
 
     /// Decodes a record once.

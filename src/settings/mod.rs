@@ -9,7 +9,7 @@ use crate::cli::{RunArgs, Secrets, TableArgs, WorkArgs};
 use crate::rules::{ConfigFile, DeletePolicy, Pattern, Rules, Template};
 
 pub use kafka::{GroupProtocol, Kafka, REFUSED, TopicPattern};
-pub use places::{Registry, TargetAddress};
+pub use places::{IdKind, Registry, TargetAddress};
 pub use problems::{Problem, Problems};
 pub use secret::{Secret, printable};
 

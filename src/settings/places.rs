@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use crate::cli::{RegistryArgs, Secrets, TargetArgs};
-use crate::settings::{Problems, Secret, printable};
+use crate::settings::{Problems, Secret, choice, printable};
 
 /// The schema registry.
 #[derive(Clone, Debug)]
@@ -17,7 +17,21 @@ pub struct Registry {
     pub user: Option<Secret>,
     /// The user's password, if any.
     pub password: Option<Secret>,
+    /// What an id before the bytes is, where that is said.
+    pub use_id: Option<IdKind>,
 }
+
+/// Apicurio's two kinds of ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdKind {
+    /// `globalId`.
+    Global,
+    /// `contentId`.
+    Content,
+}
+
+const ID_KINDS: [(&str, IdKind); 2] =
+    [("globalId", IdKind::Global), ("contentId", IdKind::Content)];
 
 /// The target's address.
 #[derive(Clone, Debug)]
@@ -35,9 +49,12 @@ impl Registry {
             return Ok(None);
         };
         let mut problems = Problems::default();
-        match problems.take("schema_registry_url", Self::parse(text, secrets)) {
-            Some(registry) => Ok(Some(registry)),
-            None => Err(problems),
+        let registry = problems.take("schema_registry_url", Self::parse(text, secrets));
+        let written = args.schema_registry_use_id.as_deref().filter(|text| !text.is_empty());
+        let use_id = written.map(|text| choice(text, &ID_KINDS)).transpose();
+        match (registry, problems.take("schema_registry_use_id", use_id)) {
+            (Some(registry), Some(use_id)) => Ok(Some(Self { use_id, ..registry })),
+            _ => Err(problems),
         }
     }
 
@@ -54,6 +71,7 @@ impl Registry {
             url: url.as_str().trim_end_matches('/').to_owned(),
             user: secrets.registry_user.clone().or(user),
             password: secrets.registry_password.clone().or(password),
+            use_id: None,
         })
     }
 }

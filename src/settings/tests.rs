@@ -49,13 +49,15 @@ fn all_problems_are_told_at_once() {
     problems(
         "consumer --brokers host:port --topics users* --topics ^( --batch-rows 0 --batch-bytes 1 \
          --batch-age 2h --lanes many --http here --log-format xml --deletes harder \
-         --table orders --on-refused shrug --schema-registry-url ftp://r --startup-timeout soon",
+         --table orders --on-refused shrug --schema-registry-url ftp://r --schema-registry-use-id id \
+         --startup-timeout soon",
         &[],
         &expect![[r#"
             --brokers (KAFKA_BOOTSTRAP_SERVERS) "host:port" must be HOST:PORT, or several with commas between
             --topics (KAFKA_TOPICS) "users*" is no topic's name; a regular expression begins with ^
             --topics (KAFKA_TOPICS) "^(" is no regular expression
             --schema-registry-url (SCHEMA_REGISTRY_URL) "ftp://r/" must begin with http:// or https://
+            --schema-registry-use-id (SCHEMA_REGISTRY_USE_ID) "id" must be one of globalId, contentId
             --target (TARGET_DATABASE_URL) must say where the rows go, as postgres://USER@HOST:PORT/DATABASE or sqlite://FILE
             --table (TABLES) "orders" must be PATTERN=TEMPLATE
             --deletes (DELETES) "harder" must be one of hard, soft, ignore

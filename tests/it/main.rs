@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "a test's report goes where cargo test keeps it")]
 
 mod bad_input;
+mod converters;
 mod delivery;
 mod formats;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
@@ -35,4 +36,5 @@ mod schema_change;
 mod shapes;
 mod support;
 mod topics;
+mod vectors;
 mod zombie;

@@ -85,13 +85,7 @@ pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
             origin.is_truncate = cursor.literal(reader)? == Literal::Text("t");
             continue;
         }
-        if let Some(attribute) = name.strip_prefix(cloud::PREFIX) {
-            if let Literal::Text(text) = cursor.literal(reader)? {
-                cloud::place(attribute, text, &mut origin);
-            }
-            continue;
-        }
-        if name != "source" || matches!(reader, Reader::Text) {
+        if name != "source" {
             cursor.skip(reader)?;
             continue;
         }
@@ -111,6 +105,28 @@ pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
         }
     }
     Some(origin)
+}
+
+/// Reads a CloudEvent: `note` gets its attributes by their names behind [`cloud::PREFIX`], and its
+/// data is returned; `None` when the bytes are no such event's.
+pub fn cloud_event<'a>(
+    body: &'a [u8],
+    reader: &'a Reader,
+    mut note: impl FnMut(&str, Literal<'_>),
+) -> Option<&'a [u8]> {
+    let mut cursor = Cursor(body);
+    let mut data = None;
+    for (name, reader) in cursor.record(reader)?? {
+        if let Some(attribute) = name.strip_prefix(cloud::PREFIX) {
+            note(attribute, cursor.literal(reader)?);
+        } else if name == "data" {
+            let Literal::Bytes(bytes) = cursor.literal(reader)? else { return None };
+            data = Some(bytes);
+        } else {
+            cursor.skip(reader)?;
+        }
+    }
+    data.filter(|_| cursor.0.is_empty())
 }
 
 /// Reads a whole value as the tree that JSON would carry for it, octets as base64; `None` when the
@@ -190,7 +206,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads the fields of an envelope; those of a CloudEvent's data stand a level deeper.
+    /// Reads the fields of an envelope.
     fn envelope(
         &mut self,
         fields: &[(String, Reader)],
@@ -213,12 +229,7 @@ impl<'a> Cursor<'a> {
                         found.has_after = true;
                     }
                 }
-                "data" => {
-                    let data = self.record(reader).ok_or_else(broken_off)?;
-                    self.envelope(data.unwrap_or_default(), layout, (writer, scratch), found)?;
-                }
-                // A CloudEvent's source is a URI.
-                "source" if !matches!(reader, Reader::Text) => {
+                "source" => {
                     if !self.source(reader, layout, found).ok_or_else(broken_off)? {
                         return Err(Broken::Mismatch);
                     }
@@ -228,15 +239,7 @@ impl<'a> Cursor<'a> {
                         found.letter = op(letter);
                     }
                 }
-                name => match name.strip_prefix(cloud::PREFIX) {
-                    Some(attribute) => {
-                        let said = self.literal(reader).ok_or_else(broken_off)?;
-                        if !cloud::note(attribute, said, &layout.source, found) {
-                            return Err(Broken::Mismatch);
-                        }
-                    }
-                    None => self.skip(reader).ok_or_else(broken_off)?,
-                },
+                _ => self.skip(reader).ok_or_else(broken_off)?,
             }
         }
         Ok(())

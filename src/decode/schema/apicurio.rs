@@ -1,27 +1,24 @@
 //! Apicurio's own API: schemas by the two kinds of ids that Confluent's does not know.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 
 use crate::decode::RegisteredSchema;
-use crate::settings;
+use crate::settings::{self, IdKind};
 
 /// A version of the API.
 struct Version {
     path: &'static str,
-    /// Asks for references to be put in place.
-    whole: &'static str,
     /// What ends the path of an artifact's text.
     content: &'static str,
 }
 
 /// The versions, the newest first.
-const VERSIONS: [Version; 2] = [
-    Version { path: "v3", whole: "references=DEREFERENCE", content: "/content" },
-    Version { path: "v2", whole: "dereference=true", content: "" },
-];
+const VERSIONS: [Version; 2] =
+    [Version { path: "v3", content: "/content" }, Version { path: "v2", content: "" }];
 
 /// What a schema refers to.
 #[derive(Deserialize)]
@@ -32,13 +29,12 @@ struct Reference {
     version: String,
 }
 
-/// Apicurio's two kinds of ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `globalId`.
-    Global,
-    /// `contentId`.
-    Content,
+impl Reference {
+    fn path(&self) -> String {
+        let Self { group_id, artifact_id, version } = self;
+        let group = group_id.as_deref().unwrap_or("default");
+        format!("groups/{group}/artifacts/{artifact_id}/versions/{version}")
+    }
 }
 
 /// A client of the API.
@@ -72,45 +68,50 @@ impl Apicurio {
     /// The registry does not answer, or refuses to.
     pub async fn schema(
         &self,
-        kind: Kind,
+        kind: IdKind,
         id: i64,
     ) -> Result<Option<RegisteredSchema>, reqwest::Error> {
+        let ids = match kind {
+            IdKind::Global => "globalIds",
+            IdKind::Content => "contentIds",
+        };
+        let path = format!("ids/{ids}/{id}");
         for version in &VERSIONS {
-            let schema = match kind {
-                Kind::Global => {
-                    let path = format!("ids/globalIds/{id}?{}", version.whole);
-                    let text = self.get(version, &path).await?;
-                    text.map(|text| RegisteredSchema { text, references: Vec::new() })
-                }
-                Kind::Content => self.content(version, id).await?,
-            };
-            if schema.is_some() {
-                return Ok(schema);
+            if let Some(text) = self.get(version, &path).await? {
+                let references = self.references(version, &path).await?;
+                return Ok(Some(RegisteredSchema { text, references }));
             }
         }
         Ok(None)
     }
 
-    /// Returns a text by its own id, for which references are not put in place.
-    async fn content(
+    /// Fetches what a schema refers to, however deep. The API would put it in place for one kind of
+    /// id, but not for the other.
+    async fn references(
         &self,
         version: &Version,
-        id: i64,
-    ) -> Result<Option<RegisteredSchema>, reqwest::Error> {
-        let Some(text) = self.get(version, &format!("ids/contentIds/{id}")).await? else {
-            return Ok(None);
-        };
-        let listed = self.get(version, &format!("ids/contentIds/{id}/references")).await?;
-        let listed = listed.and_then(|text| serde_json::from_str::<Vec<Reference>>(&text).ok());
-        let mut references = Vec::new();
-        for Reference { group_id, artifact_id, version: number } in listed.unwrap_or_default() {
-            let group = group_id.as_deref().unwrap_or("default");
-            let Version { whole, content, .. } = version;
-            let artifact = format!("groups/{group}/artifacts/{artifact_id}");
-            let path = format!("{artifact}/versions/{number}{content}?{whole}");
-            references.extend(self.get(version, &path).await?);
+        path: &str,
+    ) -> Result<Vec<String>, reqwest::Error> {
+        let mut seen = HashSet::new();
+        let mut open = self.listed(version, path).await?;
+        let mut texts = Vec::new();
+        while let Some(artifact) = open.pop() {
+            if seen.contains(&artifact) {
+                continue;
+            }
+            let text = self.get(version, &format!("{artifact}{}", version.content)).await?;
+            texts.extend(text);
+            open.extend(self.listed(version, &artifact).await?);
+            seen.insert(artifact);
         }
-        Ok(Some(RegisteredSchema { text, references }))
+        Ok(texts)
+    }
+
+    /// Lists the paths of what a schema refers to itself.
+    async fn listed(&self, version: &Version, path: &str) -> Result<Vec<String>, reqwest::Error> {
+        let listed = self.get(version, &format!("{path}/references")).await?;
+        let listed = listed.and_then(|text| serde_json::from_str::<Vec<Reference>>(&text).ok());
+        Ok(listed.unwrap_or_default().iter().map(Reference::path).collect())
     }
 
     /// Asks once; `None` when there is nothing.

@@ -57,18 +57,22 @@ pub fn compile(schema: &RegisteredSchema) -> Result<Compiled, String> {
     if let Some(other) = other_format(&schema.text) {
         return Err(format!("is {other}, which is not supported: use Avro or JSON"));
     }
-    let texts = schema.references.iter().chain([&schema.text]);
     // The library knows the whole of Avro's rules; what it accepts is compiled from the text,
     // because it drops the attributes that Connect puts on plain types.
     apache_avro::Schema::parse_str_with_list(&schema.text, &schema.references)
         .map_err(|error| error.to_string())?;
+    let parse = |text: &String| serde_json::from_str(text).map_err(|error| error.to_string());
     let mut compiler = Compiler::default();
-    let mut compiled = None;
-    for text in texts {
-        let json = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        compiled = Some(compiler.compile(&json, "", "")?);
+    let mut open = schema.references.iter().map(parse).collect::<Result<Vec<Json>, _>>()?;
+    // What is referred to comes in any order: each round takes those whose types are known by now.
+    while !open.is_empty() {
+        let before = open.len();
+        open.retain(|json| compiler.compile(json, "", "").is_err());
+        if open.len() == before {
+            break;
+        }
     }
-    compiled.ok_or_else(|| "the schema is empty".to_owned())
+    compiler.compile(&parse(&schema.text)?, "", "")
 }
 
 /// Names the format of a schema that is none of Avro's.

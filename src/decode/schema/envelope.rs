@@ -23,11 +23,7 @@ pub fn meaning(value: &Field) -> Meaning {
     }
     let is_named = name.ends_with(".Envelope");
     let is_envelope = is_named || (name.is_empty() && value.field("op").is_some());
-    let images = match value.field("data") {
-        Some(data) if name.ends_with("CloudEvents.Envelope") => data,
-        _ => value,
-    };
-    match images.field("after") {
+    match value.field("after") {
         Some(after) if is_envelope => Meaning::Rows(Form::Enveloped, after.clone()),
         _ if is_named || name.starts_with("io.debezium.") || value.fields.is_empty() => {
             Meaning::Unknown(format!("schema \"{name}\" is neither an envelope nor a row"))

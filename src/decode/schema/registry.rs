@@ -13,9 +13,9 @@ use schema_registry_converter::schema_registry_common::{
     RegisteredReference, RegisteredSchema as Found,
 };
 
-use crate::decode::schema::apicurio::{Apicurio, Kind};
+use crate::decode::schema::apicurio::Apicurio;
 use crate::decode::{RegisteredSchema, SchemaId};
-use crate::settings;
+use crate::settings::{self, IdKind};
 
 /// How long one question may take.
 const ASK_WAIT: Duration = Duration::from_secs(10);
@@ -35,6 +35,7 @@ pub struct Registry {
     url: Arc<str>,
     client: Arc<SrSettings>,
     apicurio: Apicurio,
+    use_id: Option<IdKind>,
 }
 
 /// The registry does not answer, or refuses to.
@@ -62,7 +63,7 @@ impl Registry {
         let client = builder.build().map_err(|error| error_of(&url, error))?;
         let apicurio = Apicurio::new(settings, ASK_WAIT);
         let apicurio = apicurio.map_err(|error| Self::silent(&url, &error))?;
-        Ok(Self { url, client: Arc::new(client), apicurio })
+        Ok(Self { url, client: Arc::new(client), apicurio, use_id: settings.use_id })
     }
 
     /// Asks whether the registry answers and lets us in.
@@ -86,12 +87,14 @@ impl Registry {
     ///
     /// The registry does not answer, or refuses to: a later try may succeed.
     pub async fn schema(&self, id: SchemaId) -> Result<Option<RegisteredSchema>, RegistryError> {
-        let found = match id {
-            SchemaId::Plain(id) => get_schema_by_id(id, &self.client).await,
-            SchemaId::Guid(id) => get_schema_by_guid(&id.to_string(), &self.client).await,
-            SchemaId::Global(id) => return self.of_apicurio(Kind::Global, id).await,
-            SchemaId::Content(id) => return self.of_apicurio(Kind::Content, id).await,
-            SchemaId::Wide(id) => return self.of_either(id).await,
+        let found = match (id, self.use_id) {
+            (SchemaId::Plain(id), Some(kind)) => return self.of_apicurio(kind, id.into()).await,
+            (SchemaId::Wide(id), Some(kind)) => return self.of_apicurio(kind, id).await,
+            (SchemaId::Plain(id), None) => get_schema_by_id(id, &self.client).await,
+            (SchemaId::Guid(id), _) => get_schema_by_guid(&id.to_string(), &self.client).await,
+            (SchemaId::Global(id), _) => return self.of_apicurio(IdKind::Global, id).await,
+            (SchemaId::Content(id), _) => return self.of_apicurio(IdKind::Content, id).await,
+            (SchemaId::Wide(id), None) => return self.of_either(id).await,
         };
         let found = match found {
             Ok(found) => found,
@@ -104,7 +107,7 @@ impl Registry {
 
     async fn of_apicurio(
         &self,
-        kind: Kind,
+        kind: IdKind,
         id: i64,
     ) -> Result<Option<RegisteredSchema>, RegistryError> {
         let schema = self.apicurio.schema(kind, id).await;
@@ -114,13 +117,13 @@ impl Registry {
     /// Fetches the schema of an id that does not say of which kind it is: only where that makes no
     /// difference it is known.
     async fn of_either(&self, id: i64) -> Result<Option<RegisteredSchema>, RegistryError> {
-        let global = self.of_apicurio(Kind::Global, id).await?;
-        let content = self.of_apicurio(Kind::Content, id).await?;
+        let global = self.of_apicurio(IdKind::Global, id).await?;
+        let content = self.of_apicurio(IdKind::Content, id).await?;
         match (global, content) {
             (Some(global), Some(content)) if global != content => {
                 let what = format!(
                     "{id} of eight bytes names one schema as a globalId and another as a \
-                     contentId: have the producer write ids of four bytes, or in headers"
+                     contentId: say by --schema-registry-use-id which of them the converter writes"
                 );
                 Err(RegistryError { url: self.url.to_string(), what })
             }
@@ -132,7 +135,7 @@ impl Registry {
         RegistryError { url: url.to_owned(), what: error.to_string() }
     }
 
-    /// Fetches what a schema refers to, however deep; what is referred to comes first.
+    /// Fetches what a schema refers to, however deep.
     async fn references(&self, schema: &Found) -> Result<Vec<String>, RegistryError> {
         let name = |reference: &RegisteredReference| (reference.subject.clone(), reference.version);
         let mut seen = HashSet::new();
@@ -147,7 +150,6 @@ impl Registry {
             open.extend(found.references);
             texts.push(found.schema);
         }
-        texts.reverse();
         Ok(texts)
     }
 }

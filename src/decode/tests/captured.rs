@@ -98,16 +98,41 @@ fn cloud_events_become_the_sources_rows() {
     check(
         "cloudevents",
         &expect![[r#"
-        plain-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
-        plain-delete: Delete users id=9001
-        plain-tombstone: Ignored(Tombstone)
-        plain-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
-        schema-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
-        schema-delete: Delete users id=9001
-        schema-tombstone: Ignored(Tombstone)
-        schema-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
-    "#]],
+            avro-avro-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+            avro-avro-delete: Delete users id=9001
+            avro-avro-tombstone: Ignored(Tombstone)
+            avro-avro-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+            json-avro-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+            json-avro-delete: Delete users id=9001
+            json-avro-tombstone: Ignored(Tombstone)
+            json-avro-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+            plain-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+            plain-delete: Delete users id=9001
+            plain-tombstone: Ignored(Tombstone)
+            plain-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+            schema-create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+            schema-delete: Delete users id=9001
+            schema-tombstone: Ignored(Tombstone)
+            schema-update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        "#]],
     );
+}
+
+#[test]
+fn avro_of_apicurios_converter_says_the_same_in_every_frame() {
+    let all = lines("apicurio");
+    let of = |frame: &str| {
+        let lines = all.lines().filter_map(|line| line.strip_prefix(frame));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let frames = ["four-bytes-", "eight-bytes-", "header-global-", "header-content-"].map(of);
+    expect![[r#"
+        create: Create users id=9001 name='Alan' email='alan@example.org' active=true token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+        delete: Delete users id=9001
+        tombstone: Ignored(Tombstone)
+        update: Update users id=9001 name='Alan' email=null active=false token=6f1d2c3b-4a59-4687-9788-99aabbccddee profile=json {"a": [1, 2.5, null], "b": "ü"} age=41 created_at=moment 1714972089.123456000
+    "#]].assert_eq(frames.first().unwrap());
+    assert!(frames.iter().all(|frame| *frame == frames[0]), "{frames:?}");
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! CloudEvents whose data is Avro, and those that are Avro themselves: from the converter's documented
-//! form, not seen live.
+//! CloudEvents whose data is Avro, and those that are Avro themselves, in the converter's form.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -66,33 +65,81 @@ fn a_truncate_and_a_message_may_be_events() {
     check(bench, &event("x", "t", images), unknown);
 }
 
+/// The schema of a whole event, and its bytes: letter, table, data.
+fn framed_event(bench: &mut Bench) -> impl Fn(&str, &str, &[u8]) -> Sample + use<> {
+    let text = |name: &str| format!(r#"{{"name":"{name}","type":["null","string"]}}"#);
+    let attributes = ["op", "connector", "name", "schema", "table", "tsms"];
+    let attributes = attributes.map(|it| text(&format!("iodebezium{it}")));
+    let schema = format!(
+        r#"{{"type":"record","name":"Envelope","namespace":"s.public.t.CloudEvents","fields":[
+            {{"name":"id","type":"string"}},{{"name":"source","type":"string"}},{},
+            {{"name":"data","type":"bytes"}}]}}"#,
+        attributes.join(",")
+    );
+    bench.register(9, &schema);
+    |op, table, data| {
+        let text =
+            |text: &str| [&[u8::try_from(text.len() * 2).unwrap()], text.as_bytes()].concat();
+        let said = [op, "mariadb", "s", "public", table, "5"];
+        let said = said.map(|attribute| [vec![2], text(attribute)].concat());
+        let length = u8::try_from(data.len() * 2).unwrap();
+        let mut sample = Sample::new("s.public.t", Some(r#"{"id":8}"#), None);
+        let frame = [0, 0, 0, 0, 9];
+        let event = [frame.to_vec(), text("i"), text("/"), said.concat(), vec![length]];
+        sample.value = Some([event.concat().as_slice(), data].concat());
+        sample
+    }
+}
+
 #[test]
 fn the_whole_event_may_be_avro() {
     let bench = &mut Bench::default();
     bench.kinds = vec![("t.id", Kind::Int64)];
-    let text = |name: &str| format!(r#"{{"name":"{name}","type":["null","string"]}}"#);
-    let attributes = ["op", "name", "schema", "table"].map(|it| text(&format!("iodebezium{it}")));
-    let schema = format!(
-        r#"{{"type":"record","name":"Envelope","namespace":"s.public.t.CloudEvents","fields":[
-            {{"name":"id","type":"string"}},{{"name":"source","type":"string"}},{},
-            {{"name":"iodebeziumtsms","type":"long"}},{{"name":"data","type":{}}}]}}"#,
-        attributes.join(","),
-        data_schema()
-    );
-    bench.register(1, &schema);
-    let framed = |table: &[u8], op: &[u8], data: &[u8]| {
-        let attributes = [b"\x02\x02".as_slice(), op, b"\x02\x02s\x02\x0cpublic\x02\x02", table];
-        let event = [b"\0\0\0\0\x01\x02i\x02/".as_slice(), &attributes.concat(), b"\x0a", data];
-        let mut sample = event_of_key();
-        sample.value = Some(event.concat());
-        sample
-    };
-    check(bench, &framed(b"t", b"c", b"\x00\x02\x10\x02\x02n"), "Create t id=8 note='n'");
-    check(bench, &framed(b"t", b"d", b"\x02\x10\x00\x00"), "Delete t id=8");
-    check(bench, &framed(b"u", b"c", b"\x00\x02\x10\x02\x02n"), "Create u id=8 note='n'");
+    bench.register(1, &data_schema());
+    let event = framed_event(bench);
+    let create = b"\0\0\0\0\x01\x00\x02\x10\x02\x02n".as_slice();
+    check(bench, &event("c", "t", create), "Create t id=8 note='n'");
+    check(bench, &event("d", "t", b"\0\0\0\0\x01\x02\x10\x00\x00"), "Delete t id=8");
+    check(bench, &event("c", "u", create), "Create u id=8 note='n'");
     assert_eq!(bench.asked[0].0.name.to_string(), "s.public.t");
+    let crate::decode::Decoded::Change(change) = bench.settle(&event("c", "t", create)) else {
+        panic!("changes")
+    };
+    assert_eq!(change.source_time, Some(5));
+    check(bench, &event("c", "t", b"AAAA"), "malformed: the event's data is no framed Avro");
 }
 
-fn event_of_key() -> Sample {
-    Sample::new("s.public.t", Some(r#"{"id":8}"#), None)
+#[test]
+fn an_event_whose_data_has_another_schema_is_read_by_that() {
+    let bench = &mut Bench::default();
+    bench.register(1, &data_schema());
+    bench.register(2, &data_schema().replace("note", "name"));
+    let event = framed_event(bench);
+    check(bench, &event("c", "t", b"\0\0\0\0\x01\x00\x02\x10\x00"), "Create t id=8 note=null");
+    check(bench, &event("c", "t", b"\0\0\0\0\x02\x00\x02\x10\x00"), "Create t id=8 name=null");
+    check(bench, &event("c", "t", b"\0\0\0\0\x01\x00\x02\x10\x00"), "Create t id=8 note=null");
+}
+
+#[test]
+fn an_event_says_whose_times_are_spans() {
+    let data = data_schema().replace(
+        r#"["null","string"]"#,
+        r#"{"type":"long","connect.name":"io.debezium.time.MicroTime"}"#,
+    );
+    let bench = &mut Bench::default();
+    bench.register(1, &data);
+    let event = framed_event(bench);
+    bench.settle(&event("c", "t", b"\0\0\0\0\x01\x00\x02\x10\x02"));
+    let json = Sample::new(
+        "s.public.t",
+        Some(r#"{"id":8}"#),
+        Some(
+            r#"{"specversion":"1.0","iodebeziumop":"c","iodebeziumconnector":"mariadb",
+            "data":"AAAAAAEAAhAC"}"#,
+        ),
+    );
+    bench.settle(&json);
+    let kinds = bench.asked.iter().map(|(table, _)| table.columns[1].kind.clone());
+    let span = Kind::Span(crate::decode::value::kind::Unit::Micros);
+    assert_eq!(kinds.collect::<Vec<_>>(), [span.clone(), span]);
 }

@@ -6,7 +6,8 @@ use crate::decode::testing::{Bench, Sample, captured_names};
 use crate::decode::{Decoded, Decoder};
 use crate::rows::{Cells, RowOp, Rows};
 
-const FOLDERS: [&str; 7] = ["json", "plain", "avro", "mariadb", "flat", "cloudevents", "events"];
+const FOLDERS: [&str; 9] =
+    ["json", "plain", "avro", "mariadb", "flat", "cloudevents", "apicurio", "events", "structured"];
 
 /// How many cases the mutations have; each is a parse of a few kilobytes.
 const CASES: u32 = 256;

@@ -10,4 +10,5 @@ mod keys;
 mod laws;
 mod shapes;
 mod sources;
+mod structured;
 mod twin;

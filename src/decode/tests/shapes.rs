@@ -417,10 +417,18 @@ fn a_schema_of_the_registry_may_refer_to_others_that_refer_to_others() {
     let row = r#"{"type":"record","name":"n.Row","fields":[{"name":"nested","type":"n.Id"}]}"#;
     let text = r#"{"type":"record","name":"n.Envelope","fields":[
         {"name":"after","type":["null","n.Row"]},{"name":"op","type":"string"}]}"#;
-    let references = vec![id.to_owned(), row.to_owned()];
-    let one = SchemaId::Plain(1);
-    bench.decoder.learn_schema(one, Some(RegisteredSchema { text: text.to_owned(), references }));
-    let value = Some(b"\x00\x00\x00\x00\x01\x00\x02m".to_vec());
-    let message = Sample { topic: TOPIC.to_owned(), value, ..Sample::default() };
-    check(bench, &message, "Ignored(Message)");
+    let message = |id: u8| {
+        let value = Some([[0, 0, 0, 0, id].as_slice(), b"\x00\x02m"].concat());
+        Sample { topic: TOPIC.to_owned(), value, ..Sample::default() }
+    };
+    for (number, references) in [(1, vec![id, row]), (2, vec![row, id])] {
+        let references = references.into_iter().map(str::to_owned).collect();
+        let schema = RegisteredSchema { text: text.to_owned(), references };
+        bench.decoder.learn_schema(SchemaId::Plain(number.into()), Some(schema));
+        check(bench, &message(number), "Ignored(Message)");
+    }
+    let schema = RegisteredSchema { text: text.to_owned(), references: vec![row.to_owned()] };
+    bench.decoder.learn_schema(SchemaId::Plain(3), Some(schema));
+    let Decoded::Stopped(stop) = bench.settle(&message(3)) else { panic!("stops") };
+    assert_eq!(stop.reason, StopReason::SchemaUnreadable);
 }

@@ -41,6 +41,8 @@ pub(crate) struct Stack {
     pub(crate) source_admin: String,
     pub(crate) target: String,
     pub(crate) target_admin: String,
+    /// A server with pgvector, for sources and for targets.
+    pub(crate) vectors_admin: String,
 }
 
 impl Stack {
@@ -56,6 +58,7 @@ impl Stack {
                 source_admin: variable("SOURCE_ADMIN_URL"),
                 target: variable("TARGET_DATABASE_URL"),
                 target_admin: variable("TARGET_ADMIN_URL"),
+                vectors_admin: variable("VECTORS_ADMIN_URL"),
             };
             stack.must_answer();
             stack
@@ -63,8 +66,8 @@ impl Stack {
     }
 
     fn must_answer(&self) {
-        for url in [&self.source, &self.source_admin, &self.target, &self.target_admin].into_iter()
-        {
+        let targets = [&self.target, &self.target_admin, &self.vectors_admin];
+        for url in [&self.source, &self.source_admin].into_iter().chain(targets) {
             if let Err(error) = Database::try_open(url) {
                 no_stack(&format!("{} does not answer: {error}", without_password(url)));
             }

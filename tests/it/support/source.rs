@@ -47,9 +47,9 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Makes the schema `name` and runs `ddl` in it.
-    pub(crate) fn new(name: &str, ddl: &str) -> Self {
-        let database = Database::open(&Stack::get().source_admin);
+    /// Makes the schema `name` on a server, and runs `ddl` in it.
+    pub(crate) fn at(url: &str, name: &str, ddl: &str) -> Self {
+        let database = Database::open(url);
         database.run(&format!(
             "CREATE SCHEMA {name}; SET search_path = {name};
              GRANT USAGE ON SCHEMA {name} TO debezium;
@@ -63,7 +63,7 @@ impl Source {
 
     /// Returns another connection, for a thread or a session of its own.
     pub(crate) fn session(&self) -> Database {
-        let database = Database::open(&Stack::get().source_admin);
+        let database = Database::open(self.database.url());
         database.run(&format!("SET search_path = {}", self.name));
         database
     }
@@ -71,9 +71,22 @@ impl Source {
     /// Starts a connector for the whole schema, and waits until it streams; returns the prefix of
     /// its topics.
     pub(crate) fn connect(&self, format: Format) -> String {
-        let prefix = format!("{}{}", self.name, format.suffix());
+        self.connect_with(format, format.suffix(), &[])
+    }
+
+    /// Starts a connector that differs in some settings, under a suffix of its own.
+    pub(crate) fn connect_with(
+        &self,
+        format: Format,
+        suffix: &str,
+        settings: &[(String, String)],
+    ) -> String {
+        let prefix = format!("{}{suffix}", self.name);
         self.connectors.borrow_mut().push(prefix.clone());
-        let config = config(format, &self.name, &prefix).to_string();
+        let mut config = config(format, &self.name, &prefix);
+        let set = settings.iter().map(|(name, value)| (name.clone(), json!(value)));
+        config.as_object_mut().unwrap().extend(set);
+        let config = config.to_string();
         let url = format!("{}/connectors/{prefix}/config", Stack::get().connect);
         let mut answered = String::new();
         until(LATER, &format!("Connect takes the connector {prefix}"), || {

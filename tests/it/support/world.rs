@@ -54,7 +54,7 @@ impl World {
 
     /// Makes a schema at the source, named as this world, and runs `ddl` in it.
     pub(crate) fn source(&self, ddl: &str) -> Source {
-        Source::new(&self.name, ddl)
+        Source::at(&Stack::get().source_admin, &self.name, ddl)
     }
 
     /// Makes a topic of one partition for records put there by hand; it goes with the world.
