@@ -30,6 +30,7 @@ mod proof_can_fail;
 mod rules;
 mod scale;
 mod schema_change;
+mod secure_kafka;
 mod shapes;
 mod support;
 mod topics;
