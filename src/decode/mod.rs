@@ -21,6 +21,7 @@ pub mod envelope;
 pub mod flat;
 pub mod found;
 pub mod frame;
+mod http;
 pub mod inspect;
 pub mod json;
 mod json_field;

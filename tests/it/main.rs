@@ -31,6 +31,7 @@ mod rules;
 mod scale;
 mod schema_change;
 mod secure_kafka;
+mod secure_registry;
 mod shapes;
 mod support;
 mod topics;

@@ -13,6 +13,7 @@ pub(crate) use world::World;
 pub(crate) mod broker;
 pub(crate) mod certificates;
 pub(crate) mod database;
+pub(crate) mod gate;
 pub(crate) mod http;
 pub(crate) mod judge;
 pub(crate) mod kafka;
