@@ -32,6 +32,7 @@ mod scale;
 mod schema_change;
 mod secure_kafka;
 mod secure_registry;
+mod secure_target;
 mod shapes;
 mod support;
 mod topics;

@@ -12,6 +12,7 @@ pub(crate) use world::World;
 
 pub(crate) mod broker;
 pub(crate) mod certificates;
+pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod gate;
 pub(crate) mod http;
