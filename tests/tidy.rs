@@ -85,6 +85,7 @@ fn readme_names_every_flag_with_its_variable() {
     told("variables", cli::flags().into_iter().filter_map(|flag| flag.variable));
     let secrets = ["TARGET_DATABASE_PASSWORD", "SCHEMA_REGISTRY_USER", "SCHEMA_REGISTRY_PASSWORD"];
     let secrets = secrets.into_iter().chain(["KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"]);
+    let secrets = secrets.chain(["KAFKA_SASL_TOKEN", "SCHEMA_REGISTRY_TOKEN"]);
     told("secrets", secrets.map(str::to_owned));
     told("refused properties", REFUSED.iter().map(|(key, _)| (*key).to_owned()));
 }

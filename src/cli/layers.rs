@@ -12,7 +12,7 @@ use clap::{Arg, Command as ClapCommand, CommandFactory, FromArgMatches};
 
 use crate::cli::{Cli, Command};
 use crate::rules::ConfigFile;
-use crate::settings::{Problems, Secret};
+use crate::settings::{BearerToken, Problems, Secret};
 
 /// What was asked for, with all that was written in any place.
 #[derive(Debug)]
@@ -38,10 +38,14 @@ pub struct Secrets {
     pub registry_user: Option<Secret>,
     /// `SCHEMA_REGISTRY_PASSWORD`.
     pub registry_password: Option<Secret>,
+    /// `SCHEMA_REGISTRY_TOKEN`.
+    pub registry_token: Option<BearerToken>,
     /// `KAFKA_SASL_USERNAME`.
     pub sasl_username: Option<Secret>,
     /// `KAFKA_SASL_PASSWORD`.
     pub sasl_password: Option<Secret>,
+    /// `KAFKA_SASL_TOKEN`.
+    pub sasl_token: Option<BearerToken>,
 }
 
 /// Why nothing can be run.
@@ -82,33 +86,47 @@ impl Environment {
 
     /// Returns a secret from the variable, or from the file that `NAME_FILE` names.
     fn secret(&self, name: &str, problems: &mut Problems) -> Option<Secret> {
+        self.take(name, problems, Secret::from_file, |text| Ok(Secret::new(text)))
+    }
+
+    /// Returns where a bearer token comes from, which must be there now.
+    fn token(&self, name: &str, problems: &mut Problems) -> Option<BearerToken> {
+        let checked = |token: BearerToken| token.read().map(|_| token);
+        let in_file = |path: &Path| checked(BearerToken::File(path.to_owned()));
+        self.take(name, problems, in_file, |text| checked(BearerToken::Given(Secret::new(text))))
+    }
+
+    /// Takes a secret from where it is; no more than one place may have it.
+    fn take<T>(
+        &self,
+        name: &str,
+        problems: &mut Problems,
+        in_file: impl FnOnce(&Path) -> Result<T, String>,
+        in_variable: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let file_name = format!("{name}_FILE");
-        let Some(path) = self.find(&file_name) else {
-            return self.find(name).map(Secret::new);
-        };
-        if self.find(name).is_some() {
-            problems.add(name, format!("is set, and {file_name} as well: one of them must go"));
-            return None;
-        }
-        match std::fs::read_to_string(path) {
-            Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']))),
-            Err(error) => {
-                problems.add(&file_name, format!("cannot read \"{path}\": {error}"));
-                None
+        let (key, taken) = match (self.find(name), self.find(&file_name)) {
+            (None, None) => return None,
+            (Some(text), None) => (name, in_variable(text)),
+            (None, Some(path)) => (file_name.as_str(), in_file(Path::new(path))),
+            (Some(_), Some(_)) => {
+                (name, Err(format!("is set, and {file_name} as well: one of them must go")))
             }
-        }
+        };
+        taken.map_err(|rule| problems.add(key, rule)).ok()
     }
 }
 
 impl Secrets {
     fn read(environment: &Environment, problems: &mut Problems) -> Self {
-        let mut secret = |name| environment.secret(name, problems);
         Self {
-            target_password: secret("TARGET_DATABASE_PASSWORD"),
-            registry_user: secret("SCHEMA_REGISTRY_USER"),
-            registry_password: secret("SCHEMA_REGISTRY_PASSWORD"),
-            sasl_username: secret("KAFKA_SASL_USERNAME"),
-            sasl_password: secret("KAFKA_SASL_PASSWORD"),
+            target_password: environment.secret("TARGET_DATABASE_PASSWORD", problems),
+            registry_user: environment.secret("SCHEMA_REGISTRY_USER", problems),
+            registry_password: environment.secret("SCHEMA_REGISTRY_PASSWORD", problems),
+            registry_token: environment.token("SCHEMA_REGISTRY_TOKEN", problems),
+            sasl_username: environment.secret("KAFKA_SASL_USERNAME", problems),
+            sasl_password: environment.secret("KAFKA_SASL_PASSWORD", problems),
+            sasl_token: environment.token("KAFKA_SASL_TOKEN", problems),
         }
     }
 }
@@ -120,8 +138,14 @@ impl Secrets {
 /// [`Refused::Usage`] also carries the text of `--help` and `--version`.
 pub fn parse(args: &[OsString], environment: &Environment) -> Result<Invocation, Refused> {
     let command = Cli::command().mut_args(hide_value).mut_subcommands(hide_values);
-    // Answers calls for help, which names the variables, and finds wrong flags before any file.
-    command.clone().try_get_matches_from(args)?;
+    // Answers calls for help, which names the variables; clap reads them here, also where one that is
+    // set to nothing counts as not set, so no other complaint counts.
+    let help = command.clone().try_get_matches_from(args).err();
+    if let Some(help) = help.filter(|answer| !answer.use_stderr()) {
+        return Err(help.into());
+    }
+    // Finds wrong flags before any file.
+    layered(command.clone(), &|_| None).try_get_matches_from(args)?;
 
     let mut problems = Problems::default();
     let target = environment.secret("TARGET_DATABASE_URL", &mut problems);

@@ -53,7 +53,7 @@ pub enum Command {
 
 const SECRETS: &str = "Secrets, from a variable or from a file that the same name with _FILE names: \
 TARGET_DATABASE_URL, TARGET_DATABASE_PASSWORD, SCHEMA_REGISTRY_USER, SCHEMA_REGISTRY_PASSWORD, \
-KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD. RUST_LOG filters the log.";
+SCHEMA_REGISTRY_TOKEN, KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD, KAFKA_SASL_TOKEN. RUST_LOG filters the log.";
 
 /// The service's flags.
 #[derive(Clone, Debug, Args)]
@@ -134,6 +134,9 @@ pub struct RegistryArgs {
     /// apicurio.registry.use-id [default: Confluent's id in four bytes, either in eight]
     #[arg(long, value_name = "KIND", env = "SCHEMA_REGISTRY_USE_ID")]
     pub schema_registry_use_id: Option<String>,
+    /// Certificates (PEM) of who alone may vouch for the registry, in place of the system's
+    #[arg(long, value_name = "FILE", env = "SCHEMA_REGISTRY_CA_FILE")]
+    pub schema_registry_ca_file: Option<PathBuf>,
 }
 
 /// Where the rows go.

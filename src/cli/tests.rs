@@ -90,6 +90,37 @@ fn a_variable_that_is_set_to_nothing_counts_as_not_set_except_where_it_means_non
 }
 
 #[test]
+fn a_token_is_taken_from_one_place_and_its_text_is_checked_and_never_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| -> &'static str {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned().leak()
+    };
+    let path = file("token", "first\n");
+    let variables = [("KAFKA_SASL_TOKEN_FILE", path), ("SCHEMA_REGISTRY_TOKEN", "given")];
+
+    let secrets = given("consumer", &variables).unwrap().secrets;
+    let token = secrets.sasl_token.as_ref().unwrap();
+    assert_eq!(token.read().unwrap().expose(), "first");
+    std::fs::write(path, "second").unwrap();
+    assert_eq!(token.read().unwrap().expose(), "second");
+    assert_eq!(secrets.registry_token.as_ref().unwrap().read().unwrap().expose(), "given");
+    assert!(!format!("{secrets:?}").contains("given"));
+
+    for (name, value) in [
+        ("KAFKA_SASL_TOKEN_FILE", file("empty", "\n")),
+        ("KAFKA_SASL_TOKEN_FILE", file("two", "a-secret b")),
+        ("SCHEMA_REGISTRY_TOKEN", "a-secret\nX-Header: b"),
+    ] {
+        let error = given("consumer", &[(name, value)]).unwrap_err().to_string();
+        assert!(error.starts_with(name), "{error}");
+        assert!(error.ends_with("must hold one token: visible ASCII, without blanks"), "{error}");
+        assert!(!error.contains("a-secret"), "{error}");
+    }
+}
+
+#[test]
 fn secrets_come_from_variables_or_files_and_never_from_both() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("password");
@@ -171,6 +202,7 @@ fn each_flag_of_run_names_its_variable_and_its_default() {
         ("--kafka-properties-file", "KAFKA_PROPERTIES_FILE", ""),
         ("--schema-registry-url", "SCHEMA_REGISTRY_URL", ""),
         ("--schema-registry-use-id", "SCHEMA_REGISTRY_USE_ID", "Confluent's id in four bytes"),
+        ("--schema-registry-ca-file", "SCHEMA_REGISTRY_CA_FILE", ""),
         ("--target", "TARGET_DATABASE_URL", ""),
         ("--sink", "SINK_NAME", "afterimage"),
         ("--table", "TABLES", "names as they are"),

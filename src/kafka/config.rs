@@ -7,9 +7,8 @@ use crate::settings::{GroupProtocol, Kafka};
 /// The member that polls. What a user may override stands before the user's own properties, what
 /// the guarantee rests on behind them.
 pub fn consumer(kafka: &Kafka) -> ClientConfig {
-    let mut config = ClientConfig::new();
+    let mut config = common("afterimage");
     config
-        .set("client.id", "afterimage")
         // High watermarks and the state of fetching come with the statistics.
         .set("statistics.interval.ms", "5000")
         // A consumer that was faster than its queue would stand still for this long; the default is
@@ -44,8 +43,8 @@ pub fn consumer(kafka: &Kafka) -> ClientConfig {
 
 /// A client that looks: it names the group to ask for its offsets, and never joins it.
 pub fn looking(kafka: &Kafka) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("client.id", "afterimage-look").set("fetch.queue.backoff.ms", "10");
+    let mut config = common("afterimage-look");
+    config.set("fetch.queue.backoff.ms", "10");
     apply(kafka, &mut config);
     // A static member's id would fence the member.
     config.remove("group.instance.id");
@@ -75,6 +74,17 @@ pub fn check_property(key: &str, value: &str) -> Result<(), String> {
     }
 }
 
+/// What every client is told before the user's own properties.
+fn common(client_id: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("client.id", client_id)
+        // The OpenSSL inside looks for authorities where it would have been installed, and finds
+        // none: this finds the system's.
+        .set("ssl.ca.location", "probe");
+    config
+}
+
 fn apply(kafka: &Kafka, config: &mut ClientConfig) {
     for (key, value) in &kafka.properties {
         config.set(key, value.expose());
@@ -95,7 +105,7 @@ mod tests {
             .map(|(key, value)| ((*key).to_owned(), Secret::new(*value)))
             .collect();
         let (brokers, group) = ("localhost:9092".to_owned(), "g".to_owned());
-        Kafka { brokers, group, topics: Vec::new(), properties, protocol }
+        Kafka { brokers, group, topics: Vec::new(), properties, token: None, protocol }
     }
 
     #[test]

@@ -16,9 +16,10 @@ use tracing::debug;
 
 use super::context::{Context, Watermarks};
 use super::queue::{Item, Message, Queue, Said};
-use super::{Command, Event, Link, Reset};
+use super::{Command, Event, Link, Reset, token};
 use crate::checkpoint::NextOffset;
 use crate::record::{Run, TopicPartition};
+use crate::settings::BearerToken;
 use crate::status::{Pulse, StatusBoard};
 use crate::telemetry;
 
@@ -49,6 +50,8 @@ const SEEK_WAIT: Duration = Duration::from_secs(5);
 pub struct Start {
     /// The client's configuration.
     pub config: ClientConfig,
+    /// The token of SASL/OAUTHBEARER, if the configuration wants one.
+    pub token: Option<BearerToken>,
     /// Where each lane takes its events and runs.
     pub lanes: Vec<LaneEnds>,
     /// Takes the ends of the partitions' logs every few seconds.
@@ -87,6 +90,7 @@ pub fn start(
     let (link, commands) = Link::new(coordinator, Arc::clone(&assignments));
     let poll = Poll {
         queue: Queue::of(consumer),
+        token: start.token,
         lanes: start.lanes.into_iter().map(Lane::new).collect(),
         assignments,
         commands,
@@ -104,6 +108,7 @@ pub fn start(
 /// The loop and what it owns.
 pub(super) struct Poll {
     queue: Queue<Context>,
+    token: Option<BearerToken>,
     pub(super) lanes: Vec<Lane>,
     pub(super) assignments: Arc<AtomicU64>,
     commands: mpsc::Receiver<Command>,
@@ -155,6 +160,7 @@ impl Poll {
     }
 
     fn poll(&mut self, shutdown: &CancellationToken, pulse: &Pulse) -> Result<(), String> {
+        self.give_token();
         while !shutdown.is_cancelled() {
             pulse.beat();
             self.obey()?;
@@ -204,6 +210,10 @@ impl Poll {
                 debug!(%code, "could not mirror offsets");
                 Ok(())
             }
+            Said::TokenWanted => {
+                self.give_token();
+                Ok(())
+            }
             Said::Statistics(json) => {
                 self.consumer().client().context().learn(json);
                 Ok(())
@@ -214,6 +224,11 @@ impl Poll {
                 Ok(())
             }
         }
+    }
+
+    /// Gives the client its token; why there is none comes back in the queue as a failure.
+    fn give_token(&self) {
+        _ = token::give(self.consumer().client(), self.token.as_ref());
     }
 
     fn assigned(&mut self, partitions: Vec<TopicPartition>) -> Result<(), String> {

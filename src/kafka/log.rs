@@ -3,7 +3,7 @@
 //! librdkafka's calls block, so each runs on a thread for blocking work and has a time-out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -13,16 +13,20 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::groups::{GroupInfo, GroupMemberInfo};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
 use crate::checkpoint::NextOffset;
-use crate::kafka::config;
+use crate::kafka::{config, token};
 use crate::record::TopicPartition;
-use crate::settings::{Kafka, TopicPattern};
+use crate::settings::{BearerToken, Kafka, TopicPattern};
 
 /// A few lines for each broker and attempt.
 const EVENTS_WAITING: usize = 100;
+
+/// How long the first turn of a question for metadata takes: enough where nothing is wrong.
+const FIRST_TURN: Duration = Duration::from_millis(500);
 
 /// What a lane asks of the log; each question is one attempt.
 pub trait Ask: Send + Sync {
@@ -51,6 +55,7 @@ pub trait Ask: Send + Sync {
 pub struct Log {
     consumer: Arc<BaseConsumer<Witness>>,
     config: ClientConfig,
+    token: Option<BearerToken>,
     brokers: Arc<str>,
     timeout: Duration,
 }
@@ -143,14 +148,14 @@ impl Log {
         let config = config::looking(kafka);
         let consumer = config.create_with_context(Witness::default()).map_err(LogError::Client)?;
         let (consumer, brokers) = (Arc::new(consumer), kafka.brokers.as_str().into());
-        Ok(Self { consumer, config, brokers, timeout })
+        Ok(Self { consumer, config, token: kafka.token.clone(), brokers, timeout })
     }
 
     /// Returns the cluster's own id, which never changes.
     pub async fn cluster_id(&self) -> Result<String, LogError> {
         self.call(|log| {
             // The id comes with any metadata; asking for them first tells why there are none.
-            log.consumer.fetch_metadata(None, log.timeout)?;
+            log.metadata(None)?;
             let id = log.consumer.client().fetch_cluster_id(log.timeout);
             id.ok_or(KafkaError::MetadataFetch(Code::BrokerTransportFailure))
         })
@@ -159,7 +164,7 @@ impl Log {
 
     /// Returns the topics that the patterns stand for.
     pub async fn topics(&self, patterns: &[TopicPattern]) -> Result<Topics, LogError> {
-        let metadata = self.call(|log| log.consumer.fetch_metadata(None, log.timeout)).await?;
+        let metadata = self.call(|log| log.metadata(None)).await?;
         let mut topics = Topics::default();
         // One without a leader for the moment is still there.
         let exists = |topic: &&MetadataTopic| {
@@ -183,11 +188,25 @@ impl Log {
     /// Returns how many partitions a topic has.
     pub async fn partition_count(&self, topic: &str) -> Result<usize, LogError> {
         let name = topic.to_owned();
-        let ask = move |log: &Self| log.consumer.fetch_metadata(Some(&name), log.timeout);
-        let metadata = self.call(ask).await?;
+        let metadata = self.call(move |log| log.metadata(Some(&name))).await?;
         let found = metadata.topics().iter().find(|it| it.name() == topic && it.error().is_none());
         let count = found.map(|topic| topic.partitions().len()).filter(|count| *count > 0);
         count.ok_or_else(|| LogError::TopicMissing { topic: topic.to_owned() })
+    }
+
+    /// Asks for metadata in turns that grow: a denial is an event, and ends no call that waits for an
+    /// answer.
+    fn metadata(&self, topic: Option<&str>) -> KafkaResult<Metadata> {
+        let end = Instant::now() + self.timeout;
+        let mut turn = FIRST_TURN;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let told = self.consumer.fetch_metadata(topic, turn.min(left));
+            if told.is_ok() || turn >= left || self.is_denied() {
+                return told;
+            }
+            turn *= 2;
+        }
     }
 
     /// Returns the topics whose policy is to compact.
@@ -196,6 +215,7 @@ impl Log {
         topics: &BTreeSet<Arc<str>>,
     ) -> KafkaResult<BTreeSet<Arc<str>>> {
         let admin = self.config.create::<AdminClient<_>>()?;
+        token::give(admin.inner(), self.token.as_ref()).map_err(KafkaError::AdminOpCreation)?;
         let options = AdminOptions::new().request_timeout(Some(self.timeout));
         let asked = topics.iter().map(|topic| ResourceSpecifier::Topic(topic));
         let told = admin.describe_configs(&asked.collect::<Vec<_>>(), &options).await?;
@@ -283,15 +303,26 @@ impl Log {
     ) -> Result<T, LogError> {
         let log = self.clone();
         let answer = tokio::task::spawn_blocking(move || {
+            token::give(log.consumer.client(), log.token.as_ref())
+                .map_err(|detail| LogError::Denied { brokers: log.brokers.to_string(), detail })?;
             ask(&log).map_err(|error| {
-                // Errors of connections wait in the queue until somebody polls.
-                for _ in 0..EVENTS_WAITING {
-                    _ = log.consumer.poll(Duration::ZERO);
-                }
+                log.drain();
                 log.classify(&error)
             })
         });
         answer.await.expect("a call to librdkafka neither panics nor is cancelled")
+    }
+
+    /// Takes the errors of connections, which wait in the queue until somebody polls.
+    fn drain(&self) {
+        for _ in 0..EVENTS_WAITING {
+            _ = self.consumer.poll(Duration::ZERO);
+        }
+    }
+
+    fn is_denied(&self) -> bool {
+        self.drain();
+        self.consumer.context().seen().as_ref().is_some_and(|(is_denied, _)| *is_denied)
     }
 
     pub(crate) fn consumer(&self) -> &BaseConsumer<Witness> {
@@ -299,7 +330,7 @@ impl Log {
     }
 
     fn classify(&self, error: &KafkaError) -> LogError {
-        let seen = self.consumer.context().take();
+        let seen = self.consumer.context().seen().take();
         let brokers = self.brokers.to_string();
         let code = error.rdkafka_error_code();
         let is_denied = code.is_some_and(is_denial) || seen.as_ref().is_some_and(|seen| seen.0);
@@ -399,9 +430,9 @@ fn is_denial(code: Code) -> bool {
 pub(crate) struct Witness(Mutex<Option<(bool, String)>>);
 
 impl Witness {
-    /// Returns whether access was denied and what was said, and forgets it.
-    fn take(&self) -> Option<(bool, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Returns whether access was denied, and what was said.
+    fn seen(&self) -> MutexGuard<'_, Option<(bool, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -411,14 +442,22 @@ impl ClientContext for Witness {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let is_denied = error.rdkafka_error_code().is_some_and(is_denial);
+        // A broker that wants another certificate says so when we already think that we are connected.
+        let is_denied =
+            error.rdkafka_error_code().is_some_and(is_denial) || reason.contains("SSL alert");
         let is_summary = error.rdkafka_error_code() == Some(Code::AllBrokersDown);
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen();
         // A denial says more than the lost connections that follow it, and any connection says
         // more than that all are lost.
         let keeps = seen.as_ref().is_some_and(|(was_denied, _)| *was_denied || is_summary);
         if is_denied || !keeps {
-            *seen = Some((is_denied, reason.to_owned()));
+            let also = if reason.contains("certificate verify failed") {
+                // The client's own advice knows one reason of two.
+                "; or the certificate is for another host"
+            } else {
+                ""
+            };
+            *seen = Some((is_denied, format!("{reason}{also}")));
         }
     }
 }

@@ -28,6 +28,7 @@ mod queue;
 pub mod reader;
 mod rebalance;
 pub mod subscription;
+mod token;
 
 pub use consumer::{LaneEnds, RUNS_WAITING, Start, start};
 use context::Context;

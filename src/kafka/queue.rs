@@ -46,6 +46,8 @@ pub(super) enum Said<'e> {
     Revoked(Vec<TopicPartition>),
     /// How a mirrored commit ended.
     Committed(Result<(), Code>),
+    /// The client wants its next token of SASL/OAUTHBEARER.
+    TokenWanted,
     /// The client's statistics, as JSON.
     Statistics(&'e [u8]),
     /// Something failed, and what; only a new client helps when it is fatal.
@@ -112,6 +114,7 @@ impl Item {
                     let json = native::rd_kafka_event_stats(event);
                     Said::Statistics(CStr::from_ptr(json).to_bytes())
                 }
+                native::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH => Said::TokenWanted,
                 native::RD_KAFKA_EVENT_ERROR => self.failure(),
                 _ => Said::Nothing,
             }

@@ -7,7 +7,7 @@ use regex::Regex;
 
 use crate::cli::{KafkaArgs, Secrets};
 use crate::kafka::config;
-use crate::settings::{Problems, Secret};
+use crate::settings::{BearerToken, Problems, Secret};
 
 /// Where the records come from.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Kafka {
     pub topics: Vec<TopicPattern>,
     /// The user's own properties of librdkafka; none that the guarantee rests on.
     pub properties: BTreeMap<String, Secret>,
+    /// The token of SASL/OAUTHBEARER, exactly where the properties choose that.
+    pub token: Option<BearerToken>,
     /// How the group's members agree.
     pub protocol: GroupProtocol,
 }
@@ -93,6 +95,7 @@ impl Kafka {
         {
             properties.extend(secret.clone().map(|secret| (key.to_owned(), secret)));
         }
+        let token = problems.collect(token(&properties, secrets)).flatten();
         let protocol = match properties.remove("group.protocol") {
             Some(name) if name.expose().eq_ignore_ascii_case("consumer") => GroupProtocol::Consumer,
             Some(_) | None => GroupProtocol::Classic,
@@ -102,7 +105,8 @@ impl Kafka {
         }
         match brokers {
             Some(brokers) if problems.is_empty() => {
-                Ok(Self { brokers, group: args.group.clone(), topics, properties, protocol })
+                let group = args.group.clone();
+                Ok(Self { brokers, group, topics, properties, token, protocol })
             }
             Some(_) | None => Err(problems),
         }
@@ -142,6 +146,23 @@ impl TopicPattern {
             Self::Regex(regex) => !topic.starts_with("__") && regex.is_match(topic),
         }
     }
+}
+
+/// Returns the token, which must be given exactly where the properties choose OAUTHBEARER: librdkafka
+/// waits for one without a word, and needs none elsewhere.
+fn token(
+    properties: &BTreeMap<String, Secret>,
+    secrets: &Secrets,
+) -> Result<Option<BearerToken>, Problems> {
+    let mechanism = ["sasl.mechanism", "sasl.mechanisms"].into_iter();
+    let mechanism = mechanism.filter_map(|key| properties.get(key)).next_back();
+    let is_bearer = mechanism.is_some_and(|name| name.expose().eq_ignore_ascii_case("OAUTHBEARER"));
+    let rule = match (is_bearer, &secrets.sasl_token) {
+        (true, None) => "must say where the token of sasl.mechanism=OAUTHBEARER is",
+        (false, Some(_)) => "needs --kafka-property sasl.mechanism=OAUTHBEARER",
+        (_, token) => return Ok(token.clone()),
+    };
+    Err(Problems::of("KAFKA_SASL_TOKEN_FILE", rule))
 }
 
 fn brokers(text: &str) -> Result<String, String> {

@@ -9,9 +9,10 @@ use crate::cli::{RunArgs, Secrets, TableArgs, WorkArgs};
 use crate::rules::{ConfigFile, DeletePolicy, Pattern, Rules, Template};
 
 pub use kafka::{GroupProtocol, Kafka, REFUSED, TopicPattern};
+pub(crate) use places::TLS_FILES;
 pub use places::{IdKind, Registry, TargetAddress};
 pub use problems::{Problem, Problems};
-pub use secret::{Secret, printable};
+pub use secret::{BearerToken, Secret, printable};
 
 mod kafka;
 mod places;

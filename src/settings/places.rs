@@ -1,12 +1,12 @@
 //! Where schemas come from and where rows go: addresses with their credentials.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use url::Url;
 
 use crate::cli::{RegistryArgs, Secrets, TargetArgs};
-use crate::settings::{Problems, Secret, choice, printable};
+use crate::settings::{BearerToken, Problems, Secret, choice, printable};
 
 /// The schema registry.
 #[derive(Clone, Debug)]
@@ -19,6 +19,10 @@ pub struct Registry {
     pub password: Option<Secret>,
     /// What an id before the bytes is, where that is said.
     pub use_id: Option<IdKind>,
+    /// A bearer token instead of a user, if any.
+    pub token: Option<BearerToken>,
+    /// Certificates (PEM) of who alone may vouch for the registry; the system's where not given.
+    pub authorities: Option<Vec<u8>>,
 }
 
 /// Apicurio's two kinds of ids.
@@ -42,6 +46,13 @@ pub enum TargetAddress {
     Sqlite(PathBuf),
 }
 
+/// Parameters of a PostgreSQL URL that name a file for TLS.
+pub(crate) const TLS_FILES: [&str; 7] =
+    ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
+
+/// How much a PostgreSQL URL may ask of TLS.
+const TLS_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
 impl Registry {
     /// Makes the registry of what was written; `None` when nothing was.
     pub fn new(args: &RegistryArgs, secrets: &Secrets) -> Result<Option<Self>, Problems> {
@@ -52,10 +63,21 @@ impl Registry {
         let registry = problems.take("schema_registry_url", Self::parse(text, secrets));
         let written = args.schema_registry_use_id.as_deref().filter(|text| !text.is_empty());
         let use_id = written.map(|text| choice(text, &ID_KINDS)).transpose();
-        match (registry, problems.take("schema_registry_use_id", use_id)) {
-            (Some(registry), Some(use_id)) => Ok(Some(Self { use_id, ..registry })),
-            _ => Err(problems),
+        let use_id = problems.take("schema_registry_use_id", use_id);
+        let path = args.schema_registry_ca_file.as_deref();
+        let authorities = problems.take("schema_registry_ca_file", path.map(read).transpose());
+        let (Some(registry), Some(use_id), Some(authorities)) = (registry, use_id, authorities)
+        else {
+            return Err(problems);
+        };
+        if registry.token.is_some() && registry.user.is_some() {
+            problems.add("SCHEMA_REGISTRY_TOKEN", "is given, and a user as well: one must go");
         }
+        if authorities.is_some() && !registry.url.starts_with("https:") {
+            let rule = "needs a --schema-registry-url that begins with https://";
+            problems.take::<()>("schema_registry_ca_file", Err(rule.to_owned()));
+        }
+        problems.into_result().map(|()| Some(Self { use_id, authorities, ..registry }))
     }
 
     fn parse(text: &str, secrets: &Secrets) -> Result<Self, String> {
@@ -72,6 +94,8 @@ impl Registry {
             user: secrets.registry_user.clone().or(user),
             password: secrets.registry_password.clone().or(password),
             use_id: None,
+            token: secrets.registry_token.clone(),
+            authorities: None,
         })
     }
 }
@@ -126,12 +150,34 @@ impl TargetAddress {
         if url.path().trim_matches('/').is_empty() {
             return Err(format!("\"{}\" must name a database", printable(&url)));
         }
+        for (key, value) in url.query_pairs() {
+            parameter(&key, &value)?;
+        }
         if let Some(password) = &secrets.target_password {
             url.set_password(Some(password.expose()))
                 .map_err(|()| format!("\"{}\" must name a host", printable(&url)))?;
         }
         Ok(Self::Postgres(Secret::new(url)))
     }
+}
+
+/// Checks a parameter of a PostgreSQL URL that concerns TLS.
+fn parameter(key: &str, value: &str) -> Result<(), String> {
+    match key {
+        "sslmode" | "ssl-mode" if !TLS_MODES.contains(&value) => {
+            Err(format!("has sslmode \"{value}\", which must be one of {}", TLS_MODES.join(", ")))
+        }
+        "sslpassword" => Err("has an sslpassword, but sslkey must not be encrypted".to_owned()),
+        _ if TLS_FILES.contains(&key) => {
+            read(Path::new(value)).map(drop).map_err(|rule| format!("has an {key}, and {rule}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a file that a setting names.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("cannot read \"{}\": {error}", path.display()))
 }
 
 /// Shows the address without its password.

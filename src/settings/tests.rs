@@ -161,6 +161,56 @@ fn no_password_is_ever_shown() {
 }
 
 #[test]
+fn a_token_is_given_exactly_where_the_mechanism_wants_one() {
+    let bearer = "consumer --target sqlite://x --kafka-property sasl.mechanism=OAUTHBEARER";
+    let token = ("KAFKA_SASL_TOKEN", "t");
+
+    assert!(made(bearer, &[token]).unwrap().kafka.token.is_some());
+    problems(
+        bearer,
+        &[],
+        &expect!["KAFKA_SASL_TOKEN_FILE must say where the token of sasl.mechanism=OAUTHBEARER is"],
+    );
+    problems(
+        "consumer --target sqlite://x --kafka-property sasl.mechanism=PLAIN",
+        &[token],
+        &expect!["KAFKA_SASL_TOKEN_FILE needs --kafka-property sasl.mechanism=OAUTHBEARER"],
+    );
+}
+
+#[test]
+fn what_is_asked_of_tls_is_there_and_one_credential_is_enough() {
+    problems(
+        "consumer --target postgres://u@h/db?sslmode=strict",
+        &[],
+        &expect![[
+            r#"--target (TARGET_DATABASE_URL) has sslmode "strict", which must be one of disable, allow, prefer, require, verify-ca, verify-full"#
+        ]],
+    );
+    problems(
+        "consumer --target postgres://u@h/db?sslrootcert=/no/ca.pem",
+        &[],
+        &expect![[
+            r#"--target (TARGET_DATABASE_URL) has an sslrootcert, and cannot read "/no/ca.pem": No such file or directory (os error 2)"#
+        ]],
+    );
+    problems(
+        "consumer --target postgres://u@h/db?sslpassword=p4ss",
+        &[],
+        &expect![
+            "--target (TARGET_DATABASE_URL) has an sslpassword, but sslkey must not be encrypted"
+        ],
+    );
+    problems(
+        "consumer --target sqlite://x --schema-registry-url http://u:p@r --schema-registry-ca-file Cargo.toml",
+        &[("SCHEMA_REGISTRY_TOKEN", "t")],
+        &expect![[r#"
+            SCHEMA_REGISTRY_TOKEN is given, and a user as well: one must go
+            --schema-registry-ca-file (SCHEMA_REGISTRY_CA_FILE) needs a --schema-registry-url that begins with https://"#]],
+    );
+}
+
+#[test]
 fn a_password_from_a_variable_takes_its_place_in_the_url() {
     let line = "consumer --target postgres://u@h/db --schema-registry-url http://a%40b:x@r";
     let variables = [("TARGET_DATABASE_PASSWORD", "p@ss/1"), ("SCHEMA_REGISTRY_PASSWORD", "y")];

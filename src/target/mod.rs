@@ -188,6 +188,9 @@ pub enum TargetError {
     /// The connection is lost or cannot be made, or the server is starting, stopping or read-only.
     #[error("target is unreachable")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// TLS cannot be agreed on: the server has none, or cannot prove that it is the one asked for.
+    #[error("target cannot be trusted")]
+    Untrusted(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A lock, a deadlock, a serialisation failure or a time-out.
     #[error("target is busy")]
     Busy(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -235,6 +238,7 @@ impl TargetError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Unreachable(_) => Disposition::Retry("unreachable"),
+            Self::Untrusted(_) => Disposition::Retry("untrusted"),
             Self::Busy(_) => Disposition::Retry("busy"),
             Self::Exhausted(_) => Disposition::Retry("exhausted"),
             Self::StaleLayout { .. } => Disposition::Rewind,

@@ -7,11 +7,12 @@ use crate::support::kafka::{Draft, produce};
 use crate::support::{LATER, SOON, Stack, World, http, until};
 
 /// Subjects of a test; they go with it.
-struct Subjects(Vec<String>);
+#[derive(Default)]
+pub(crate) struct Subjects(Vec<String>);
 
 impl Subjects {
     /// Registers a schema under a subject and returns its id.
-    fn register(&mut self, subject: &str, schema: &Value, references: &Value) -> u32 {
+    pub(crate) fn register(&mut self, subject: &str, schema: &Value, references: &Value) -> u32 {
         self.0.push(subject.to_owned());
         let url = format!("{}/subjects/{subject}/versions", Stack::get().registry);
         let body = json!({"schema": schema.to_string(), "references": references}).to_string();
@@ -32,7 +33,7 @@ impl Drop for Subjects {
 }
 
 /// Returns the ids that Apicurio itself knows a subject's first version by: global, content.
-fn own_ids(subject: &str) -> (i64, i64) {
+pub(crate) fn own_ids(subject: &str) -> (i64, i64) {
     let registry = &Stack::get().registry;
     let root = registry.split("/apis/").next().unwrap();
     let url = format!("{root}/apis/registry/v3/groups/default/artifacts/{subject}/versions/1");
@@ -51,7 +52,7 @@ fn framed(frame: &[u8], body: &[u8]) -> Option<Vec<u8>> {
 fn a_schema_is_found_by_whatever_names_it() {
     let world = World::new("framing");
     let topic = world.topic("public.t", &[]);
-    let mut subjects = Subjects(Vec::new());
+    let mut subjects = Subjects::default();
     let name = &world.name;
     let id = json!({"name": "id", "type": "long"});
     let key = json!({"type": "record", "name": "Key", "namespace": name, "fields": [id]});

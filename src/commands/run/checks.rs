@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::decode::schema::registry::Registry;
 use crate::kafka::log::{Log, LogError, Topics};
 use crate::settings::{Settings, TopicPattern};
-use crate::target::{Disposition, Sink, Target};
+use crate::target::{Disposition, Sink, Target, TargetError};
 
 /// The pause before services are asked again that did not answer.
 const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
@@ -82,15 +82,17 @@ impl Checks<'_> {
         if let Some(registry) = self.registry
             && let Err(error) = registry.check().await
         {
-            round.unanswered.push(chain(error));
+            round.tell(error.is_passing(), chain(error));
         }
         // A claim of nothing connects, and makes or finds our own tables.
         let mut target = connect(self.sink(String::new()))?;
         if let Err(error) = target.claim(&[], Uuid::nil(), false).await {
-            match error.disposition() {
-                Disposition::Stop(_) => round.refused.push(chain(error)),
-                Disposition::Retry(_) | Disposition::Rewind => round.unanswered.push(chain(error)),
-            }
+            let is_passing = match (error.disposition(), &error) {
+                // The service waits for a new certificate; at its start the old one is a wrong one.
+                (Disposition::Stop(_), _) | (_, TargetError::Untrusted(_)) => false,
+                (Disposition::Retry(_) | Disposition::Rewind, _) => true,
+            };
+            round.tell(is_passing, chain(error));
         }
         Ok(round)
     }
@@ -110,8 +112,11 @@ impl Checks<'_> {
 
 impl Round {
     fn log_problem(&mut self, error: &LogError) {
-        let text = error.to_string();
-        if error.is_passing() { self.unanswered.push(text) } else { self.refused.push(text) }
+        self.tell(error.is_passing(), error.to_string());
+    }
+
+    fn tell(&mut self, is_passing: bool, text: String) {
+        if is_passing { self.unanswered.push(text) } else { self.refused.push(text) }
     }
 }
 

@@ -174,6 +174,7 @@ impl<F> Member<'_, F> {
         let _guard = client_shutdown.clone().drop_guard();
         let (link, poll) = kafka::start(Start {
             config: kafka::config::consumer(&settings.kafka),
+            token: settings.kafka.token.clone(),
             lanes: lanes.iter().map(|lane| lane.ends.clone()).collect(),
             watermarks: watermarks_tx,
             shutdown: client_shutdown.clone(),

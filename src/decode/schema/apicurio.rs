@@ -1,13 +1,12 @@
 //! Apicurio's own API: schemas by the two kinds of ids that Confluent's does not know.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 
 use crate::decode::RegisteredSchema;
-use crate::settings::{self, IdKind};
+use crate::settings::IdKind;
 
 /// A version of the API.
 struct Version {
@@ -41,24 +40,14 @@ impl Reference {
 #[derive(Clone, Debug)]
 pub struct Apicurio {
     root: String,
-    user: Option<(String, Option<String>)>,
     client: Client,
 }
 
 impl Apicurio {
-    /// Makes a client of the registry whose API, of any kind, is at the settings' URL.
-    ///
-    /// # Errors
-    ///
-    /// The settings make no HTTP client.
-    pub fn new(settings: &settings::Registry, ask_wait: Duration) -> Result<Self, reqwest::Error> {
-        let root = settings.url.split("/apis/").next().unwrap_or_default();
-        let root = root.trim_end_matches('/').to_owned();
-        let password = settings.password.as_ref();
-        let password = password.map(|password| password.expose().to_owned());
-        let user = settings.user.as_ref().map(|user| (user.expose().to_owned(), password));
-        let client = Client::builder().no_proxy().timeout(ask_wait).build()?;
-        Ok(Self { root, user, client })
+    /// Asks the registry whose API, of any kind, is at the URL.
+    pub fn new(url: &str, client: Client) -> Self {
+        let root = url.split("/apis/").next().unwrap_or_default();
+        Self { root: root.trim_end_matches('/').to_owned(), client }
     }
 
     /// Returns the schema of an id with those it refers to; `None` when there is none.
@@ -117,11 +106,7 @@ impl Apicurio {
     /// Asks once; `None` when there is nothing.
     async fn get(&self, version: &Version, path: &str) -> Result<Option<String>, reqwest::Error> {
         let url = format!("{}/apis/registry/{}/{path}", self.root, version.path);
-        let mut request = self.client.get(url);
-        if let Some((user, password)) = &self.user {
-            request = request.basic_auth(user, password.as_ref());
-        }
-        let answer = request.send().await?;
+        let answer = self.client.get(url).send().await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }

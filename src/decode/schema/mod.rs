@@ -5,5 +5,6 @@ pub mod avro;
 pub mod connect;
 pub mod envelope;
 pub mod frame;
+mod http;
 pub mod json;
 pub mod registry;

@@ -1,6 +1,7 @@
 //! The registry: schemas by their ids.
 
 use std::collections::HashSet;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use schema_registry_converter::schema_registry_common::{
 };
 
 use crate::decode::schema::apicurio::Apicurio;
+use crate::decode::schema::http;
 use crate::decode::{RegisteredSchema, SchemaId};
 use crate::settings::{self, IdKind};
 
@@ -32,8 +34,17 @@ pub trait Schemas: Send + Sync {
 /// A schema registry; a handle, cheap to clone. It remembers nothing: the decoder does.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    url: Arc<str>,
-    client: Arc<SrSettings>,
+    settings: Arc<settings::Registry>,
+    /// The clients, unless their token is renewed: questions are rare, and each then takes the token
+    /// as it is.
+    clients: Option<Arc<Clients>>,
+}
+
+/// A client of each API, with the same credentials.
+#[derive(Debug)]
+struct Clients {
+    url: String,
+    confluent: SrSettings,
     apicurio: Apicurio,
     use_id: Option<IdKind>,
 }
@@ -44,26 +55,28 @@ pub struct Registry {
 pub struct RegistryError {
     url: String,
     what: String,
+    is_passing: bool,
+}
+
+impl RegistryError {
+    /// Returns whether the same question may be answered later, with nothing changed by hand: not
+    /// where credentials, rights or certificates are wrong.
+    pub fn is_passing(&self) -> bool {
+        self.is_passing
+    }
 }
 
 impl Registry {
-    /// Makes a client; nothing is asked yet.
+    /// Makes the clients; nothing is asked yet.
     ///
     /// # Errors
     ///
-    /// The settings make no HTTP client.
+    /// The settings make none.
     pub fn new(settings: &settings::Registry) -> Result<Self, RegistryError> {
-        let mut builder = SrSettings::new_builder(settings.url.clone());
-        builder.no_proxy().set_timeout(ASK_WAIT);
-        if let Some(user) = &settings.user {
-            let password = settings.password.as_ref().map(settings::Secret::expose);
-            builder.set_basic_authorization(user.expose(), password);
-        }
-        let url: Arc<str> = settings.url.as_str().into();
-        let client = builder.build().map_err(|error| error_of(&url, error))?;
-        let apicurio = Apicurio::new(settings, ASK_WAIT);
-        let apicurio = apicurio.map_err(|error| Self::silent(&url, &error))?;
-        Ok(Self { url, client: Arc::new(client), apicurio, use_id: settings.use_id })
+        let clients = Clients::new(settings)?;
+        let is_renewed = matches!(settings.token, Some(settings::BearerToken::File(_)));
+        let clients = (!is_renewed).then(|| Arc::new(clients));
+        Ok(Self { settings: Arc::new(settings.clone()), clients })
     }
 
     /// Asks whether the registry answers and lets us in.
@@ -72,11 +85,12 @@ impl Registry {
     ///
     /// It does not.
     pub async fn check(&self) -> Result<(), RegistryError> {
-        match get_all_subjects(&self.client).await {
+        let clients = self.clients()?;
+        match get_all_subjects(&clients.confluent).await {
             Ok(_) => Ok(()),
             // A registry may serve schemas without listing subjects.
             Err(error) if is_missing(&error) => Ok(()),
-            Err(error) => Err(error_of(&self.url, error)),
+            Err(error) => Err(clients.error_of(&error)),
         }
     }
 
@@ -87,11 +101,38 @@ impl Registry {
     ///
     /// The registry does not answer, or refuses to: a later try may succeed.
     pub async fn schema(&self, id: SchemaId) -> Result<Option<RegisteredSchema>, RegistryError> {
+        self.clients()?.schema(id).await
+    }
+
+    fn clients(&self) -> Result<Arc<Clients>, RegistryError> {
+        match &self.clients {
+            Some(clients) => Ok(Arc::clone(clients)),
+            None => Clients::new(&self.settings).map(Arc::new),
+        }
+    }
+}
+
+impl Clients {
+    fn new(settings: &settings::Registry) -> Result<Self, RegistryError> {
+        let url = settings.url.clone();
+        let unfit = |what| RegistryError { url: url.clone(), what, is_passing: false };
+        let client = || http::client(settings).map_err(unfit);
+        let mut confluent = SrSettings::new_builder(url.clone());
+        confluent.set_timeout(ASK_WAIT);
+        let confluent = confluent.build_with(client()?);
+        let confluent = confluent.map_err(|error| unfit(http::chain(&error)))?;
+        let apicurio = client()?.timeout(ASK_WAIT).build();
+        let apicurio = apicurio.map_err(|error| unfit(http::chain(&error)))?;
+        let apicurio = Apicurio::new(&url, apicurio);
+        Ok(Self { url, confluent, apicurio, use_id: settings.use_id })
+    }
+
+    async fn schema(&self, id: SchemaId) -> Result<Option<RegisteredSchema>, RegistryError> {
         let found = match (id, self.use_id) {
             (SchemaId::Plain(id), Some(kind)) => return self.of_apicurio(kind, id.into()).await,
             (SchemaId::Wide(id), Some(kind)) => return self.of_apicurio(kind, id).await,
-            (SchemaId::Plain(id), None) => get_schema_by_id(id, &self.client).await,
-            (SchemaId::Guid(id), _) => get_schema_by_guid(&id.to_string(), &self.client).await,
+            (SchemaId::Plain(id), None) => get_schema_by_id(id, &self.confluent).await,
+            (SchemaId::Guid(id), _) => get_schema_by_guid(&id.to_string(), &self.confluent).await,
             (SchemaId::Global(id), _) => return self.of_apicurio(IdKind::Global, id).await,
             (SchemaId::Content(id), _) => return self.of_apicurio(IdKind::Content, id).await,
             (SchemaId::Wide(id), None) => return self.of_either(id).await,
@@ -99,7 +140,7 @@ impl Registry {
         let found = match found {
             Ok(found) => found,
             Err(error) if is_missing(&error) => return Ok(None),
-            Err(error) => return Err(error_of(&self.url, error)),
+            Err(error) => return Err(self.error_of(&error)),
         };
         let references = self.references(&found).await?;
         Ok(Some(RegisteredSchema { text: found.schema, references }))
@@ -111,7 +152,14 @@ impl Registry {
         id: i64,
     ) -> Result<Option<RegisteredSchema>, RegistryError> {
         let schema = self.apicurio.schema(kind, id).await;
-        schema.map_err(|error| Self::silent(&self.url, &error))
+        schema.map_err(|error| {
+            let is_denied = error.status().is_some_and(http::is_denial) || http::is_tls(&error);
+            RegistryError {
+                url: self.url.clone(),
+                what: http::chain(&error),
+                is_passing: !is_denied,
+            }
+        })
     }
 
     /// Fetches the schema of an id that does not say of which kind it is: only where that makes no
@@ -125,17 +173,13 @@ impl Registry {
                     "{id} of eight bytes names one schema as a globalId and another as a \
                      contentId: say by --schema-registry-use-id which of them the converter writes"
                 );
-                Err(RegistryError { url: self.url.to_string(), what })
+                Err(RegistryError { url: self.url.clone(), what, is_passing: false })
             }
             (global, content) => Ok(global.or(content)),
         }
     }
 
-    fn silent(url: &str, error: &reqwest::Error) -> RegistryError {
-        RegistryError { url: url.to_owned(), what: error.to_string() }
-    }
-
-    /// Fetches what a schema refers to, however deep.
+    /// Fetches what a schema refers to, however deep; what is referred to comes first.
     async fn references(&self, schema: &Found) -> Result<Vec<String>, RegistryError> {
         let name = |reference: &RegisteredReference| (reference.subject.clone(), reference.version);
         let mut seen = HashSet::new();
@@ -145,12 +189,23 @@ impl Registry {
             if !seen.insert(name(&reference)) {
                 continue;
             }
-            let found = get_referenced_schema(&self.client, &reference).await;
-            let found = found.map_err(|error| error_of(&self.url, error))?;
+            let found = get_referenced_schema(&self.confluent, &reference).await;
+            let found = found.map_err(|error| self.error_of(&error))?;
             open.extend(found.references);
             texts.push(found.schema);
         }
         Ok(texts)
+    }
+
+    fn error_of(&self, error: &SRCError) -> RegistryError {
+        let is_denied = ["status 401", "status 403"].iter().any(|it| error.error.contains(it));
+        let what = match error.source() {
+            _ if is_denied => format!("{}: credentials are missing or wrong", error.error),
+            Some(cause) => format!("{}: {}", error.error, http::chain(cause)),
+            None => error.error.clone(),
+        };
+        let is_passing = !is_denied && !http::is_tls(error);
+        RegistryError { url: self.url.clone(), what, is_passing }
     }
 }
 
@@ -166,12 +221,4 @@ impl Schemas for Registry {
 /// The library tells an HTTP status only in its text.
 fn is_missing(error: &SRCError) -> bool {
     error.error.contains("status 404")
-}
-
-fn error_of(url: &str, error: SRCError) -> RegistryError {
-    let what = match error.cause {
-        Some(cause) => format!("{}: {cause}", error.error),
-        None => error.error,
-    };
-    RegistryError { url: url.to_owned(), what }
 }

@@ -74,6 +74,7 @@ impl Member {
             group: "g".to_owned(),
             topics: Vec::new(),
             properties: BTreeMap::new(),
+            token: None,
             protocol: GroupProtocol::Classic,
         };
         let (events_tx, events) = channel::unbounded_channel();
@@ -81,6 +82,7 @@ impl Member {
         let shutdown = CancellationToken::new();
         let (link, poll) = start(Start {
             config: config::consumer(&kafka),
+            token: None,
             lanes: vec![LaneEnds { events: events_tx, runs: runs_tx }],
             watermarks: tokio::sync::watch::channel(Watermarks::new()).0,
             shutdown: shutdown.clone(),

@@ -12,6 +12,7 @@ fn log(brokers: &str, timeout: Duration) -> Log {
         group: "g".to_owned(),
         topics: Vec::new(),
         properties: BTreeMap::new(),
+        token: None,
         protocol: GroupProtocol::Classic,
     };
     Log::new(&kafka, timeout).unwrap()

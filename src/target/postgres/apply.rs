@@ -73,9 +73,10 @@ async fn verdict(
     error: TargetError,
 ) -> Result<Applied, TargetError> {
     match error {
-        TargetError::Unreachable(_) | TargetError::Busy(_) | TargetError::Exhausted(_) => {
-            return Err(error);
-        }
+        TargetError::Unreachable(_)
+        | TargetError::Untrusted(_)
+        | TargetError::Busy(_)
+        | TargetError::Exhausted(_) => return Err(error),
         TargetError::StaleLayout { .. }
         | TargetError::Denied(_)
         | TargetError::Row { .. }

@@ -10,6 +10,7 @@ use sqlx::postgres::PgDatabaseError;
 
 use crate::table::TableName;
 use crate::target::TargetError;
+use crate::target::postgres::tls;
 
 /// What was being done, where the same error means different things.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +30,11 @@ pub(super) fn target_error(error: sqlx::Error, doing: Doing<'_>) -> TargetError 
             Ok(server) => ServerError::from(&*server),
             Err(other) => return TargetError::Statement(other.into()),
         },
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
+        error if tls::is_refusal(&error) => {
+            // sqlx repeats the cause in its own text.
+            return TargetError::Untrusted(error.to_string().into());
+        }
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => {
             return TargetError::Unreachable(error.into());
         }
         _ => return TargetError::Statement(error.into()),
@@ -154,6 +159,7 @@ impl Error for ServerError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Disposition;
 
     fn check(situation_of: &[&str], expected: Situation) {
         for state in situation_of {
@@ -198,6 +204,15 @@ mod tests {
             column: None,
         };
         assert_eq!(error.to_string(), "duplicate key (sqlstate 23505, constraint \"orders_pkey\")");
+    }
+
+    #[test]
+    fn a_certificate_that_goes_bad_is_waited_out() {
+        let refused = std::io::Error::new(std::io::ErrorKind::InvalidData, "invalid certificate");
+        let error = target_error(sqlx::Error::Io(refused), Doing::Other);
+        assert_eq!(error.disposition(), Disposition::Retry("untrusted"));
+        let told = error.source().unwrap().to_string();
+        assert_eq!(told.matches("invalid certificate").count(), 1, "{told}");
     }
 
     #[test]

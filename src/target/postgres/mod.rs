@@ -15,10 +15,10 @@ mod named;
 mod session;
 mod sql;
 mod taken;
+mod tls;
 mod widen;
 
 use std::fmt;
-use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
 use tracing::warn;
@@ -61,9 +61,8 @@ impl Postgres {
     ///
     /// The URL cannot be read.
     pub fn new(url: &str, sink: Sink) -> Result<Self, TargetError> {
-        let options = PgConnectOptions::from_str(url);
         Ok(Self {
-            options: options.map_err(|error| target_error(error, Doing::Other))?,
+            options: tls::options(url).map_err(|error| target_error(error, Doing::Other))?,
             sink,
             token: Token::draw(),
             session: None,

@@ -71,13 +71,23 @@ pub(crate) fn try_cluster_id(brokers: &str) -> Result<Option<String>, KafkaError
 
 /// Makes a topic.
 pub(crate) fn create_topic(name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    create_topic_at(&Stack::get().brokers, name, partitions, settings);
+}
+
+/// Makes a topic at other brokers.
+pub(crate) fn create_topic_at(
+    brokers: &str,
+    name: &str,
+    partitions: i32,
+    settings: &[(&str, &str)],
+) {
     let topic = NewTopic {
         name,
         num_partitions: partitions,
         replication: TopicReplication::Fixed(1),
         config: settings.to_vec(),
     };
-    let results = admin(|client, options| {
+    let results = admin(brokers, |client, options| {
         runtime().block_on(client.create_topics([&topic], options)).unwrap()
     });
     for result in results {
@@ -91,7 +101,8 @@ pub(crate) fn delete_topics(names: &[String]) {
         return;
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    _ = admin(|client, options| runtime().block_on(client.delete_topics(&names, options)));
+    let brokers = &Stack::get().brokers;
+    _ = admin(brokers, |client, options| runtime().block_on(client.delete_topics(&names, options)));
 }
 
 /// Returns the names of the topics that begin with `prefix`.
@@ -148,14 +159,19 @@ pub(crate) fn commit(group: &str, topic: &str, offset: i64) {
 pub(crate) fn delete_before(topic: &str, offset: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, 0, rdkafka::Offset::Offset(offset)).unwrap();
-    admin(|client, options| {
+    admin(&Stack::get().brokers, |client, options| {
         runtime().block_on(client.delete_records(&list, options)).unwrap();
     });
 }
 
 /// Puts records into a partition, in order, and waits until the broker has them.
 pub(crate) fn produce(topic: &str, partition: i32, records: &[Draft]) {
-    let producer: BaseProducer = config(&Stack::get().brokers)
+    produce_to(&Stack::get().brokers, topic, partition, records);
+}
+
+/// Puts records into a partition at other brokers.
+pub(crate) fn produce_to(brokers: &str, topic: &str, partition: i32, records: &[Draft]) {
+    let producer: BaseProducer = config(brokers)
         .set("message.max.bytes", "20000000")
         .set("linger.ms", "5")
         .create()
@@ -200,8 +216,11 @@ fn headers(pairs: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
     })
 }
 
-fn admin<T>(work: impl FnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> T) -> T {
-    let client = config(&Stack::get().brokers).create().unwrap();
+fn admin<T>(
+    brokers: &str,
+    work: impl FnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> T,
+) -> T {
+    let client = config(brokers).create().unwrap();
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX));
     work(&client, &options)
 }

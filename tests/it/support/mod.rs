@@ -10,7 +10,11 @@ pub(crate) use member::{Member, MemberSetup};
 pub(crate) use source::{Format, Source};
 pub(crate) use world::World;
 
+pub(crate) mod broker;
+pub(crate) mod certificates;
+pub(crate) mod cluster;
 pub(crate) mod database;
+pub(crate) mod gate;
 pub(crate) mod http;
 pub(crate) mod judge;
 pub(crate) mod kafka;
@@ -96,6 +100,21 @@ fn no_stack(what: &str) -> ! {
 
 fn without_password(url: &str) -> &str {
     url.rsplit_once('@').map_or(url, |(_, place)| place)
+}
+
+/// Returns a port that nobody listens at.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Runs a script with what the stack's own scripts share, and returns what it printed.
+pub(crate) fn lib(script: &str, arguments: &[&str]) -> String {
+    let script = format!("set -euo pipefail; . scripts/lib.sh; {script}");
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", &script, "test"]).args(arguments);
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Waits until `condition` holds; panics with `what` when the deadline comes first.
