@@ -1,6 +1,6 @@
 # Short names for scripts/. `make test` is the one command.
 
-.PHONY: build test roundtrip matrix fuzz backlog stack stack-status stack-logs stack-down stack-reset capture
+.PHONY: build test roundtrip matrix soak fuzz backlog stack stack-status stack-logs stack-down stack-reset capture
 
 build:         ## the consumer, optimised
 	cargo build --release --bin consumer
@@ -10,6 +10,8 @@ roundtrip:     ## changes at the source, seen at the target; starts what is miss
 	scripts/roundtrip.sh
 matrix:        ## every type, mode and format through the stack, against tests/MATRIX.md
 	scripts/matrix.sh
+soak:          ## load for MINUTES (3) while everything goes wrong, then a comparison
+	scripts/soak.sh $(or $(MINUTES),3) $(if $(REPORT),--report $(REPORT))
 fuzz:          ## hostile bytes for FUZZ_SECONDS a target (600); finds stay in fuzz/finds
 	scripts/fuzz.sh
 

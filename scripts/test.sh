@@ -23,6 +23,7 @@ main() {
     step roundtrip scripts/roundtrip.sh
     step judge "$VENV/bin/python" tests/matrix/matrix_test.py
     step matrix scripts/matrix.sh
+    step soak scripts/soak.sh 3
 }
 
 LOG=$ROOT/target/test.log

@@ -1,0 +1,124 @@
+"""What goes wrong, at random: members die, freeze and leave; services stop and come back."""
+
+import collections
+import random
+import time
+
+import connectors
+import members
+from places import service
+
+# Seconds between two faults. A member must have applied records before it may be killed.
+PAUSE = (0.3, 1.5)
+
+# How often each is chosen.
+WEIGHTS = {
+    "kill": 80,
+    "freeze": 6,
+    "terminate": 5,
+    "connector restart": 3,
+    "target restart": 3,
+    "broker restart": 2,
+    "registry stop": 1,
+}
+
+
+class Faults:
+    """Does harm until the time is over, and counts it."""
+
+    def __init__(self, some, seed):
+        self.members, self.random = some, random.Random(seed)
+        self.counts = collections.Counter()
+        self.kills_by_phase = collections.Counter()
+        # Members that are frozen, and when they wake.
+        self.frozen = {}
+        self.registry_back = None
+
+    def run(self, until, say):
+        while time.time() < until:
+            fault = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+            if self.do(fault):
+                self.counts[fault] += 1
+                if fault != "kill" or self.counts[fault] % 20 == 0:
+                    say(f"{fault} ({self.counts[fault]})")
+            self.wake()
+            self.look_after()
+            time.sleep(self.random.uniform(*PAUSE))
+        self.end()
+
+    def do(self, fault):
+        match fault:
+            case "kill":
+                return self.kill()
+            case "freeze":
+                return self.freeze()
+            case "terminate":
+                return self.terminate()
+            case "connector restart":
+                connectors.restart(self.random.choice(list(connectors.TABLES)))
+            case "target restart":
+                service("target", "stop")
+                service("target", "launch")
+            case "broker restart":
+                service("kafka", "stop")
+                service("kafka", "launch")
+            case "registry stop":
+                service("registry", "stop")
+                self.registry_back = time.time() + self.random.uniform(5, 20)
+        return True
+
+    def kill(self):
+        """Counts only where the member has applied records since its start."""
+        able = [it for it in self.members if not it.is_frozen and it.rows_written() > 0]
+        if not able:
+            return False
+        member = self.random.choice(able)
+        phase = members.phase_of(member, members.phases())
+        member.kill()
+        member.start()
+        self.kills_by_phase[phase] += 1
+        return True
+
+    def freeze(self):
+        """One at a time: the others must be able to go on."""
+        if self.frozen:
+            return False
+        member = self.random.choice(self.members)
+        member.freeze()
+        # Short of the session's end, and far beyond it.
+        self.frozen[member] = time.time() + self.random.choice([3, 6, 15, 25])
+        return True
+
+    def terminate(self):
+        able = [it for it in self.members if not it.is_frozen]
+        member = self.random.choice(able)
+        status = member.terminate()
+        if status != 0:
+            raise SystemExit(f"{member.label} ended with {status} on SIGTERM, see {member.log}")
+        member.start()
+        return True
+
+    def wake(self):
+        for member, moment in list(self.frozen.items()):
+            if time.time() >= moment:
+                member.thaw()
+                del self.frozen[member]
+        if self.registry_back and time.time() >= self.registry_back:
+            service("registry", "launch")
+            self.registry_back = None
+
+    def look_after(self):
+        """No member ends by itself, whatever goes wrong around it."""
+        for member in self.members:
+            status = member.ended()
+            if status is not None:
+                raise SystemExit(f"{member.label} ended by itself with {status}, see {member.log}")
+
+    def end(self):
+        """Everything comes back."""
+        for member in self.frozen:
+            member.thaw()
+        self.frozen.clear()
+        if self.registry_back:
+            service("registry", "launch")
+        connectors.revive()
