@@ -81,7 +81,8 @@ impl Layout {
             columns.any(|step| step.name == *name)
         };
         let key = source.key.iter().map(|name| {
-            let column = source.columns.iter().find(|column| column.name == *name);
+            let mut columns = source.retyped.iter().chain(&source.columns);
+            let column = columns.find(|column| column.name == *name);
             let kind = column.map_or(Kind::Untyped, |column| column.kind.clone());
             let (name, is_written) = (name.clone(), identifies(name));
             Step { name, kind, is_written, is_blank: false, role: None, placeholder: None }

@@ -60,6 +60,12 @@ impl Draft<'_> {
             self.fit(source, target)?;
             columns.push(target.clone());
         }
+        for source in &mut mapped.retyped {
+            let target = self.column_name(&source.name).and_then(|name| table.column(name));
+            let Some(target) = target.filter(|column| !column.generated) else { continue };
+            self.resolve(source, target, (&mapped.name.server, mapped.is_mysql))?;
+            self.fit(source, target)?;
+        }
         if self.is_partial {
             // No step fills these, so that no delete is complete without them.
             let lacking = key.iter().filter(|name| columns.iter().all(|it| it.name != **name));

@@ -325,5 +325,5 @@ fn source(table: &str, key: &[&str]) -> SourceTable {
     let name = SourceName { server, database: None, schema, table: table.to_owned() };
     let key = key.iter().map(|name| (*name).to_owned()).collect();
     let (columns, form) = (["a", "b", "c"].map(column).to_vec(), Form::Enveloped);
-    SourceTable { name, columns, key, form, is_mysql: false }
+    SourceTable { name, columns, key, retyped: Vec::new(), form, is_mysql: false }
 }

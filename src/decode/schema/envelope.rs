@@ -1,7 +1,7 @@
 //! Envelopes: what a record's schema says it is, and what its source block says of its origin.
 
 use crate::decode::schema::connect::Field;
-use crate::decode::value::kind::{Form, SourceName, SourceTable};
+use crate::decode::value::kind::{Form, Kind, SourceColumn, SourceName, SourceTable};
 use crate::decode::{Ignored, Op};
 
 /// What the records of a schema are.
@@ -154,14 +154,20 @@ pub fn source_table(
     key: Option<&Field>,
 ) -> SourceTable {
     let columns = row.or(key).map(Field::columns).unwrap_or_default();
-    let key = key.map(|key| key.fields.iter().map(|field| field.name.clone()).collect());
+    let retyped = key.map(Field::columns).unwrap_or_default();
     let is_of_mysql = matches!(place.connector.as_deref(), Some("mysql" | "mariadb"));
-    let (name, key) = (place.source_name(topic), key.unwrap_or_default());
-    let mut table = SourceTable { name, columns, key, form, is_mysql: false };
+    let name = place.source_name(topic);
+    let key = retyped.iter().map(|column| column.name.clone()).collect();
+    let mut table = SourceTable { name, columns, key, retyped, form, is_mysql: false };
     if is_of_mysql {
         table.read_as_mysql();
     }
-    table
+    let kind_of_row =
+        |name: &str| table.columns.iter().find(|it| it.name == name).map(|it| &it.kind);
+    let is_retyped =
+        |it: &SourceColumn| it.kind != Kind::Untyped && kind_of_row(&it.name) != Some(&it.kind);
+    let retyped = table.retyped.iter().filter(|it| is_retyped(it)).cloned().collect();
+    SourceTable { retyped, ..table }
 }
 
 #[cfg(test)]

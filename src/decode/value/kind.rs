@@ -207,6 +207,9 @@ pub struct SourceTable {
     pub columns: Vec<SourceColumn>,
     /// The key's columns, in the key's order; empty for a table without a key.
     pub key: Vec<String>,
+    /// Those of the key's columns that the key's schema types otherwise than the row's: a transform
+    /// may have changed one of the two.
+    pub retyped: Vec<SourceColumn>,
     /// How its records carry a row.
     pub form: Form,
     /// Whether the connector of MySQL or MariaDB sent it.
@@ -230,7 +233,7 @@ impl SourceTable {
     /// reference system.
     pub fn read_as_mysql(&mut self) {
         self.is_mysql = true;
-        for column in &mut self.columns {
+        for column in self.columns.iter_mut().chain(&mut self.retyped) {
             match column.kind {
                 Kind::Time(unit) => column.kind = Kind::Span(unit),
                 Kind::Point => column.kind = Kind::Geometry,
