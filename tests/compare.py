@@ -13,6 +13,8 @@ row of each side at a time.
 """
 
 import argparse
+import decimal
+import json
 import os
 import sqlite3
 import subprocess
@@ -167,7 +169,18 @@ def plain(text, type):
         return text.rstrip("0").rstrip(".")
     if type in ("real", "double precision"):
         return repr(float(text))
+    if type == "jsonb":
+        return document(text)
     return text
+
+
+def document(text):
+    """A document without its blanks and its order of keys, which jsonb does not keep."""
+    numbers = {"parse_int": decimal.Decimal, "parse_float": decimal.Decimal}
+    try:
+        return repr(json.loads(text, **numbers, object_hook=lambda it: tuple(sorted(it.items()))))
+    except ValueError:
+        return text
 
 
 # PostgreSQL

@@ -165,6 +165,16 @@ class SqliteTest(unittest.TestCase):
     def test_a_null_for_a_value(self):
         self.check("UPDATE t SET at = NULL WHERE id = '7'", 1)
 
+    def test_the_order_of_a_documents_keys(self):
+        psql("UPDATE compare_source.t SET data = '{\"b\": [1.10, null], \"aa\": \"ü\"}'")
+        self.check("""UPDATE t SET data = '{"aa":"ü", "b": [1.10,null]}'""", 0)
+
+    def test_what_a_document_holds(self):
+        psql("UPDATE compare_source.t SET data = '{\"a\": 1.10}' WHERE id = 7")
+        for other in ['{"a": 1.1}', '{"a": "1.10"}', '{"a": null}', '[["a", 1.10]]', '{}', 'a']:
+            with self.subTest(other):
+                self.check(f"UPDATE t SET data = '{other}' WHERE id = '7'", 1)
+
 
 if __name__ == "__main__":
     unittest.main()

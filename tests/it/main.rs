@@ -1,7 +1,8 @@
 //! The integration tests: the real program on the real stack, judged from outside.
 //!
 //! Each test has a [`World`](support::World) of its own: topics, a source schema, a target database.
-//! Only the tests of `postgres*` call the library: they hold the target's promises one by one.
+//! Only the tests of `postgres*` call the library, because they hold the target's promises one by one,
+//! and `engines`, for the demo.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![expect(clippy::print_stderr, reason = "a test's report goes where cargo test keeps it")]
@@ -9,6 +10,7 @@
 mod bad_input;
 mod converters;
 mod delivery;
+mod engines;
 mod formats;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod framing;

@@ -1,12 +1,16 @@
 """The databases, through their own clients: the sources are written, both sides read as text."""
 
+import contextlib
 import os
 import pathlib
+import sqlite3
 import subprocess
 import sys
 import urllib.parse
 
 import cases
+import equal
+import sqlite_equal
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -25,6 +29,13 @@ class Postgres:
         self.owner = urllib.parse.urlsplit(url).username
 
     quote = staticmethod(compare.quote)
+
+    @staticmethod
+    def equal(type, name, source, target):
+        return equal.equal(name, source, target)
+
+    def url_of(self, schema):
+        return self.url
 
     def create(self, setup):
         self.drop()
@@ -191,6 +202,58 @@ class MariaDb:
         if done.returncode != 0:
             raise SystemExit(f"mariadb: {done.stderr.decode().strip()}")
         return done.stdout.decode()
+
+
+class Sqlite:
+    """A folder of SQLite files, targets, seen through Python's own library: one file for a sink."""
+
+    equal = staticmethod(sqlite_equal.sqlite_equal)
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def create(self, setup):
+        self.drop()
+
+    def drop(self):
+        for file in self.folder.glob("*.sqlite*"):
+            file.unlink()
+
+    def file(self, sink):
+        return self.folder / f"{sink}.sqlite"
+
+    def url_of(self, sink):
+        return f"sqlite://{self.file(sink)}"
+
+    def read(self, sink, some):
+        """What stands in these tables, each value in its storage class: as Postgres.read has it."""
+        tables = {}
+        for case in some:
+            name = compare.quote(case.table)
+            if not self.query(sink, "SELECT 1 FROM sqlite_schema WHERE name = ?", case.table):
+                continue
+            rows = tables[case.table] = {}
+            for row in self.query(sink, f"SELECT * FROM {name}"):
+                columns = dict(zip(row.keys(), row))
+                id = columns.pop("id")
+                twice = id in rows
+                rows[id] = dict.fromkeys(columns, "(two rows)") if twice else columns
+        return tables
+
+    def dead_letters(self, sink):
+        return self.query(
+            sink,
+            "SELECT topic, coalesce(key, x''), reason, coalesce(error, '') FROM afterimage_dead_letter",
+        )
+
+    def stopped(self, sink):
+        reasons = "SELECT topic, state_reason FROM afterimage_checkpoint WHERE state = 'stopped'"
+        return dict(map(tuple, self.query(sink, reasons)))
+
+    def query(self, sink, query, *binds):
+        with contextlib.closing(sqlite3.connect(f"file:{self.file(sink)}?mode=ro", uri=True)) as file:
+            file.row_factory = sqlite3.Row
+            return file.execute(query, binds).fetchall()
 
 
 def with_database(url):

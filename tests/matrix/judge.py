@@ -1,11 +1,12 @@
 """What became of each value: right, lost by the source, refused by name, or wrong."""
 
+import collections.abc
 import dataclasses
+import functools
 import json
 import re
 
 import cases
-import equal
 import wire
 
 KINDS = ["right", "lost", "refused", "wrong"]
@@ -34,6 +35,8 @@ class Arrived:
     letters: dict
     stopped: dict
     records: dict
+    # Whether a type's value, as equal.py names it, is what the source printed.
+    equal: collections.abc.Callable
 
 
 def judge(run, some, source, arrived):
@@ -66,6 +69,8 @@ class Seen:
         self.target = arrived.tables.get(case.table, {})
         self.letters = arrived.letters.get(run.topic(case), {})
         self.stop = arrived.stopped.get(run.topic(case))
+        self.equal = functools.partial(arrived.equal, case.target, case.equal)
+        self.equal_further = functools.partial(arrived.equal, "integer", "same")
 
     def worst(self, value):
         outcomes = [self.outcome(value, way) for way in cases.ways(self.case)]
@@ -96,7 +101,7 @@ class Seen:
             return False
         former = cases.before_update(self.case, value) if way == cases.UPDATED else value
         text = self.source[cases.key(self.case, former, cases.READ)][self.case.column]
-        return equal.equal(self.case.equal, text, self.target[id].get(self.case.column))
+        return self.equal(text, self.target[id].get(self.case.column))
 
     def arrival(self, value, way):
         """Right, lost or wrong, as if nothing could be refused."""
@@ -114,7 +119,7 @@ class Seen:
         ours, theirs = self.source[id], self.target[id]
         column = self.column(theirs)
         for name in self.case.further:
-            if ours[name] != theirs.get(name):
+            if not self.equal_further(ours[name], theirs.get(name)):
                 return Outcome("wrong", detail=f"{how}: column {name} differs")
         field = self.sent.get(id, {})
         if self.case.omitted and column not in field:
@@ -122,7 +127,7 @@ class Seen:
         if column not in theirs:
             return Outcome("wrong", detail=f"{how}: no column {self.case.column}")
         text = ours[self.case.column]
-        if equal.equal(self.case.equal, text, theirs[column]):
+        if self.equal(text, theirs[column]):
             if column != self.case.column:
                 return Outcome("lost", "JSON", f"the column's name, sent as {column}")
             return RIGHT
@@ -162,7 +167,7 @@ class Seen:
                 sent = side.sent[twin_id].get(side.case.column)
                 records.append(side.messages[twin_id])
                 what = f"the same bytes as {twin}" + (f" of {side.case.name}" if loss.table else "")
-            if sent == field and equal.equal(self.case.equal, text, target):
+            if sent == field and self.equal(text, target):
                 return Outcome("lost", loss.keep, f"{what}: {show(field)}", records)
         return None
 

@@ -2,6 +2,7 @@
 """Tests of the matrix's own judgement: what it must not take for equal, lost, or no worse."""
 
 import json
+import math
 import pathlib
 import sys
 import unittest
@@ -13,6 +14,7 @@ import equal
 import judge
 import report
 import runs
+import sqlite_equal
 import wire
 
 # Function, and pairs of source and target.
@@ -72,6 +74,132 @@ UNLIKE = {
     "fixed[]": [("{1.20}", "{1.21}"), ("{}", "{1}"), ("{1}", "{}")],
     "hstore": [('"a"=>NULL', '{"a": "NULL"}'), ('"a"=>""', '{"a": null}'), ('"a"=>"1"', '{"a": "1", "b": "2"}')],
 }
+
+
+# Type, function, and pairs of what the source prints and what SQLite holds.
+HELD = [
+    ("text", "same", [("", ""), ("a ", "a "), ("1", "1"), ("NULL", "NULL")]),
+    ("boolean", "same", [("t", 1), ("f", 0)]),
+    ("smallint", "integer", [("00042", 42)]),
+    ("bigint", "same", [("-9223372036854775808", -9223372036854775808)]),
+    ("integer DEFAULT 5", "same", [("5", 5)]),
+    ("real", "same", [("1.1", 1.100000023841858), ("3.4028235e+38", 3.4028234663852886e38), ("Infinity", math.inf)]),
+    ("double precision", "same", [("1", 1.0), ("1e+20", 1e20), ("5e-324", 5e-324)]),
+    ("numeric", "free", [("1.10", "1.10"), ("12345678901234567890123456789.1", "12345678901234567890123456789.1")]),
+    ("numeric(12,2)", "fixed", [("1.10", "1.10"), ("-0.01", "-0.01")]),
+    ("numeric(20,0)", "same", [("42", 42), ("18446744073709551615", "18446744073709551615")]),
+    ("public.amount", "fixed", [("1.100", "1.100")]),
+    ("money", "money", [("-$1,234.10", "-1234.10")]),
+    ("bytea", "binary", [("\\x", b""), ("\\x00ff", b"\0\xff")]),
+    ("geometry", "wkb", [("0101AB", b"\x01\x01\xab")]),
+    ("bit(1)", "bit", [("0", 0), ("1", 1)]),
+    ("bit(7)", "same", [("0000001", "0000001")]),
+    ("date", "same", [("2016-11-04", "2016-11-04"), ("0001-12-31 BC", "0000-12-31"), ("4714-11-24 BC", "-4713-11-24"),
+                      ("10000-01-01", "+10000-01-01"), ("-infinity", "-infinity")]),
+    ("time", "same", [("13:51:30.12", "13:51:30.120000"), ("24:00:00", "24:00:00.000000")]),
+    ("time(6)", "fraction", [("13:51:30.120000", "13:51:30.120000")]),
+    ("timetz", "same", [("13:51:30.12+00", "13:51:30.120000Z"), ("13:51:30-05:30", "13:51:30.000000-05:30"),
+                        ("01:00:00+02", "01:00:00.000000+02:00")]),
+    ("timestamp", "same", [("2016-11-04 13:51:30.1", "2016-11-04T13:51:30.100000"), ("infinity", "infinity"),
+                           ("0001-12-31 23:59:59.999999 BC", "0000-12-31T23:59:59.999999")]),
+    ("timestamptz", "same", [("2016-11-04 13:51:30+00", "2016-11-04T13:51:30.000000Z"), ("-infinity", "-infinity"),
+                             ("0001-12-31 23:59:59+00 BC", "0000-12-31T23:59:59.000000Z")]),
+    ("timestamptz(6)", "utc", [("2016-11-04 13:51:30.100000", "2016-11-04T13:51:30.100000Z")]),
+    ("interval", "same", [("00:00:00", "PT0S"), ("04:05:06.78", "PT4H5M6.78S"), ("-00:00:00.000001", "PT-0.000001S"),
+                          ("-23:00:00", "PT-23H"), ("10303:05:06", "PT10303H5M6S")]),
+    ("interval", "fraction", [("-838:59:59.999999", "-838:59:59.999999"), ("24:00:00.000000", "24:00:00.000000")]),
+    ("json", "json", [('{"a": 1.10}', '{"a": 1.10}'), ("null", "null")]),
+    ("hstore", "hstore", [('"a"=>NULL', '{"a":null}')]),
+    ("point", "same", [("(0.1,-2)", "(0.1,-2)"), ("(1e+300,0)", "(1" + "0" * 300 + ",0)")]),
+    ("point", "shape", [("0 0101000000000000000000f83f00000000000000c0",
+                         bytes.fromhex("0101000000000000000000f83f00000000000000c0"))]),
+    ("text[]", "same", [("{}", "[]"), ('{"",NULL,"NULL","q\\"","null"}', '["",null,"NULL","q\\"","null"]')]),
+    ("boolean[]", "same", [("{t,f,NULL}", "[true,false,null]")]),
+    ("integer[]", "same", [("{1,-2,NULL}", "[1,-2,null]")]),
+    ("real[]", "same", [("{1.1,NaN,NULL}", '[1.1,"NaN",null]')]),
+    ("double precision[]", "same", [("{0.1,-Infinity}", '[0.1,"-Infinity"]'), ("{1}", "[1.0]")]),
+    ("numeric(10,2)[]", "fixed[]", [("{1.20,NULL}", '["1.20",null]')]),
+    ("bytea[]", "binary[]", [('{"\\\\x00ff","\\\\x"}', '["00ff",""]')]),
+    ("timestamp[]", "same", [('{"2020-04-01 00:01:02"}', '["2020-04-01T00:01:02.000000"]')]),
+]
+
+MISHELD = [
+    ("text", "same", [("", None), ("", " "), ("a ", "a"), ("1", 1), ("1.0", 1.0), ("a", b"a"), ("A", "a")]),
+    ("boolean", "same", [("t", 0), ("f", None), ("f", "f"), ("f", "0"), ("t", 1.0), ("t", 2)]),
+    ("smallint", "integer", [("42", "42"), ("42", 42.0), ("42", 420)]),
+    ("bigint", "same", [("1", "1"), ("1", 1.0), ("9007199254740993", 9007199254740992), ("0", None)]),
+    ("integer DEFAULT 5", "same", [("5", "5"), ("5", 0)]),
+    ("real", "same", [("1.1", 1.1), ("1.1", "1.1"), ("1", 1), ("0", None), ("-0", 0.0)]),
+    ("double precision", "same", [("1", 1), ("0.1", "0.1"), ("0.1", 0.10000000000000002), ("-0", 0.0), ("NaN", None)]),
+    ("numeric", "free", [("1.10", "1.1"), ("1.10", 1.1), ("100", "1e2"), ("1", 1)]),
+    ("numeric(12,2)", "fixed", [("1.10", "1.1"), ("1.00", "1"), ("1.10", 1.1), ("0.00", 0)]),
+    ("numeric(20,0)", "same", [("42", 42.0), ("42", "42.0"), ("42", 43)]),
+    ("public.amount", "fixed", [("1.100", "1.1")]),
+    ("money", "money", [("$1,234.10", "1234.11"), ("-$0.01", "0.01"), ("$1.00", 1)]),
+    ("bytea", "binary", [("\\x", ""), ("\\x", None), ("\\x00ff", "\\x00ff"), ("\\x00ff", "AP8="), ("\\x00", b"")]),
+    ("geometry", "wkb", [("0101AB", "0101AB"), ("0101AB", b"\x01\x01")]),
+    ("bit(1)", "bit", [("0", "0"), ("0", 1), ("0", None)]),
+    ("bit(7)", "same", [("0000001", 1), ("0000001", "1")]),
+    ("date", "same", [("2016-11-04", "2016-11-05"), ("2016-11-04", "20161104"), ("0001-12-31 BC", "-0001-12-31"),
+                      ("0001-12-31 BC", "0001-12-31"), ("2016-11-04", "2016-11-04T00:00:00.000000"), ("2016-11-04", 17109)]),
+    ("time", "same", [("13:51:30.12", "13:51:30.012000"), ("13:51:30", "13:51:30"), ("13:51:30.12", "13:51:30.12"),
+                      ("24:00:00", "00:00:00.000000"), ("13:51:30", "-13:51:30.000000")]),
+    ("time(6)", "fraction", [("13:51:30.120000", "13:51:30.12"), ("13:51:30.120000", "13:51:30.000000")]),
+    ("timetz", "same", [("13:51:30+00", "13:51:30.000000"), ("13:51:30+02", "13:51:30.000000Z"),
+                        ("13:51:30-05:30", "13:51:30.000000-05:00")]),
+    ("timestamp", "same", [("2016-11-04 13:51:30.1", "2016-11-04T13:51:30.010000"), ("2016-11-04 13:51:30", "2016-11-04 13:51:30"),
+                           ("2016-11-04 13:51:30", "2016-11-04T13:51:30.000000Z"), ("infinity", "-infinity"),
+                           ("0001-12-31 23:59:59 BC", "0001-12-31T23:59:59.000000")]),
+    ("timestamptz", "same", [("2016-11-04 13:51:30+00", "2016-11-04T13:51:30.000000"), ("infinity", "infinityZ"),
+                             ("2016-11-04 13:51:30+00", "2016-11-04T15:51:30.000000+02:00")]),
+    ("timestamptz(6)", "utc", [("2016-11-04 13:51:30.100000", "2016-11-04T13:51:30.010000Z")]),
+    ("interval", "same", [("24:00:00", "P1D"), ("04:05:06.78", "PT4H5M6.7S"), ("-23:00:00", "PT23H"), ("00:01:00", "PT60S"),
+                          ("00:05:00", "PT5H"), ("-01:00:01", "PT-1H1S"), ("00:00:00", "PT"), ("00:00:00", 0)]),
+    ("interval", "fraction", [("-838:59:59.999999", "838:59:59.999999"), ("24:00:00", "24:00:00")]),
+    ("json", "json", [("1", '"1"'), ("1", 1), ("1.10", "1.1"), ("null", None)]),
+    ("hstore", "hstore", [('"a"=>NULL', '{"a":"NULL"}'), ('"a"=>"1"', '{"a":1}')]),
+    ("point", "same", [("(0.1,-2)", "(-2,0.1)"), ("(0.1,-2)", "(0.1,2)")]),
+    ("point", "shape", [("4326 0101000000000000000000f83f00000000000000c0",
+                         bytes.fromhex("0101000000000000000000f83f00000000000000c0"))]),
+    ("text[]", "same", [("{NULL}", '["NULL"]'), ('{""}', "[null]"), ("{1}", "[1]"), ("{a}", '["a",null]'), ("{a}", "{a}"),
+                        ("{}", "{}"), ("{}", None), ("{}", "null")]),
+    ("boolean[]", "same", [("{t}", "[1]"), ("{t}", "[false]"), ("{f}", "[null]")]),
+    ("integer[]", "same", [("{1}", "[1.0]"), ("{1}", '["1"]'), ("{1}", "[true]")]),
+    ("real[]", "same", [("{1.1}", "[1.2]"), ("{NaN}", "[null]"), ("{1.1}", '["1.1"]')]),
+    ("double precision[]", "same", [("{0.1}", '["0.1"]'), ("{1}", "[1]"), ("{Infinity}", '["-Infinity"]')]),
+    ("numeric(10,2)[]", "fixed[]", [("{1.20}", '["1.2"]'), ("{1.20}", "[1.20]")]),
+    ("bytea[]", "binary[]", [('{"\\\\x00ff"}', '["AP8="]'), ('{"\\\\x"}', "[null]")]),
+    ("timestamp[]", "same", [('{"2020-04-01 00:01:02"}', '["2020-04-01 00:01:02"]')]),
+]
+
+
+class SqliteEqual(unittest.TestCase):
+    def test_every_form_has_pairs_of_both_kinds(self):
+        forms = [sqlite_equal.form_of(type) for type, _, _ in HELD]
+        for type, form in sqlite_equal.FORMS.items():
+            self.assertIn(form, forms, type)
+        self.assertEqual([entry[:2] for entry in HELD], [entry[:2] for entry in MISHELD])
+
+    def test_what_is_held(self):
+        for type, name, source, held in pairs_of(HELD):
+            with self.subTest(type, source=source, held=held):
+                self.assertTrue(sqlite_equal.sqlite_equal(type, name, source, held))
+
+    def test_what_is_held_as_something_else(self):
+        for type, name, source, held in pairs_of(MISHELD):
+            with self.subTest(type, source=source, held=held):
+                self.assertFalse(sqlite_equal.sqlite_equal(type, name, source, held))
+
+    def test_null_is_only_null(self):
+        for type, name, _ in HELD:
+            with self.subTest(type):
+                self.assertTrue(sqlite_equal.sqlite_equal(type, name, None, None))
+                for held in ["", "NULL", "null", 0, 0.0, b"", "[]"]:
+                    self.assertFalse(sqlite_equal.sqlite_equal(type, name, None, held))
+
+
+def pairs_of(entries):
+    return [(type, name, *pair) for type, name, pairs in entries for pair in pairs]
 
 
 class Equal(unittest.TestCase):
@@ -136,6 +264,7 @@ class Judge(unittest.TestCase):
             letters={topic: self.letters},
             stopped=self.stopped,
             records={topic: [Message(id, field) for id, field in self.wire.items()]},
+            equal=lambda type, name, source, target: equal.equal(name, source, target),
         )
         source = {self.case.table: self.source}
         ((_, outcomes),) = judge.judge(self.run_, [self.case], source, arrived)

@@ -30,7 +30,10 @@ CONSUMERS_AT_ONCE = 2
 
 def main():
     options = arguments()
-    target = databases.Postgres(os.environ["TARGET_DATABASE_URL"], os.environ["TARGET_ADMIN_URL"])
+    targets = {
+        "postgres": databases.Postgres(os.environ["TARGET_DATABASE_URL"], os.environ["TARGET_ADMIN_URL"]),
+        "sqlite": databases.Sqlite(pathlib.Path(os.environ["MATRIX_LOGS"])),
+    }
     results, remarks = [], []
     for name in options.source:
         some, setup = cases.load(name)
@@ -38,13 +41,14 @@ def main():
         some = [case for case in some if not options.case or case.table in options.case]
         source = source_of(name)
         source.create(setup)
-        target.create(cases.load("postgres")[1])
+        for target in targets.values():
+            target.create(cases.load("postgres")[1])
         for wave in runs.waves(name, options.only):
             say(f"{name}: {', '.join(run.name for run in wave)}")
-            results += run_wave(wave, some, source, target)
+            results += run_wave(wave, some, source, targets)
         if not options.keep:
-            source.drop()
-            target.drop()
+            for database in [source, *targets.values()]:
+                database.drop()
     return conclude(options, results, report.render(results, remarks))
 
 
@@ -71,7 +75,7 @@ def source_of(name):
     return databases.MariaDb(os.environ["MARIADB_SOCKET"])
 
 
-def run_wave(wave, some, source, target):
+def run_wave(wave, some, source, targets):
     """The outcomes of some runs, whose connectors all read the same rows."""
     wave = [run for run in wave if any(run.takes(case) for case in some)]
     concerned = [case for case in some if any(run.takes(case) for run in wave)]
@@ -96,20 +100,26 @@ def run_wave(wave, some, source, target):
         connectors.await_records(connectors.expected(wave, some, cases.records), names)
         say("  changes sent")
         ours = source.read("matrix", concerned)
-        apply(wave, some, target)
+        apply(wave, some, targets)
         say("  applied")
-        return [result for run in wave for result in outcomes(run, some, ours, target)]
+        records = {it.connector: wire.rows(topics(it, some)) for it in by_connector.values()}
+        return [
+            result
+            for run in wave
+            for result in outcomes(run, some, ours, arrived(run, some, targets, records))
+        ]
     finally:
         connectors.drop(configs)
         connectors.forget_groups(run.name for run in wave)
 
 
-def apply(wave, some, target):
+def apply(wave, some, targets):
     """A consumer for each run, to the end of what there is."""
     waiting, running = list(wave), []
     while waiting or running:
         while waiting and len(running) < CONSUMERS_AT_ONCE:
             run = waiting.pop(0)
+            target = targets[run.engine]
             if run.prepared:
                 target.prepare(run.name, [case for case in some if run.takes(case)])
             running.append((run, consume(run, target)))
@@ -133,7 +143,7 @@ def consume(run, target):
     command = [
         os.environ["CONSUMER"], "run", "--config", config, "--until-caught-up",
         "--group", run.name, "--sink", run.name, "--topics", f"^{run.connector}\\.matrix\\..*",
-        "--table", f"matrix.*={run.name}.{{table}}", "--target", target.url, "--http", "off",
+        "--table", f"matrix.*={run.name}.{{table}}", "--target", target.url_of(run.name), "--http", "off",
     ]
     with open(log_of(run), "wb") as log:
         return subprocess.Popen(command, stdout=log, stderr=log)
@@ -143,19 +153,27 @@ def log_of(run):
     return pathlib.Path(os.environ["MATRIX_LOGS"]) / f"{run.name}.log"
 
 
-def outcomes(run, some, ours, target):
-    taken = [case for case in some if run.takes(case)]
-    letters = {}
+def topics(run, some):
+    return [run.topic(case) for case in some if run.takes(case)]
+
+
+def arrived(run, some, targets, records):
+    target, letters = targets[run.engine], {}
     for topic, key, reason, error in target.dead_letters(run.name):
         by_key = letters.setdefault(topic, {})
         by_key.setdefault(wire.key_id(key), []).append((reason, error))
-    arrived = judge.Arrived(
-        tables=target.read(run.name, taken),
+    return judge.Arrived(
+        tables=target.read(run.name, [case for case in some if run.takes(case)]),
         letters=letters,
         stopped=target.stopped(run.name),
-        records=wire.rows([run.topic(case) for case in taken]),
+        records=records[run.connector],
+        equal=target.equal,
     )
-    for case, found in judge.judge(run, taken, ours, arrived):
+
+
+def outcomes(run, some, ours, theirs):
+    taken = [case for case in some if run.takes(case)]
+    for case, found in judge.judge(run, taken, ours, theirs):
         yield run, case, found
     for case in some:
         if run.concerns(case) and not run.takes(case):

@@ -2,7 +2,7 @@
 
 Not the cross product. Every type goes through each format with the default modes, with and without
 the source's types; a mode is changed for the types whose wire it changes. Modes that change
-different types share a connector. `time.precision.mode=structured` is not here: the connectors of
+different types share a connector. SQLite takes what the default modes send. `time.precision.mode=structured` is not here: the connectors of
 the stack refuse it.
 """
 
@@ -74,9 +74,10 @@ class Run:
     propagate: bool = False
     changed: dict[str, str] = dataclasses.field(default_factory=dict)
     letter: str = ""
-    # Whether the target's tables are made beforehand, with the source's types. Without schemas they
-    # must be; with them, such a run takes the records of the one that is like it otherwise.
-    existing: bool = False
+    # Where the records go: into tables that the consumer creates in PostgreSQL, into such that are
+    # made beforehand with the source's types (without schemas they must be), or into SQLite. Runs
+    # that differ in nothing else take the same records.
+    target: str = "created"
 
     @property
     def connector(self):
@@ -87,12 +88,16 @@ class Run:
 
     @property
     def name(self):
-        """The sink and the target's schema."""
-        return self.connector + ("_existing" if self.existing else "")
+        """The sink and the target's schema, or its file."""
+        return self.connector + ("" if self.target == "created" else f"_{self.target}")
+
+    @property
+    def engine(self):
+        return "sqlite" if self.target == "sqlite" else "postgres"
 
     @property
     def prepared(self):
-        return self.existing or self.format == "plain"
+        return self.target == "existing" or self.format == "plain"
 
     @property
     def modes(self):
@@ -114,7 +119,9 @@ class Run:
     def column(self):
         words = {"json": "JSON with schemas", "plain": "JSON without", "avro": "Avro"}
         types = ", source types" if self.propagate else ""
-        return words[self.format] + types + (", existing tables" if self.existing else "")
+        engine = "SQLite, " if self.engine == "sqlite" else ""
+        tables = ", existing tables" if self.target == "existing" else ""
+        return engine + words[self.format] + types + tables
 
     def topic(self, case):
         """Debezium's own rule for what a topic's name cannot hold."""
@@ -122,23 +129,26 @@ class Run:
         return f"{self.connector}.matrix.{legal}"
 
 
-# Format, whether with the source's types, whether into existing tables.
+# Format, whether with the source's types, target.
 DEFAULT_RUNS = [
-    ("json", False, False),
-    ("json", True, False),
-    ("json", False, True),
-    ("plain", False, False),
-    ("avro", False, False),
-    ("avro", True, False),
+    ("json", False, "created"),
+    ("json", True, "created"),
+    ("json", False, "existing"),
+    ("plain", False, "created"),
+    ("avro", False, "created"),
+    ("avro", True, "created"),
+    ("json", False, "sqlite"),
+    ("json", True, "sqlite"),
+    ("avro", False, "sqlite"),
 ]
-CHANGED_RUNS = [run for run in DEFAULT_RUNS if run[:2] != ("avro", True)]
+CHANGED_RUNS = [run for run in DEFAULT_RUNS if run[:2] != ("avro", True) and run[2] != "sqlite"]
 
 
 def waves(source, only=None):
     """Runs that share the source's rows: few enough for its replication slots."""
-    groups = [[Run(source, f, typed, existing=there) for f, typed, there in DEFAULT_RUNS]]
+    groups = [[Run(source, f, typed, target=target) for f, typed, target in DEFAULT_RUNS]]
     changed = [
-        [Run(source, f, typed, modes, letter, there) for f, typed, there in CHANGED_RUNS]
+        [Run(source, f, typed, modes, letter, target) for f, typed, target in CHANGED_RUNS]
         for letter, modes in MODES[source].items()
     ]
     groups += [sum(changed[i : i + 2], []) for i in range(0, len(changed), 2)]

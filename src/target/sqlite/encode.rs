@@ -96,8 +96,21 @@ pub(super) fn boolean(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
+/// -0.0 is refused: REAL affinity stores an integer in its place, which has no such zero.
+pub(super) fn real(value: Value<'_>, modifier: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    let is_negative_zero = match value {
+        Value::Float32(value) => value == 0.0 && value.is_sign_negative(),
+        Value::Float64(value) => value == 0.0 && value.is_sign_negative(),
+        _ => false,
+    };
+    if is_negative_zero {
+        return Err(Misfit::Range);
+    }
+    float(value, modifier, out)
+}
+
 /// NaN is refused: SQLite stores NULL in its place.
-pub(super) fn real(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
+fn float(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
     let value = match value {
         Value::Float32(value) => f64::from(value),
         Value::Float64(value) => value,
@@ -153,7 +166,7 @@ fn json(value: Value<'_>, modifier: i32, out: &mut Vec<u8>) -> Result<(), Misfit
 fn any(value: Value<'_>, modifier: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
     match value {
         Value::Int(_) | Value::Bool(_) => integer(value, modifier, out),
-        Value::Float32(_) | Value::Float64(_) => real(value, modifier, out),
+        Value::Float32(_) | Value::Float64(_) => float(value, modifier, out),
         Value::Bytes(_) | Value::Spelled { .. } | Value::Geometry(_) => blob(value, modifier, out),
         value => text(value, modifier, out),
     }
@@ -198,10 +211,13 @@ mod tests {
         check("REAL", Value::Float32(0.1), Content::Real(f64::from(0.1f32)));
         check("REAL", Value::Int(-9_007_199_254_740_992), Content::Real(-9_007_199_254_740_992.0));
         check("REAL", Value::Float64(f64::INFINITY), Content::Real(f64::INFINITY));
+        check("TEXT", Value::Float64(-0.0), Content::Text("-0"));
+        check("TEXT", Value::Float32(f32::NAN), Content::Text("NaN"));
         check("VARCHAR(20)", Value::Text("a\0ü"), Content::Text("a\0ü"));
         check("DECIMAL_TEXT", Value::Decimal(Decimal::Text("1.10")), Content::Text("1.10"));
         check("BLOB", Value::Bytes(&[0, 255]), Content::Blob(&[0, 255]));
         check("", Value::Bytes(b"x"), Content::Blob(b"x"));
+        check("", Value::Float32(-0.0), Content::Real(-0.0));
         check("JSON", Value::Json("{\"a\": 1.10}"), Content::Text("{\"a\": 1.10}"));
     }
 
@@ -210,6 +226,9 @@ mod tests {
         check_refused("NUMERIC(12,2)", Value::Decimal(Decimal::Text("1.10")), None);
         check_refused("ANY", Value::Text("1.10"), None);
         check_refused("REAL", Value::Float64(f64::NAN), Some(Misfit::Range));
+        check_refused("REAL", Value::Float64(-0.0), Some(Misfit::Range));
+        check_refused("FLOAT", Value::Float32(-0.0), Some(Misfit::Range));
+        check_refused("", Value::Float64(f64::NAN), Some(Misfit::Range));
         check_refused("REAL", Value::Int(9_007_199_254_740_993), Some(Misfit::Range));
         check_refused("REAL", Value::Decimal(Decimal::Text("1.10")), Some(Misfit::Type));
         check_refused("INTEGER", Value::Decimal(Decimal::Text("1.5")), Some(Misfit::Range));
