@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 
 use hashbrown::hash_table::Entry;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 
 use crate::rows::{RowOp, Rows};
 
@@ -21,6 +21,9 @@ pub use moves::{Arrived, Passed, Taken, Under, Unsettled, Verdict};
 pub struct Winners {
     /// Whole rows, in key order; without a key, in the order they came.
     pub upserts: Vec<usize>,
+    /// Those of them that a delete of their key has come before in the batch, in key order: what no
+    /// cell says is as in a new row.
+    pub renewed: Vec<usize>,
     /// Rows with unavailable cells, which the target's row must supply, in key order.
     pub partial: Vec<usize>,
     /// Keys whose row goes, in key order.
@@ -45,7 +48,8 @@ pub fn fold(rows: &mut Rows) -> Winners {
     }
     let mut winners = Winners::default();
     let mut moves = Moves::default();
-    let mut last = last_of_each_key(rows, &mut moves, &mut winners.refused);
+    let mut renewed = HashSet::new();
+    let mut last = last_of_each_key(rows, (&mut moves, &mut renewed), &mut winners.refused);
     last.sort_unstable_by(|&a, &b| key_at(rows, a).cmp(key_at(rows, b)));
     for row in last {
         match moves.passed(row) {
@@ -60,7 +64,12 @@ pub fn fold(rows: &mut Rows) -> Winners {
         match rows.index().get(row).map(|found| (found.op, found.is_partial)) {
             Some((RowOp::Delete, _)) => winners.deletes.push(row),
             Some((RowOp::Upsert, true)) => winners.partial.push(row),
-            Some((RowOp::Upsert, false)) | None => winners.upserts.push(row),
+            Some((RowOp::Upsert, false)) | None => {
+                winners.upserts.push(row);
+                if renewed.contains(&row) {
+                    winners.renewed.push(row);
+                }
+            }
         }
     }
     winners
@@ -105,8 +114,13 @@ fn match_images(rows: &Rows) -> Winners {
     Winners { upserts, images, ..Winners::default() }
 }
 
-/// Keeps the last change of each key, its unavailable cells filled from the change before it.
-fn last_of_each_key(rows: &mut Rows, moves: &mut Moves, refused: &mut Vec<usize>) -> Vec<usize> {
+/// Keeps the last change of each key, its unavailable cells filled from the change before it, and
+/// notes which rows come behind a delete.
+fn last_of_each_key(
+    rows: &mut Rows,
+    (moves, renewed): (&mut Moves, &mut HashSet<usize>),
+    refused: &mut Vec<usize>,
+) -> Vec<usize> {
     let hasher = DefaultHashBuilder::default();
     let mut last = HashTable::<usize>::with_capacity(rows.index().len());
     for row in 0..rows.index().len() {
@@ -134,6 +148,9 @@ fn last_of_each_key(rows: &mut Rows, moves: &mut Moves, refused: &mut Vec<usize>
                 if is_partial(rows, row) && is_delete(rows, before) {
                     refused.push(row);
                     continue;
+                }
+                if !is_delete(rows, row) && (is_delete(rows, before) || renewed.contains(&before)) {
+                    renewed.insert(row);
                 }
                 *entry.get_mut() = row;
                 before

@@ -38,6 +38,23 @@ pub struct Shape {
     pub synced_at: Option<String>,
 }
 
+impl Shape {
+    /// Iterates over the columns that no record and no time of writing fills, nor the target by
+    /// itself.
+    pub fn others(&self) -> impl Iterator<Item = &Column> {
+        let deleted_at = match &self.deletes {
+            Deletes::Soft(name) => Some(name),
+            Deletes::Hard | Deletes::Ignore => None,
+        };
+        let is_filled = move |column: &Column| {
+            let mut times = self.synced_at.iter().chain(deleted_at);
+            self.columns.iter().any(|it| it.name == column.name)
+                || times.any(|name| *name == column.name)
+        };
+        self.table.columns.iter().filter(move |it| !it.generated && !is_filled(it))
+    }
+}
+
 /// What a delete at the source does at the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deletes {

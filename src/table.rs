@@ -67,6 +67,9 @@ pub struct Column {
     pub generated: bool,
     /// Whether the target fills it where nobody writes it: by a default, or as an identity.
     pub has_default: bool,
+    /// Whether the target takes a value only when the row is made (an identity that it generates
+    /// always).
+    pub is_fixed: bool,
     /// How it takes a value; `None` when no conversion to its type exists.
     pub encode: Option<Encode>,
 }
@@ -74,8 +77,10 @@ pub struct Column {
 impl PartialEq for Column {
     /// Compares what decides about cells; `encode` follows from it.
     fn eq(&self, other: &Self) -> bool {
-        let facts =
-            |column: &Self| (column.type_id, column.modifier, column.not_null, column.generated);
+        let facts = |column: &Self| {
+            let Self { type_id, modifier, not_null, generated, is_fixed, .. } = column;
+            (*type_id, *modifier, *not_null, *generated, *is_fixed)
+        };
         self.name == other.name && self.type_name == other.type_name && facts(self) == facts(other)
     }
 }

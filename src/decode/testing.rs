@@ -296,6 +296,7 @@ fn target_column(column: &SourceColumn, encode: Encode) -> Column {
         not_null,
         generated: false,
         has_default: false,
+        is_fixed: false,
         base_name: None,
         encode,
     }

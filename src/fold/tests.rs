@@ -29,6 +29,18 @@ fn an_insert_behind_a_delete_is_an_upsert() {
 }
 
 #[test]
+fn a_row_behind_a_delete_is_a_new_one() {
+    let renewed = |changes: &str| {
+        let mut rows = parse(changes);
+        fold(&mut rows).renewed
+    };
+    assert_eq!(renewed("1! 1=ab 2=ab"), [1]);
+    assert_eq!(renewed("1! 1=ab 1=c~"), [2]);
+    assert!(renewed("1! 1=ab 1!").is_empty());
+    assert!(renewed("1=ab 1=cd").is_empty());
+}
+
+#[test]
 fn an_unavailable_value_is_carried_from_the_change_before_it() {
     check("1=ab 1=c~ 1=~d", "1=cd");
 }
@@ -282,6 +294,7 @@ fn column(name: &str) -> Column {
         not_null: false,
         generated: false,
         has_default: false,
+        is_fixed: false,
         base_name: None,
         encode: Some(text as _),
     }

@@ -102,7 +102,7 @@ impl Draft<'_> {
 
     /// Returns the target's names of the key's columns, in the order of the record's key; none
     /// when rows are appended.
-    fn key(&self, source: &SourceTable) -> Vec<String> {
+    pub(super) fn key(&self, source: &SourceTable) -> Vec<String> {
         if self.rule.mode == Mode::Append {
             return Vec::new();
         }
@@ -173,8 +173,10 @@ impl Draft<'_> {
     /// Keeps the names of columns apart, at the target too.
     fn check_names(&self, source: &SourceTable) -> Result<(), Stop> {
         let mut taken = Vec::<(String, &str)>::new();
+        self.check_length("table", &self.name.table, StopReason::TableMissing)?;
         for source in self.row_columns(source) {
             let Some(name) = self.column_name(&source.name) else { continue };
+            self.check_length("column", name, StopReason::ColumnMissing)?;
             if let Some(column) = self.time_columns().iter().find(|column| column.name == name) {
                 let flag =
                     if column.not_null { "--synced-at-column" } else { "--deleted-at-column" };
@@ -196,6 +198,20 @@ impl Draft<'_> {
             taken.push((folded, &source.name));
         }
         Ok(())
+    }
+
+    /// Keeps names from being cut, which could make two of them one.
+    fn check_length(&self, what: &str, name: &str, reason: StopReason) -> Result<(), Stop> {
+        let Some(max) = self.mapping.dialect.name_bytes_max.filter(|max| name.len() > *max) else {
+            return Ok(());
+        };
+        let detail = format!(
+            "table \"{}\": the name of {what} \"{name}\" has {} bytes, and the target takes {max}: \
+             give it another name in the config file",
+            self.name,
+            name.len()
+        );
+        Err(Stop::new(reason, detail))
     }
 
     /// Returns a new target column that holds every value of the source's, or is of the type that

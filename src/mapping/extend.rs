@@ -11,6 +11,8 @@ struct Extension<'a> {
     draft: &'a Draft<'a>,
     /// Whether a single record says what columns there are.
     is_untyped: bool,
+    /// The key's columns, by the target's names; none where rows are appended.
+    key: Vec<String>,
     table: Table,
     statements: Vec<String>,
 }
@@ -28,14 +30,18 @@ impl Draft<'_> {
     ) -> Result<(Table, Vec<String>), Stop> {
         let (table, statements) = (existing.clone(), Vec::new());
         let is_untyped = source.columns.iter().any(|column| column.kind == Kind::Untyped);
-        let mut extension = Extension { draft: self, is_untyped, table, statements };
+        let key = self.key(source);
+        let mut extension = Extension { draft: self, is_untyped, key, table, statements };
         for source in self.row_columns(source) {
             let Some(name) = self.column_name(&source.name) else { continue };
             match existing.column(name) {
                 None => extension.add(source, name)?,
                 // A record without a row says nothing of the columns' types.
                 Some(_) if self.is_partial => {}
-                Some(column) => extension.widen(source, column)?,
+                Some(column) => {
+                    extension.widen(source, column)?;
+                    extension.free(column)?;
+                }
             }
         }
         for column in self.time_columns() {
@@ -118,6 +124,17 @@ impl Extension<'_> {
             self.drop_not_null(column, "refuses NULL, which the source's column takes")?;
         }
         Ok(())
+    }
+
+    /// Lets a column be changed with its row.
+    fn free(&mut self, column: &Column) -> Result<(), Stop> {
+        if !column.is_fixed || self.key.is_empty() || self.key.contains(&column.name) {
+            return Ok(());
+        }
+        let now = self.table.column(&column.name).unwrap_or(column).clone();
+        let why = "is an identity that is generated always, so that no update of a row can bring the \
+                   source's value";
+        self.alter(&now.clone(), Column { is_fixed: false, ..now }, why)
     }
 
     /// Lets those columns be NULL that no column of the source fills, nor the target itself.

@@ -173,13 +173,15 @@ pub struct Dialect {
     pub create_table: fn(table: &Table) -> Vec<String>,
     /// Returns the statement that adds the column.
     pub add_column: fn(table: &TableName, column: &Column) -> String,
-    /// Returns the statement that gives a column its new type, or lets it be NULL; `None` where the
-    /// target can do neither.
+    /// Returns the statement that gives a column its new type, or lets it be NULL or be changed;
+    /// `None` where the target can do none of it.
     pub alter_column: fn(table: &TableName, before: &Column, after: &Column) -> Option<String>,
     /// Returns all that must exist before the first claim: schema, checkpoint, dead letters.
     pub bootstrap: fn() -> Vec<String>,
     /// Whether table names have a schema.
     pub has_schemas: bool,
+    /// How long a name may be, in bytes; a longer one would be cut.
+    pub name_bytes_max: Option<usize>,
 }
 
 /// Why the target could not do what it was asked; each variant is a situation.

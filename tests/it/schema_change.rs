@@ -173,6 +173,62 @@ fn a_column_that_comes_with_a_default_is_null_in_rows_that_did_not_change_since(
 }
 
 #[test]
+fn a_row_that_comes_again_has_nothing_of_the_one_before() {
+    let world = World::new("again");
+    let source = world.source(
+        "CREATE TABLE t (id int PRIMARY KEY, n int, note text); INSERT INTO t VALUES (1, 1, 'old')",
+    );
+    let prefix = source.connect(Format::Json);
+    let member = world.member("member").start();
+    world.until_equal(&["t"]);
+    let name = &world.name;
+    world.target.run(&format!("ALTER TABLE {name}.t ADD remark text DEFAULT 'none'"));
+    world.target.run(&format!("UPDATE {name}.t SET remark = 'ours'"));
+    source.database.run("ALTER TABLE t DROP note; INSERT INTO t VALUES (2, 2)");
+    world.until_equal(&["t"]);
+    assert_eq!(member.terminate(), 0);
+
+    // All lies there before a member reads it: in one batch, and in one each.
+    for rows in ["50000", "1"] {
+        let before = kafka::ends(&format!("{prefix}.")).values().sum::<i64>();
+        source.database.run("DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (1, 10)");
+        until(LATER, "delete, tombstone and create are there", || {
+            kafka::ends(&format!("{prefix}.")).values().sum::<i64>() == before + 3
+        });
+        let _member = world.member("again").args(["--batch-rows", rows]).start();
+        world.until_at_ends(&prefix);
+        let row = format!("SELECT concat_ws('|', n, note, remark) FROM {name}.t WHERE id = 1");
+        assert_eq!(world.target.value(&row).as_deref(), Some("10|none"), "--batch-rows {rows}");
+        world.target.run(&format!("UPDATE {name}.t SET note = 'old', remark = 'ours'"));
+    }
+}
+
+#[test]
+fn an_identity_takes_the_sources_value_also_when_it_changes() {
+    let world = World::new("identity");
+    let source = world.source(
+        "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL); INSERT INTO t VALUES (1, 10)",
+    );
+    let name = &world.name;
+    world.target.run(&format!(
+        "CREATE SCHEMA {name}; CREATE TABLE {name}.t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+             n int GENERATED ALWAYS AS IDENTITY, synced_at timestamptz NOT NULL);
+         ALTER SCHEMA {name} OWNER TO writer; ALTER TABLE {name}.t OWNER TO writer"
+    ));
+    source.connect(Format::Json);
+
+    let checking = world.member("checking").args(["--schema-changes", "check"]).start();
+    let line = checking.until_logged(&["stopped a partition", "column_narrow"]);
+    assert!(line.contains("\"n\"") && line.contains("identity"), "{line}");
+    assert_eq!(checking.terminate(), 0);
+
+    let _member = world.member("member").start();
+    world.until_equal(&["t"]);
+    source.database.run("UPDATE t SET n = 11; INSERT INTO t VALUES (2, 5)");
+    world.until_equal(&["t"]);
+}
+
+#[test]
 fn a_type_that_cannot_be_widened_stops_its_partition_alone() {
     let world = World::new("unfit");
     let source = world.source(

@@ -237,11 +237,13 @@ fn deferred_failure(error: sqlx::Error, names: &[&TableName]) -> Failure {
 }
 
 /// What a row of the index becomes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Delete,
     Image,
     Upsert,
+    /// An upsert in place of a row that is deleted: it keeps nothing of it.
+    Renew,
     Partial,
 }
 
@@ -268,12 +270,15 @@ impl Writer<'_> {
         missing.extend(partial);
         if !is_one_by_one {
             self.write_as(Kind::Delete, &winners.deletes).await?;
-            self.write_as(Kind::Upsert, &whole).await?;
+            let is_renewed = |row: &usize| self.kind_of_whole(*row, winners) == Kind::Renew;
+            let (renewed, others) = whole.into_iter().partition::<Vec<_>, _>(is_renewed);
+            self.write_as(Kind::Renew, &renewed).await?;
+            self.write_as(Kind::Upsert, &others).await?;
             missing.extend(self.write_as(Kind::Partial, &winners.partial).await?);
             return Ok(missing);
         }
         let deletes = winners.deletes.iter().map(|&row| (row, Kind::Delete));
-        let upserts = whole.iter().map(|&row| (row, Kind::Upsert));
+        let upserts = whole.iter().map(|&row| (row, self.kind_of_whole(row, winners)));
         let partial = winners.partial.iter().map(|&row| (row, Kind::Partial));
         let mut in_order = deletes.chain(upserts).chain(partial).collect::<Vec<_>>();
         in_order.sort_by_key(|(row, _)| *row);
@@ -281,6 +286,18 @@ impl Writer<'_> {
             missing.extend(self.write_as(kind, &[row]).await?);
         }
         Ok(missing)
+    }
+
+    /// Decides whether a row keeps what the target has beside its cells: a row that is marked deleted
+    /// does.
+    fn kind_of_whole(&self, row: usize, winners: &Winners) -> Kind {
+        let shape = self.rows.shape();
+        if winners.renewed.is_empty() || shape.deletes != Deletes::Hard {
+            return Kind::Upsert;
+        }
+        let key_of = |row: usize| self.rows.index().get(row).map(|row| self.rows.key(row));
+        let found = winners.renewed.binary_search_by_key(&key_of(row), |it| key_of(*it));
+        if found.is_ok() && shape.others().next().is_some() { Kind::Renew } else { Kind::Upsert }
     }
 
     /// Writes a table without a key whose rows are found by their images; `false` when one is not.
@@ -351,10 +368,13 @@ impl Writer<'_> {
                 self.write_arrays(rows, &text, &wires, Rows::key).await?;
                 Ok(Vec::new())
             }
-            Kind::Upsert => {
+            Kind::Upsert | Kind::Renew => {
                 let wires = self.wires.clone();
                 let wires = wires.iter().collect::<Vec<_>>();
-                let text = sql::insert(shape, &wires);
+                let text = match kind {
+                    Kind::Renew => sql::renew(shape, &wires),
+                    _ => sql::insert(shape, &wires),
+                };
                 self.write_arrays(rows, &text, &wires, Rows::cells).await?;
                 Ok(Vec::new())
             }

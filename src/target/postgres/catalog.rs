@@ -91,6 +91,7 @@ pub(super) async fn describe(
             not_null: row.try_get(5)?,
             generated: row.try_get(6)?,
             has_default: row.try_get(12)?,
+            is_fixed: row.try_get("is_fixed")?,
             base_name: row.try_get("base_name")?,
             encode: taker.map(|(encode, _)| encode),
         };

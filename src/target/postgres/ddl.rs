@@ -24,6 +24,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     alter_column: |table, before, after| Some(sql::alter_column(table, before, after)),
     bootstrap: sql::bootstrap,
     has_schemas: true,
+    name_bytes_max: Some(63),
 };
 
 /// The most digits and the longest text that a modifier can say.
@@ -71,6 +72,7 @@ pub(super) fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         not_null: is_key || !source.optional,
         generated: false,
         has_default: false,
+        is_fixed: false,
         base_name: None,
         encode: catalog::encode_of_chosen(chosen.id),
     })
@@ -211,6 +213,7 @@ fn time_column(name: &str, not_null: bool) -> Column {
         not_null,
         generated: false,
         has_default: false,
+        is_fixed: false,
         base_name: None,
         encode: catalog::encode_of(catalog::TIMESTAMPTZ),
     }

@@ -41,6 +41,9 @@ pub(super) async fn write(
             continue;
         }
         table.delete(&winners.deletes).await?;
+        if rows.shape().deletes == Deletes::Hard && rows.shape().others().next().is_some() {
+            table.delete(&winners.renewed).await?;
+        }
         table.upsert(&winners.upserts).await?;
         let missing = table.update(&winners.partial).await?;
         refused.extend(without_row(rows, &missing, &batch.steps));

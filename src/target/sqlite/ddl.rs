@@ -21,6 +21,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     alter_column: |_, _, _| None,
     bootstrap: || sql::BOOTSTRAP.map(str::to_owned).to_vec(),
     has_schemas: false,
+    name_bytes_max: None,
 };
 
 /// Only a key's columns refuse NULL: SQLite cannot take NOT NULL back when the source does.
@@ -97,6 +98,7 @@ fn declare(name: &str, declared: &str, not_null: bool) -> Column {
         not_null,
         generated: false,
         has_default: false,
+        is_fixed: false,
         base_name: None,
         encode: encode::of_declared(declared, false),
     }

@@ -148,6 +148,37 @@ fn batch(claimed: &Claimed, shape: &Arc<Shape>, changes: &[Change<'_>]) -> Folde
     batch.fold()
 }
 
+#[tokio::test]
+async fn a_row_behind_a_delete_keeps_nothing_of_the_one_before() {
+    let world = World::new();
+    let (mut target, claimed) = world.claimed().await;
+    let old = [Put(1, Value::Text("old"), Value::Text("1.50"))];
+    target.apply(&batch(&claimed, &shape(Deletes::Hard), &old)).await.unwrap();
+
+    let whole = shape(Deletes::Hard);
+    let narrow = Shape {
+        table: Arc::clone(&whole.table),
+        columns: whole.columns[..2].to_vec(),
+        key: vec![0],
+        keyless: Keyless::Refuse,
+        deletes: Deletes::Hard,
+        synced_at: whole.synced_at.clone(),
+    };
+    let (narrow, claimed) = (Arc::new(narrow), after(&claimed, 1));
+    let mut again = Batch::default();
+    let step = again.step(&claimed.partition, claimed.claim, claimed.next);
+    for (offset, is_delete) in (claimed.next.get()..).zip([true, false]) {
+        let rows = again.rows(&narrow).unwrap();
+        let mut writer = if is_delete { rows.delete() } else { rows.upsert() };
+        let values = [Value::Int(1), Value::Text("new")];
+        values[..if is_delete { 1 } else { 2 }].iter().for_each(|it| writer.push(*it).unwrap());
+        writer.finish(Origin { step, offset }, kept(offset)).unwrap();
+        again.advance(step, last(offset));
+    }
+    assert_eq!(target.apply(&again.fold()).await.unwrap(), COMMITTED);
+    assert_eq!(world.items().await, ["1|new|NULL"]);
+}
+
 fn last(offset: i64) -> LastRecord {
     LastRecord { offset, timestamp: Some(1_700_000_000_123), source_position: None }
 }

@@ -82,6 +82,16 @@ pub(in crate::target::postgres) fn lock(tables: &[&TableName]) -> String {
 ///
 /// `unnest` stands in the select list because in FROM it would materialise first.
 pub(in crate::target::postgres) fn insert(shape: &Shape, wires: &[&Wire]) -> String {
+    upsert(shape, wires, std::iter::empty())
+}
+
+/// Inserts rows as [`insert`] does; of rows that are there, the columns that no array fills become
+/// what they are in a new row.
+pub(in crate::target::postgres) fn renew(shape: &Shape, wires: &[&Wire]) -> String {
+    upsert(shape, wires, shape.others().map(|column| format!("{} = DEFAULT", quote(&column.name))))
+}
+
+fn upsert(shape: &Shape, wires: &[&Wire], further: impl Iterator<Item = String>) -> String {
     let mut names = shape.columns.iter().map(|column| quote(&column.name)).collect::<Vec<_>>();
     let mut values = wires.iter().zip(1..).map(|(wire, n)| cells(wire, n)).collect::<Vec<_>>();
     if let Some(synced_at) = &shape.synced_at {
@@ -104,7 +114,7 @@ pub(in crate::target::postgres) fn insert(shape: &Shape, wires: &[&Wire]) -> Str
         let name = quote(&column.name);
         format!("{name} = excluded.{name}")
     });
-    let sets = sets.chain(marks(shape)).collect::<Vec<_>>().join(", ");
+    let sets = sets.chain(marks(shape)).chain(further).collect::<Vec<_>>().join(", ");
     if sets.is_empty() {
         return format!("{insert}\nON CONFLICT ({key}) DO NOTHING");
     }
