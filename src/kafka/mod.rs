@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
+use futures::future::BoxFuture;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError as ClientError;
@@ -101,9 +102,12 @@ pub trait Coordinator: Send + Sync {
 
     /// Proves by a synchronous commit of what is already applied that the group still counts us.
     ///
-    /// Blocks for seconds when the coordinator is away: not for a runtime's thread, and never for
-    /// the poll thread, which the answer may depend on.
-    fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership;
+    /// Takes seconds when the coordinator is away, and is never for the poll thread, which the
+    /// answer may depend on.
+    fn prove(
+        self: Arc<Self>,
+        offsets: Vec<(TopicPartition, NextOffset)>,
+    ) -> BoxFuture<'static, Membership>;
 }
 
 /// What a synchronous commit to the group's coordinator proves.
@@ -158,8 +162,8 @@ impl Link {
     }
 
     /// As [`Coordinator::prove`].
-    pub fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership {
-        self.coordinator.prove(offsets)
+    pub async fn prove(&self, offsets: Vec<(TopicPartition, NextOffset)>) -> Membership {
+        Arc::clone(&self.coordinator).prove(offsets).await
     }
 }
 
@@ -171,11 +175,19 @@ impl Coordinator for BaseConsumer<Context> {
         }
     }
 
-    fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership {
-        match self.commit(&list(offsets), CommitMode::Sync) {
-            Ok(()) => Membership::Member,
-            Err(error) => membership(&error),
-        }
+    fn prove(
+        self: Arc<Self>,
+        offsets: Vec<(TopicPartition, NextOffset)>,
+    ) -> BoxFuture<'static, Membership> {
+        Box::pin(async move {
+            // The client blocks its thread, which must not be one of the runtime's.
+            let commit = move || self.commit(&list(&offsets), CommitMode::Sync);
+            match tokio::task::spawn_blocking(commit).await {
+                Ok(Ok(())) => Membership::Member,
+                Ok(Err(error)) => membership(&error),
+                Err(_) => Membership::Unknown,
+            }
+        })
     }
 }
 

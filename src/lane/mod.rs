@@ -31,6 +31,7 @@ mod collect;
 mod errands;
 mod held;
 mod leads;
+mod jitter;
 mod rebalance;
 mod settle;
 mod show;
@@ -43,6 +44,7 @@ use held::{Held, HeldByPartition, State};
 use leads::Leads;
 use writer::{Desk, Order};
 
+pub use jitter::Jitter;
 pub use show::Window;
 pub use writer::Writer;
 
@@ -88,6 +90,8 @@ pub struct Parts {
     pub runs: mpsc::Receiver<Run>,
     /// Where the lane shows itself.
     pub window: Window,
+    /// What varies the pauses before an order is given again.
+    pub jitter: Jitter,
 }
 
 /// A loop with its partitions, its batches and its way to the target.
@@ -113,6 +117,7 @@ pub struct Lane {
     in_flight_marks: Vec<KeyMark>,
     again: Option<Box<Folded>>,
     retry: Retry,
+    jitter: Jitter,
     filling: Batch,
     filling_since: Option<Instant>,
     current: Option<Run>,
@@ -192,6 +197,7 @@ impl Lane {
             in_flight_marks: Vec::new(),
             again: None,
             retry: Retry::default(),
+            jitter: parts.jitter,
             filling: Batch::default(),
             filling_since: None,
             current: None,

@@ -105,7 +105,7 @@ impl Lane {
         let tries = self.retry.tries;
         metrics::counter!(telemetry::RETRIES, "reason" => reason).increment(1);
         let longest = PAUSE_MIN.saturating_mul(1 << tries.min(10)).min(PAUSE_MAX);
-        let pause = longest.mul_f64(0.5 + rand_fraction() / 2.0);
+        let pause = longest.mul_f64(0.5 + self.jitter.fraction() / 2.0);
         self.retry.until = Some(Instant::now() + pause);
         if tries == 1 || tries.is_multiple_of(10) {
             warn!(error = text, reason, tries, "target cannot do it yet: trying again");
@@ -420,11 +420,6 @@ fn count(batch: &Folded) -> u64 {
         }
     }
     written
-}
-
-/// Draws from 0 to 1, so that members do not try again in step.
-fn rand_fraction() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_fields().1) / f64::from(u16::MAX)
 }
 
 /// An error with its sources on one line.

@@ -9,13 +9,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use super::Context;
 use crate::cli::RunArgs;
 use crate::decode::schema::registry::Registry;
 use crate::kafka::log::Log;
 use crate::kafka::{self, LaneEnds, RUNS_WAITING, Start, Watermarks, subscription};
-use crate::lane::{Lane, Limits, Parts, Window};
+use crate::lane::{Jitter, Lane, Limits, Parts, Window};
 use crate::mapping::Mapping;
 use crate::settings::{OnRefused, Settings, TargetAddress};
 use crate::status::StatusBoard;
@@ -199,6 +200,7 @@ impl<F> Member<'_, F> {
                 events,
                 runs,
                 window,
+                jitter: Jitter::new(Uuid::new_v4().as_u64_pair().0),
             };
             let target = (self.connect)(self.sink.clone())?;
             let (lane, writer) = Lane::with_writer(parts, target, settings.take_over);

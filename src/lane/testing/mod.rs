@@ -17,7 +17,7 @@ use crate::decode::{RegisteredSchema, SchemaId};
 use crate::kafka::log::{Ask, LogError, Watermarks};
 use crate::kafka::{Command, Coordinator, Event, Link, Membership, Positions, RUNS_WAITING};
 use crate::lane::writer::Outcome;
-use crate::lane::{Lane, Limits, Parts, Window};
+use crate::lane::{Jitter, Lane, Limits, Parts, Window};
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
 use crate::rules::{DeletePolicy, Rules};
@@ -149,10 +149,15 @@ impl Coordinator for Mutex<Script> {
         self.lock().unwrap().told.push(format!("mirror{}", at(offsets)));
     }
 
-    fn prove(&self, offsets: &[(TopicPartition, NextOffset)]) -> Membership {
-        let mut script = self.lock().unwrap();
-        script.told.push(format!("prove{}", at(offsets)));
-        script.answers.pop_front().expect("the test has an answer")
+    fn prove(
+        self: Arc<Self>,
+        offsets: Vec<(TopicPartition, NextOffset)>,
+    ) -> BoxFuture<'static, Membership> {
+        Box::pin(async move {
+            let mut script = self.lock().unwrap();
+            script.told.push(format!("prove{}", at(&offsets)));
+            script.answers.pop_front().expect("the test has an answer")
+        })
     }
 }
 
@@ -233,6 +238,7 @@ impl Bench {
             events,
             runs,
             window,
+            jitter: Jitter::new(0),
         };
         let (lane, writer) = Lane::with_writer(parts, Actor::new(Caller(target_tx)), false);
         let mut tasks = JoinSet::new();
