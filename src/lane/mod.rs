@@ -24,14 +24,14 @@ use crate::moves::MoveRequest;
 use crate::record::{Run, TopicPartition};
 use crate::status::{TargetState, Written};
 use crate::stopped::Stop;
-use crate::target::Target;
+use crate::target::{Holding, Target};
 use crate::telemetry;
 
 mod collect;
 mod errands;
 mod held;
-mod leads;
 mod jitter;
+mod leads;
 mod rebalance;
 mod settle;
 mod show;
@@ -48,8 +48,8 @@ pub use jitter::Jitter;
 pub use show::Window;
 pub use writer::Writer;
 
-/// How often an owner shows that it lives when it has nothing to apply: a claim of another group is
-/// refused while the row is younger than 90 s, so three signs may be missed.
+/// How often an owner shows that it lives, and looks whether its rows are still as it believes: a claim
+/// of another group is refused while the row is younger than 90 s, so three signs may be missed.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(25);
 
 /// How often the group's offsets follow the checkpoint.
@@ -133,7 +133,7 @@ pub struct Lane {
     partition_counts: HashMap<Arc<str>, usize>,
     // Partitions that were ours until their topics were deleted; to be marked so.
     gone: Vec<(TopicPartition, Claim, Stop)>,
-    touched: Instant,
+    touch_at: Instant,
     mirrored: Instant,
     stale_count: u32,
 }
@@ -210,7 +210,7 @@ impl Lane {
             is_looking_for_moves: false,
             partition_counts: HashMap::new(),
             gone: Vec::new(),
-            touched: now,
+            touch_at: now + TOUCH_INTERVAL,
             mirrored: now,
             stale_count: 0,
         };
@@ -333,16 +333,16 @@ impl Lane {
     }
 
     fn touch_due(&mut self) -> Option<Order> {
-        if self.touched.elapsed() < TOUCH_INTERVAL {
+        if self.touch_at > Instant::now() {
             return None;
         }
-        self.touched = Instant::now();
-        let claimed = self
-            .held
-            .iter()
-            .filter_map(|(partition, held)| held.claim.map(|claim| (partition.clone(), claim)));
-        let claims = claimed.collect::<Vec<_>>();
-        (!claims.is_empty()).then_some(Order::Touch(claims))
+        self.touch_at = Instant::now() + TOUCH_INTERVAL;
+        let claimed = self.held.iter().filter_map(|(partition, held)| {
+            let (partition, next) = (partition.clone(), held.applied);
+            held.claim.map(|claim| Holding { partition, claim, next })
+        });
+        let holdings = claimed.collect::<Vec<_>>();
+        (!holdings.is_empty()).then_some(Order::Touch(holdings))
     }
 
     /// Returns when the loop must turn again though nothing arrives.

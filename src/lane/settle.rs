@@ -64,7 +64,6 @@ impl Lane {
             (Order::Table(name), Outcome::Table(table, leaders)) if self.head_wants(&name) => {
                 self.lay_out(table, &leaders);
             }
-            (Order::Touch(_), Outcome::Touched(met)) => self.learn_met(met),
             (Order::Moved(request), Outcome::Moved(moved)) => self.bring(&request, moved),
             (Order::Apply(batch), Outcome::Applied(applied)) => self.applied(&batch, applied),
             (Order::Begin(first), _) => {
@@ -76,6 +75,10 @@ impl Lane {
                 }
             }
             (Order::Release(_, leaving), _) => self.let_go(leaving),
+            (Order::Touch(_), Outcome::Touched(touched)) => {
+                self.learn_met(touched.met);
+                self.touched(touched.elsewhere);
+            }
             (_, _) => {}
         }
     }
@@ -122,12 +125,10 @@ impl Lane {
                 None => self.gone.push((partition, claim, stop)),
             },
             Order::Contest(lead) => self.contest_again(lead),
+            // A target that comes back may have gone back in time.
+            Order::Touch(_) => self.touch_at = Instant::now(),
             // The others are derived from the lane's state, which still wants them.
-            Order::Claim(..)
-            | Order::Table(_)
-            | Order::Moved(_)
-            | Order::Touch(_)
-            | Order::Release(..) => {}
+            Order::Claim(..) | Order::Table(_) | Order::Moved(_) | Order::Release(..) => {}
         }
     }
 
@@ -367,6 +368,27 @@ impl Lane {
         }
         self.abandon();
         self.prove();
+    }
+
+    /// Leaves partitions that stand elsewhere to the group: without records of their own nothing
+    /// else would show that the target went back in time.
+    fn touched(&mut self, elsewhere: Vec<TopicPartition>) {
+        let is_at_work = |state: &State| match state {
+            State::Running => true,
+            State::Waiting(what) => *what != FENCED,
+            // Claimed again in any case, or an operator's.
+            State::Claiming
+            | State::HeldByGroup(..)
+            | State::Placing
+            | State::Stopped(_)
+            | State::Leaving => false,
+        };
+        let held = |partition: &TopicPartition| self.held.get(partition);
+        let mut elsewhere = elsewhere;
+        elsewhere.retain(|partition| held(partition).is_some_and(|held| is_at_work(&held.state)));
+        if !elsewhere.is_empty() {
+            self.fenced(&elsewhere);
+        }
     }
 
     /// Goes on after the group has answered whether it still counts us.

@@ -10,7 +10,7 @@ use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
-use crate::target::{Applied, Claims, Target, TargetError};
+use crate::target::{Applied, Claims, Holding, Target, TargetError, Touched};
 
 /// What a lane asks of its target.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub(super) enum Order {
     Begin(Vec<(TopicPartition, NextOffset)>),
     /// Give partitions up, and let the callbacks go on that wait for it.
     Release(Vec<(TopicPartition, Claim)>, Vec<Leaving>),
-    /// Show that the owner lives.
-    Touch(Vec<(TopicPartition, Claim)>),
+    /// Show that the owner lives, and find out whether the rows are still as it believes.
+    Touch(Vec<Holding>),
     /// Write why a partition is stopped.
     Mark(TopicPartition, Claim, Stop),
     /// Keep that a source table leads where it may not write.
@@ -42,8 +42,8 @@ pub(super) enum Outcome {
     Claims(Claims),
     /// The table as the catalogue has it, and the source tables that lead to it.
     Table(Option<Table>, Vec<Leader>),
-    /// How many source tables lead to a table beside another one.
-    Touched(u64),
+    /// What an owner has learned from its rows.
+    Touched(Touched),
     /// What the row has left; `None` while its delete is not applied.
     Moved(Option<Moved>),
     /// How the batch ended.
@@ -114,7 +114,7 @@ impl<T: Target> Writer<T> {
             Order::Apply(batch) => target.apply(batch).await.map(Outcome::Applied),
             Order::Begin(first) => target.begin(first).await.map(|()| Outcome::Done),
             Order::Release(claims, _) => target.release(claims).await.map(|()| Outcome::Done),
-            Order::Touch(claims) => target.touch(claims).await.map(Outcome::Touched),
+            Order::Touch(holdings) => target.touch(holdings).await.map(Outcome::Touched),
             Order::Mark(partition, claim, stop) => {
                 target.mark(partition, *claim, Some(stop)).await.map(|()| Outcome::Done)
             }

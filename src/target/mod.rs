@@ -67,12 +67,11 @@ pub trait Target: Send + 'static {
 
     /// Shows that the owner lives: sets `updated_at`; a claim that is no longer ours is left alone.
     ///
-    /// Returns how many source tables lead to a table beside another one: a change says that some
-    /// have met.
+    /// Returns what of the target has changed behind the owner's back.
     fn touch(
         &mut self,
-        claims: &[(TopicPartition, Claim)],
-    ) -> impl Future<Output = Result<u64, TargetError>> + Send;
+        holdings: &[Holding],
+    ) -> impl Future<Output = Result<Touched, TargetError>> + Send;
 
     /// Writes why a partition is stopped into its row; `None` when it runs again.
     fn mark(
@@ -115,6 +114,27 @@ pub trait Target: Send + 'static {
         &mut self,
         batch: &Folded,
     ) -> impl Future<Output = Result<Applied, TargetError>> + Send;
+}
+
+/// What an owner believes of a partition's row.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The marks of its claim.
+    pub claim: Claim,
+    /// Where the checkpoint stands.
+    pub next: NextOffset,
+}
+
+/// What an owner learns when it touches its rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Partitions whose rows say something else than the owner believes: another one has claimed
+    /// them, or the target went back in time.
+    pub elsewhere: Vec<TopicPartition>,
+    /// How many source tables lead to a table beside another one: a change says that some have met.
+    pub met: u64,
 }
 
 /// What a claim found.

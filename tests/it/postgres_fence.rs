@@ -9,7 +9,7 @@ use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;
 use afterimage::stopped::{Stop, StopReason};
 use afterimage::target::postgres::Postgres;
-use afterimage::target::{Applied, Claims, Target, TargetError};
+use afterimage::target::{Applied, Claims, Holding, Target, TargetError};
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -67,7 +67,11 @@ async fn a_claim_tells_what_it_got_and_what_not() {
     sink.group_id = "other".to_owned();
     let mut other = Postgres::new(&world.url, sink).unwrap();
     assert_eq!(take(&mut other, &[1]).await.held, [(partition(1), "group".to_owned())]);
-    target.touch(&[(partition(1), claimed.claim)]).await.unwrap();
+    let mut holding = Holding { partition: partition(1), claim: claimed.claim, next: claimed.next };
+    assert_eq!(target.touch(&[holding.clone()]).await.unwrap().elsewhere, []);
+    holding.next = NextOffset::at(6);
+    let elsewhere = target.touch(&[holding]).await.unwrap().elsewhere;
+    assert_eq!(elsewhere, [partition(1)], "the row is behind what its owner believes");
     world
         .sql(&format!(
             "UPDATE afterimage.checkpoint SET updated_at = now() - interval '91 s' \

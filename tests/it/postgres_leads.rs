@@ -6,7 +6,7 @@ use afterimage::decode::value::kind::{Kind, SourceName};
 use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;
 use afterimage::table::TableName;
-use afterimage::target::{Applied, Target, TargetError};
+use afterimage::target::{Applied, Holding, Target, TargetError};
 
 use crate::postgres_support::{Does, World, batch, claim, creation, shape};
 
@@ -71,17 +71,17 @@ async fn leads_are_kept_once_and_a_touch_tells_that_tables_have_met() {
     let world = World::alone("writer").await;
     let mut target = world.target();
     let claimed = claim(&mut target, &[partition(0)]).await.remove(0);
-    let touch = [(partition(0), claimed.claim)];
+    let touch = [Holding { partition: partition(0), claim: claimed.claim, next: claimed.next }];
     let name = world.name("t");
     let contests = [(None, "one", 0), (Some("d"), "other", 1), (Some("d"), "other", 1)];
     for (database, source, met) in contests {
         target.contest(&lead(&name, database, source)).await.unwrap();
-        assert_eq!(target.touch(&touch).await.unwrap(), met, "{source}");
+        assert_eq!(target.touch(&touch).await.unwrap().met, met, "{source}");
     }
     let expected = [(None, "one"), (Some("d"), "other")];
     let expected = expected.map(|(database, source)| lead(&name, database, source).leader);
     assert_eq!(target.leaders(&name).await.unwrap(), expected);
     assert_eq!(target.leaders(&world.name("u")).await.unwrap(), []);
     target.contest(&lead(&world.name("u"), None, "one")).await.unwrap();
-    assert_eq!(target.touch(&touch).await.unwrap(), 1);
+    assert_eq!(target.touch(&touch).await.unwrap().met, 1);
 }

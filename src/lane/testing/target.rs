@@ -13,7 +13,7 @@ use crate::rows::Rows;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
 use crate::target::sqlite::Sqlite;
-use crate::target::{Applied, Claimed, Claims, Dialect, Target, TargetError};
+use crate::target::{Applied, Claimed, Claims, Dialect, Holding, Target, TargetError, Touched};
 
 /// Asks the test at each call.
 pub(super) struct Actor {
@@ -55,10 +55,12 @@ impl Target for Actor {
         self.caller.ask(format!("release{}", epochs(claims))).await.map(drop)
     }
 
-    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<u64, TargetError> {
-        match self.caller.ask(format!("touch{}", epochs(claims))).await? {
-            Outcome::Touched(met) => Ok(met),
-            Outcome::Done => Ok(0),
+    async fn touch(&mut self, holdings: &[Holding]) -> Result<Touched, TargetError> {
+        let claims = holdings.iter().map(|held| (held.partition.clone(), held.claim));
+        let claims = epochs(&claims.collect::<Vec<_>>());
+        match self.caller.ask(format!("touch{claims}")).await? {
+            Outcome::Touched(touched) => Ok(touched),
+            Outcome::Done => Ok(Touched::default()),
             other => panic!("a touch cannot end so: {other:?}"),
         }
     }
@@ -226,7 +228,7 @@ pub(in crate::lane) fn led_by(leaders: &[(&str, &str)], answer: TargetAnswer) ->
 
 /// The owner is seen to live, and so many source tables lead to a table beside another one.
 pub(in crate::lane) fn touched(met: u64) -> TargetAnswer {
-    Ok(Outcome::Touched(met))
+    Ok(Outcome::Touched(Touched { met, ..Touched::default() }))
 }
 
 /// There is the table that an insert would have made.
@@ -239,6 +241,12 @@ pub(in crate::lane) fn found(name: &str) -> TargetAnswer {
     let (name, unique_keys) = (name.to_owned(), vec![vec!["id".to_owned()]]);
     let name = TableName { schema: None, table: name };
     Ok(Outcome::Table(Some(Table { name, columns, unique_keys }), Vec::new()))
+}
+
+/// Partitions stand elsewhere than their owner believes.
+pub(in crate::lane) fn elsewhere(partitions: &[&str]) -> TargetAnswer {
+    let elsewhere = partitions.iter().map(|name| partition(name)).collect();
+    Ok(Outcome::Touched(Touched { elsewhere, ..Touched::default() }))
 }
 
 /// The connection is lost.

@@ -9,7 +9,8 @@ use crate::checkpoint::NextOffset;
 use crate::kafka::Membership;
 use crate::kafka::log::Watermarks;
 use crate::lane::testing::{
-    Bench, Known, claim_in, claims, committed, create, done, fenced, held_by, partition, unknown,
+    Bench, Known, claim_in, claims, committed, create, done, elsewhere, fenced, held_by, partition,
+    unknown, unreachable,
 };
 use crate::status::PartitionState;
 
@@ -52,6 +53,22 @@ async fn a_fenced_lane_that_learns_nothing_asks_again() {
     bench.answer("claim t[0]", claim_in(3, "t[0]", 1)).await;
     assert_eq!(bench.told().await.len(), 3);
     assert!(asked.elapsed() >= 2 * SECOND, "a pause before each question but the first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn f43_an_idle_partition_whose_target_went_back_in_time_is_read_again() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    bench.run_more("t[1]").await;
+    bench.prove_as(&[Membership::Member]);
+
+    bench.answer("touch t[0]#1 t[1]#1", unreachable()).await;
+    bench.answer("touch t[0]#1 t[1]#1", elsewhere(&["t[1]"])).await;
+    assert_eq!(bench.told().await, ["mirror t[0]@1 t[1]@1", "prove t[0]@1 t[1]@1"]);
+    bench.answer("claim t[1]", claim_in(2, "t[1]", 0)).await;
+    assert_eq!(bench.commands().await, ["pause t[1]", "seek to 0 t[1]"]);
+    bench.deliver("t[1]", 0, &[create("t", 1)]).await;
+    bench.answer("apply t[1] 0..1, t +0", committed()).await;
 }
 
 #[tokio::test(start_paused = true)]

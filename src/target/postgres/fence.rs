@@ -14,7 +14,7 @@ use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::target::postgres::session::{Session, Token, bind};
 use crate::target::postgres::sql;
-use crate::target::{Claimed, Claims, Sink};
+use crate::target::{Claimed, Claims, Holding, Sink};
 
 /// How long a former owner may hold us up, and how often we look who does.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -203,15 +203,9 @@ pub(super) async fn standing(
     sink: &Sink,
     steps: &[&Step],
 ) -> Result<Standing, sqlx::Error> {
-    let arguments = partition_arguments(sink, steps.iter().map(|step| &step.partition))?;
-    let mut found = BTreeMap::new();
-    for row in session.fetch(sql::POSITIONS.to_owned(), arguments).await? {
-        let mark = (row.try_get::<i64, _>(2)?, row.try_get::<Option<Uuid>, _>(3)?);
-        found.insert(partition(&row)?, (mark, row.try_get::<i64, _>(4)?));
-    }
+    let found = positions(session, sink, steps.iter().map(|step| &step.partition)).await?;
     let is_at = |step: &Step, next: NextOffset| {
-        let mark = (step.claim.epoch, Some(step.claim.token));
-        found.get(&step.partition) == Some(&(mark, next.get()))
+        found.get(&step.partition) == Some(&position(step.claim, next))
     };
     let elsewhere = steps.iter().filter(|step| !is_at(step, step.from));
     let elsewhere = elsewhere.map(|step| step.partition.clone()).collect::<Vec<_>>();
@@ -220,6 +214,40 @@ pub(super) async fn standing(
     }
     let is_after = steps.iter().all(|step| is_at(step, step.to));
     Ok(if is_after { Standing::After } else { Standing::Elsewhere(elsewhere) })
+}
+
+/// Returns the partitions that stand elsewhere than their owner believes.
+pub(super) async fn elsewhere(
+    session: &mut Session,
+    sink: &Sink,
+    holdings: &[Holding],
+) -> Result<Vec<TopicPartition>, sqlx::Error> {
+    let found = positions(session, sink, holdings.iter().map(|held| &held.partition)).await?;
+    let is_at =
+        |held: &&Holding| found.get(&held.partition) == Some(&position(held.claim, held.next));
+    let elsewhere = holdings.iter().filter(|held| !is_at(held));
+    Ok(elsewhere.map(|held| held.partition.clone()).collect())
+}
+
+/// Epoch, token and next offset of a row.
+type Position = (i64, Option<Uuid>, i64);
+
+fn position(claim: Claim, next: NextOffset) -> Position {
+    (claim.epoch, Some(claim.token), next.get())
+}
+
+async fn positions<'p>(
+    session: &mut Session,
+    sink: &Sink,
+    partitions: impl Iterator<Item = &'p TopicPartition>,
+) -> Result<BTreeMap<TopicPartition, Position>, sqlx::Error> {
+    let arguments = partition_arguments(sink, partitions)?;
+    let mut found = BTreeMap::new();
+    for row in session.fetch(sql::POSITIONS.to_owned(), arguments).await? {
+        let position = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+        found.insert(partition(&row)?, position);
+    }
+    Ok(found)
 }
 
 /// Who may be ended when they stand in the way.

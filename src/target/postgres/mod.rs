@@ -33,7 +33,7 @@ use crate::table::{Table, TableName};
 use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::fence::{FormerOwners, Guard, Lane, Suspects, Wanted};
 use crate::target::postgres::session::{Session, Token};
-use crate::target::{Applied, Claims, Dialect, Sink, Target, TargetError};
+use crate::target::{Applied, Claims, Dialect, Holding, Sink, Target, TargetError, Touched};
 
 /// How often in a row a table may be found stale: its layout was then read anew each time, and the
 /// reason lies elsewhere.
@@ -194,15 +194,18 @@ impl Target for Postgres {
         Ok(())
     }
 
-    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<u64, TargetError> {
+    async fn touch(&mut self, holdings: &[Holding]) -> Result<Touched, TargetError> {
         let mut session = self.session().await?;
+        let claims = holdings.iter().map(|held| (held.partition.clone(), held.claim));
+        let claims = claims.collect::<Vec<_>>();
         let touched = async {
-            fence::touch(&mut session, &self.sink, claims, false).await?;
+            fence::touch(&mut session, &self.sink, &claims, false).await?;
             let arguments = fence::sink_arguments(&self.sink)?;
             session.run(sql::FORGET_MOVES.to_owned(), arguments).await?;
             let arguments = fence::sink_arguments(&self.sink)?;
             session.run(sql::FORGET_OLD_TAKEN.to_owned(), arguments).await?;
-            leads::met(&mut session).await
+            let elsewhere = fence::elsewhere(&mut session, &self.sink, holdings).await?;
+            Ok(Touched { elsewhere, met: leads::met(&mut session).await? })
         }
         .await;
         self.keep(session, touched.map_err(|error| target_error(error, Doing::Other))).await

@@ -197,22 +197,30 @@ pub(super) async fn has_arrived(
     steps: &[Step],
 ) -> Result<bool, TargetError> {
     for step in steps.iter().filter(|step| step.moves()) {
-        let has_arrived = sqlx::query_scalar::<_, bool>(sql::HAS_ARRIVED)
-            .bind(&sink.name)
-            .bind(&sink.cluster_id)
-            .bind(&*step.partition.topic)
-            .bind(step.partition.partition)
-            .bind(step.claim.epoch)
-            .bind(step.claim.token.hyphenated().to_string())
-            .bind(step.to.get())
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(TargetError::of_sqlite)?;
-        if has_arrived {
+        if is_at(connection, sink, (&step.partition, step.claim, step.to)).await? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Returns whether a partition stands there under that claim.
+pub(super) async fn is_at(
+    connection: &mut SqliteConnection,
+    sink: &Sink,
+    (partition, claim, next): (&TopicPartition, Claim, NextOffset),
+) -> Result<bool, TargetError> {
+    sqlx::query_scalar::<_, bool>(sql::IS_AT)
+        .bind(&sink.name)
+        .bind(&sink.cluster_id)
+        .bind(&*partition.topic)
+        .bind(partition.partition)
+        .bind(claim.epoch)
+        .bind(claim.token.hyphenated().to_string())
+        .bind(next.get())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(TargetError::of_sqlite)
 }
 
 type Binding<'q> = Query<'q, Sqlite, SqliteArguments>;

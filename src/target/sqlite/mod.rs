@@ -21,7 +21,7 @@ use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
-use crate::target::{Applied, Claims, Dialect, Sink, Target, TargetError, text};
+use crate::target::{Applied, Claims, Dialect, Holding, Sink, Target, TargetError, Touched, text};
 
 mod apply;
 mod catalog;
@@ -228,13 +228,22 @@ impl Target for Sqlite {
         self.end(writing, "COMMIT").await
     }
 
-    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<u64, TargetError> {
+    async fn touch(&mut self, holdings: &[Holding]) -> Result<Touched, TargetError> {
         let mut writing = self.begin_writing().await?;
-        fence::set_time(&mut writing, &self.sink, sql::TOUCH, claims).await?;
+        let claims = holdings.iter().map(|held| (held.partition.clone(), held.claim));
+        let claims = claims.collect::<Vec<_>>();
+        fence::set_time(&mut writing, &self.sink, sql::TOUCH, &claims).await?;
         moves::forget(&mut writing, &self.sink).await?;
         let met = leads::met(&mut writing.connection).await?;
+        let mut elsewhere = Vec::new();
+        for Holding { partition, claim, next } in holdings {
+            let place = (partition, *claim, *next);
+            if !fence::is_at(&mut writing.connection, &self.sink, place).await? {
+                elsewhere.push(partition.clone());
+            }
+        }
         self.end(writing, "COMMIT").await?;
-        Ok(met)
+        Ok(Touched { elsewhere, met })
     }
 
     async fn mark(

@@ -16,7 +16,7 @@ use crate::refused::{DeadLetter, KeptRecord, Reason, Refusal};
 use crate::rows::{Deletes, Keyless, Origin, Shape};
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Table, TableName};
-use crate::target::{Applied, Claimed, Sink, Target, TargetError};
+use crate::target::{Applied, Claimed, Holding, Sink, Target, TargetError};
 
 mod fence;
 mod keyless;

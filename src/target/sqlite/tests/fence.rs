@@ -1,5 +1,7 @@
 //! SQLite's checkpoint: claims, steps, and owners that are none any more.
 
+use std::slice;
+
 use super::*;
 
 #[tokio::test]
@@ -91,7 +93,16 @@ async fn a_stop_is_written_and_taken_back_and_a_release_leaves_no_owner() {
     assert_eq!(reason, ["stopped|table_missing: table \"items\" is missing"]);
 
     target.mark(&world.partition, claimed.claim, None).await.unwrap();
-    target.touch(&[(world.partition.clone(), claimed.claim)]).await.unwrap();
+    let mut holding =
+        Holding { partition: world.partition.clone(), claim: claimed.claim, next: claimed.next };
+    assert_eq!(target.touch(&[holding.clone()]).await.unwrap().elsewhere, []);
+    holding.next = NextOffset::after(claimed.next.get());
+    let elsewhere = target.touch(&[holding]).await.unwrap().elsewhere;
+    assert_eq!(
+        elsewhere,
+        slice::from_ref(&world.partition),
+        "the row is behind what its owner believes"
+    );
     target.release(&[(world.partition.clone(), claimed.claim)]).await.unwrap();
 
     assert_eq!(world.read(STANDS).await, ["0|NULL|1|1|group|running"]);

@@ -48,13 +48,14 @@ async fn a_batch_tells_what_leads_to_its_table_or_writes_nothing() {
 async fn a_contest_is_kept_once_and_a_touch_tells_that_tables_have_met() {
     let world = World::new();
     let (mut target, claimed) = world.claimed().await;
-    let touch = [(world.partition.clone(), claimed.claim)];
+    let (partition, claim, next) = (world.partition.clone(), claimed.claim, claimed.next);
+    let touch = [Holding { partition, claim, next }];
     for (source, met) in [("one", 0), ("other", 1), ("other", 1), ("third", 2)] {
         target.contest(&lead("items", &named(None, source))).await.unwrap();
-        assert_eq!(target.touch(&touch).await.unwrap(), met, "{source}");
+        assert_eq!(target.touch(&touch).await.unwrap().met, met, "{source}");
     }
     target.contest(&lead("orders", &named(None, "one"))).await.unwrap();
-    assert_eq!(target.touch(&touch).await.unwrap(), 2);
+    assert_eq!(target.touch(&touch).await.unwrap().met, 2);
 }
 
 #[tokio::test]
