@@ -102,15 +102,18 @@ pub struct Folded {
 
 impl Batch {
     /// Returns the partition's step, the [`Origin`](crate::rows::Origin) of its rows; one that does
-    /// not move yet is added where there is none.
+    /// not move yet begins here, also where there was one under an older claim.
     pub fn step(&mut self, partition: &TopicPartition, claim: Claim, from: NextOffset) -> usize {
+        let new = || Step { partition: partition.clone(), claim, from, to: from, last: None };
         if let Some(&index) = self.step_by_partition.get(partition) {
+            if let Some(step) = self.steps.get_mut(index).filter(|step| !step.moves()) {
+                *step = new();
+            }
             return index;
         }
         let index = self.steps.len();
         self.step_by_partition.insert(partition.clone(), index);
-        let partition = partition.clone();
-        self.steps.push(Step { partition, claim, from, to: from, last: None });
+        self.steps.push(new());
         index
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::kafka::Event;
 use crate::kafka::log::LogError;
 use crate::lane::testing::{
-    Bench, absent, claim_in, claims, committed, create, denied, done, partition, unreachable,
+    Bench, Known, absent, claim_in, claims, committed, create, denied, done, partition, unreachable,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -50,6 +50,21 @@ async fn records_under_an_old_number_are_dropped() {
     bench.deliver("t[0]", 0, &[create("t", 1)]).await;
     bench.answer("table t", absent()).await;
     bench.answer("apply t[0] 0..1, creates t, t leads to t, t +0", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_an_older_assignment_began_without_a_record_begins_anew() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    bench.deliver("t[0]", 0, &[create("t", 1)]).await;
+    let lost = Event::Lost { partitions: vec![partition("t[0]")] };
+    bench.events.send(lost).unwrap();
+    bench.answer_log("count t", Ok(Known::Count(1))).await;
+
+    _ = bench.assign(&["t[0]"]).await;
+    bench.answer("claim t[0]", claim_in(3, "t[0]", 5)).await;
+    bench.deliver("t[0]", 5, &[create("t", 2)]).await;
+    bench.answer("apply t[0] 5..6, t +5", committed()).await;
 }
 
 #[tokio::test(start_paused = true)]
