@@ -55,6 +55,9 @@ pub enum Under {
     Nothing,
     /// What this delete leaves, which is a row if the delete is nothing.
     Departed(usize),
+    /// What is left of this create, which a delete in doubt is behind: its row if its key was taken
+    /// by what this delete leaves, if there is one, else by what the target has.
+    Passed(usize, Option<usize>),
     /// What the target has.
     Target,
 }
@@ -89,11 +92,12 @@ impl Unsettled {
         let creates = self.passed.iter().map(|passed| (passed.create, passed.under));
         let creates = creates.chain(self.arrived.iter().map(|it| (it.create, it.under)));
         let creates = creates.flat_map(|(create, under)| {
-            let under = match under {
-                Under::Departed(delete) => Some(delete),
-                Under::Row | Under::Nothing | Under::Target => None,
+            let (passed, delete) = match under {
+                Under::Departed(delete) => (None, Some(delete)),
+                Under::Passed(passed, delete) => (Some(passed), delete),
+                Under::Row | Under::Nothing | Under::Target => (None, None),
             };
-            [create].into_iter().chain(under)
+            [create].into_iter().chain(passed).chain(delete)
         });
         creates.chain(self.departed.iter().copied())
     }
@@ -107,17 +111,20 @@ impl Unsettled {
             let last = found(delete).0.filter(|last| last.was_taken);
             last.filter(|last| last.left_at.is_none_or(|left_at| left_at == lsn(delete)))
         };
+        let known = |create: usize| {
+            let kept = found(create).0.filter(|kept| kept.came_at == lsn(create));
+            kept.map(|kept| kept.was_taken)
+        };
         let was_taken = |create: usize, under: Under| {
-            let (kept, is_there) = found(create);
-            if let Some(kept) = kept.filter(|kept| kept.came_at == lsn(create)) {
-                return kept.was_taken;
-            }
-            match under {
+            known(create).unwrap_or_else(|| match under {
                 Under::Row => true,
                 Under::Nothing => false,
                 Under::Departed(delete) => over(delete).is_some(),
-                Under::Target => is_there,
-            }
+                Under::Passed(passed, delete) => known(passed).unwrap_or_else(|| {
+                    delete.map_or_else(|| found(passed).1, |delete| over(delete).is_some())
+                }),
+                Under::Target => found(create).1,
+            })
         };
         let (mut taken, mut kept) = (HashSet::new(), Vec::new());
         for &Arrived { create, under, left_at } in &self.arrived {
@@ -162,6 +169,8 @@ impl Winners {
 pub(super) struct Moves {
     /// What stood under the key of a create in the batch, by the create.
     under: HashMap<usize, usize>,
+    /// Creates whose [`Moves::under`] is a create with a delete in doubt behind it.
+    in_doubt: HashSet<usize>,
     /// Creates with a delete behind them that may be of another row, by the delete.
     passed: HashMap<usize, Passed>,
     /// Deletes that are the first of their key in the batch.
@@ -181,7 +190,13 @@ impl Moves {
     /// Notes what a create comes over.
     pub(super) fn come_over(&mut self, create: usize, before: usize) {
         // A delete in doubt says nothing of its own.
-        let before = self.passed(before).map_or(before, |passed| passed.create);
+        let before = match self.passed(before) {
+            Some(passed) => {
+                self.in_doubt.insert(create);
+                passed.create
+            }
+            None => before,
+        };
         self.under.insert(create, before);
     }
 
@@ -198,7 +213,7 @@ impl Moves {
         match self.under(rows, before) {
             Under::Row => *self.left.entry(before).or_insert(away.lsn) == away.lsn,
             Under::Nothing => false,
-            under @ (Under::Departed(_) | Under::Target) => {
+            under @ (Under::Departed(_) | Under::Passed(..) | Under::Target) => {
                 self.passed.insert(delete, Passed { create: before, delete, under });
                 false
             }
@@ -225,15 +240,22 @@ impl Moves {
     /// Returns what a create comes over.
     fn under(&self, rows: &Rows, create: usize) -> Under {
         let (mut under, here) = (self.under.get(&create), rows.half(create));
+        let mut over = create;
         let is_again = |under: &&usize| {
             let under = rows.half(**under).filter(|under| under.is_create);
             under.zip(here).is_some_and(|(under, here)| under.lsn >= here.lsn)
         };
         while let Some(again) = under.filter(is_again) {
+            over = *again;
             under = self.under.get(again);
         }
         match under.copied() {
             None => Under::Target,
+            Some(passed) if self.in_doubt.contains(&over) => match self.under(rows, passed) {
+                Under::Departed(delete) => Under::Passed(passed, Some(delete)),
+                Under::Target => Under::Passed(passed, None),
+                under @ (Under::Row | Under::Nothing | Under::Passed(..)) => under,
+            },
             Some(under) if self.departed.contains(&under) => Under::Departed(under),
             Some(under) if is_delete(rows, under) => Under::Nothing,
             Some(_) => Under::Row,

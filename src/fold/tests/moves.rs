@@ -45,6 +45,10 @@ fn what_the_batch_does_not_know_of_moves_is_asked_and_kept() {
     check_unsettled("2=xy >2=ab 2!>", "came to a taken 2, left");
     check_unsettled("2!> >2=ab", "came to a left 2");
     check_unsettled("1=xy 1!> 2! >2=ab 2=cd", "");
+    // Whether the first row stayed depends on what was there before it.
+    check_unsettled(">2=ab 2!> >2=cd'", "came to what passed 2");
+    check_unsettled("2!> >2=ab 2!> >2=cd'", "came to what passed over a left 2");
+    check_unsettled(">2=ab 2!> >2=cd' 2!>' >2=ef", "came to what passed 2");
 }
 
 fn check_unsettled(changes: &str, expected: &str) {
@@ -57,6 +61,8 @@ fn check_unsettled(changes: &str, expected: &str) {
             Under::Row => "a taken",
             Under::Nothing => "a free",
             Under::Departed(_) => "a left",
+            Under::Passed(_, None) => "what passed",
+            Under::Passed(_, Some(_)) => "what passed over a left",
         };
         format!(
             "came to {to} {}{}",
@@ -78,7 +84,7 @@ proptest! {
     #[test]
     fn a_target_ends_as_its_source_wherever_batches_end_and_the_connector_repeats_itself(
         moves in prop::collection::vec(prop::collection::vec((0..4_usize, 0..6_usize), 1..6), 1..5),
-        batches in prop::collection::vec(1..5_usize, 1..30),
+        batches in prop::collection::vec(1..9_usize, 1..30),
         crash in any::<prop::sample::Index>(),
         again in any::<prop::sample::Index>(),
     ) {
