@@ -360,9 +360,14 @@ impl Lane {
         metrics::counter!(telemetry::FENCED).increment(1);
         warn!(?partitions, "fenced: asks the group who owns the partitions");
         for partition in partitions {
-            let is_leaving =
-                self.held.get(partition).is_some_and(|held| held.state == State::Leaving);
-            if !is_leaving {
+            let state = self.held.get(partition).map(|held| &held.state);
+            // The batch may be of an older assignment, which says nothing of one that is still to be
+            // claimed: its callback waits for the position, and no seek would end a pause.
+            let is_ours = state.is_some_and(|state| match state {
+                State::Running | State::Waiting(_) | State::Stopped(_) => true,
+                State::Claiming | State::HeldByGroup(..) | State::Placing | State::Leaving => false,
+            });
+            if is_ours {
                 self.park(partition, State::Waiting(FENCED));
             }
         }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::kafka::Event;
 use crate::kafka::log::LogError;
+use crate::kafka::{Event, Membership};
 use crate::lane::testing::{
-    Bench, Known, absent, claim_in, claims, committed, create, denied, done, partition, unreachable,
+    Bench, Known, absent, claim_in, claims, committed, create, denied, done, fenced, partition,
+    unreachable,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -50,6 +51,25 @@ async fn records_under_an_old_number_are_dropped() {
     bench.deliver("t[0]", 0, &[create("t", 1)]).await;
     bench.answer("table t", absent()).await;
     bench.answer("apply t[0] 0..1, creates t, t leads to t, t +0", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn f15_a_fenced_batch_of_an_older_assignment_does_not_pause_the_new_one() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    bench.deliver("t[0]", 1, &[create("t", 2)]).await;
+    let apply = bench.asked("apply t[0] 1..2, t +1").await;
+    let lost = Event::Lost { partitions: vec![partition("t[0]")] };
+    bench.events.send(lost).unwrap();
+    bench.answer_log("count t", Ok(Known::Count(1))).await;
+    let positions = bench.assign(&["t[0]"]).await;
+
+    bench.prove_as(&[Membership::Member]);
+    apply.send(fenced(&["t[0]"])).unwrap();
+    bench.answer("claim t[0]", claim_in(3, "t[0]", 1)).await;
+
+    assert_eq!(positions.wait(1, Duration::ZERO).len(), 1);
+    assert_eq!(bench.commands().await, [""; 0], "nothing but a seek would end a pause");
 }
 
 #[tokio::test(start_paused = true)]
