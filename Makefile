@@ -1,11 +1,13 @@
 # Short names for scripts/. `make test` is the one command.
 
-.PHONY: build test roundtrip matrix soak fuzz backlog stack stack-status stack-logs stack-down stack-reset capture
+.PHONY: build test simulate roundtrip matrix soak fuzz backlog stack stack-status stack-logs stack-down stack-reset capture
 
 build:         ## the consumer, optimised
 	cargo build --release --bin consumer
 test:          ## everything that must hold, on the real stack; installs what is missing
 	scripts/test.sh
+simulate:      ## real lanes in SEEDS worlds (100000) of crashes, zombies and lost answers, in virtual time
+	SIMULATION_SEEDS=$(or $(SEEDS),100000) cargo test --lib simulation::every -- --nocapture
 roundtrip:     ## changes at the source, seen at the target; starts what is missing
 	scripts/roundtrip.sh
 matrix:        ## every type, mode and format through the stack, against tests/MATRIX.md

@@ -15,6 +15,7 @@ main() {
     step format cargo fmt --check
     step lint cargo clippy --all-targets --all-features -- -D warnings
     step unit cargo test
+    step simulation env SIMULATION_SEEDS=10000 cargo test --lib simulation::every -- --nocapture
     step doc env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
     step parity "$VENV/bin/python" tests/stack_parity.py
     start_stack

@@ -36,6 +36,8 @@ mod rebalance;
 mod settle;
 mod show;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod testing;
 mod writer;
 

@@ -1,0 +1,323 @@
+//! The source: a history of changes as Debezium sends them, and the logs that hold it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chance::Chance;
+use super::history::Met;
+use super::oracle::{Meaning, Oracle, Row, RowKey};
+use crate::record::TopicPartition;
+
+/// Few keys, so that their records meet each other.
+const IDS: i64 = 5;
+
+const UNAVAILABLE: &str = "__debezium_unavailable_value";
+
+/// A record in its log.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub(super) offset: i64,
+    /// When the connector sends it.
+    pub(super) at: Duration,
+    pub(super) sent: Sent,
+    /// Where the log ends while this is its last record: markers of transactions may stand behind.
+    pub(super) end: i64,
+}
+
+/// A record as it is sent, perhaps again.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    topic: usize,
+    id: Option<i64>,
+    /// The source's transaction, from whose begin the connector repeats itself.
+    transaction: i64,
+    pub(super) key: Option<Arc<[u8]>>,
+    pub(super) value: Option<Arc<[u8]>>,
+    pub(super) header: Option<&'static str>,
+    meaning: Meaning,
+}
+
+impl Sent {
+    /// Returns whether the record waits for another one, in general of another partition.
+    pub(super) fn is_awaiting(&self) -> bool {
+        matches!(self.meaning, Meaning::Arrive(..))
+    }
+}
+
+/// The logs, and what follows from them.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    pub(super) logs: BTreeMap<TopicPartition, Vec<Logged>>,
+    pub(super) oracle: Oracle,
+    /// What the source's tables hold in the end.
+    pub(super) rows: BTreeMap<RowKey, Row>,
+    /// What of the connector's occurs.
+    pub(super) met: Vec<Met>,
+}
+
+/// A topic with the table that it comes from.
+struct Topic {
+    table: &'static str,
+    partitions: Vec<TopicPartition>,
+    value_head: String,
+}
+
+impl Topic {
+    fn new(table: &'static str, partitions: i32) -> Self {
+        let topic = Arc::<str>::from(format!("s.public.{table}"));
+        let partitions = (0..partitions).map(|at| TopicPartition::new(Arc::clone(&topic), at));
+        let column = |name: &str, kind: &str| {
+            format!(r#"{{"type":"{kind}","optional":{},"field":"{name}"}}"#, name == "note")
+        };
+        let columns = [column("id", "int64"), column("count", "int64"), column("note", "string")];
+        let row = format!(
+            r#"{{"type":"struct","optional":true,"field":"after","fields":[{}]}}"#,
+            columns.join(",")
+        );
+        let op = r#"{"type":"string","optional":false,"field":"op"}"#;
+        let value_head = format!(
+            r#"{{"schema":{{"type":"struct","fields":[{row},{op}],"optional":false}},"payload":"#
+        );
+        Self { table, partitions: partitions.collect(), value_head }
+    }
+}
+
+/// Writes a history.
+struct Writer<'a> {
+    chance: &'a mut Chance,
+    source: Source,
+    topics: Vec<Topic>,
+    sent: Vec<Sent>,
+    now: Duration,
+    lsn: i64,
+    transaction: i64,
+}
+
+impl Source {
+    /// Makes a source that changes for about so long.
+    pub(super) fn new(chance: &mut Chance, lasts: Duration) -> Self {
+        let partitions = if chance.one_in(2) { 2 } else { 3 };
+        let topics = vec![Topic::new("t", partitions), Topic::new("u", 1)];
+        let mut source = Self::default();
+        for partition in topics.iter().flat_map(|topic| &topic.partitions) {
+            source.logs.insert(partition.clone(), Vec::new());
+        }
+        let (now, sent) = (Duration::ZERO, Vec::new());
+        let mut writer = Writer { chance, source, topics, sent, now, lsn: 100, transaction: 1 };
+        let pace = writer.chance.between(100, 1_500);
+        while writer.now < lasts {
+            // In bursts, so that batches have something to fold.
+            if writer.chance.one_in(3) {
+                writer.now += Duration::from_millis(writer.chance.between(0, pace * 2));
+            }
+            (writer.transaction, writer.lsn) = (writer.transaction + 1, writer.lsn + 1);
+            writer.change();
+            if writer.chance.one_in(12) {
+                writer.repeat();
+            }
+        }
+        writer.mend();
+        writer.source
+    }
+
+    /// Says the logs, for a trace.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        for (partition, log) in &self.logs {
+            for Logged { offset, at, sent, .. } in log {
+                let Sent { id, transaction, meaning, header, .. } = sent;
+                let id = id.map_or("nobody".to_owned(), |id| format!("row {id}"));
+                let header = header.unwrap_or_default();
+                let at = at.as_secs_f64();
+                text += &format!(
+                    "{at:9.3} {partition}@{offset} {id} {meaning:?} of {transaction} {header}\n"
+                );
+            }
+        }
+        text
+    }
+
+    /// Returns where a log ends at a moment.
+    pub(super) fn end(&self, partition: &TopicPartition, at: Duration) -> i64 {
+        let log = &self.logs[partition];
+        let visible = log.partition_point(|record| record.at <= at);
+        log[..visible].last().map_or(0, |last| last.end)
+    }
+}
+
+impl Writer<'_> {
+    /// Makes the source change once.
+    fn change(&mut self) {
+        let topic = self.chance.index(self.topics.len());
+        let id = i64::try_from(self.chance.between(1, IDS.unsigned_abs())).expect("small");
+        let key = (self.topics[topic].table, id);
+        let Some(row) = self.source.rows.get(&key).cloned() else {
+            let row = self.new_row();
+            return match self.chance.one_in(20) {
+                true => self.break_off(topic, id, row),
+                false => self.write(topic, id, row, "c"),
+            };
+        };
+        let count = self.lsn;
+        match self.chance.between(0, 19) {
+            0..=6 => self.update(topic, id, Row { count, ..row }),
+            7..=10 => {
+                let row = self.new_row();
+                self.write(topic, id, row, "u");
+            }
+            11..=13 => self.delete(topic, id),
+            14..=16 => self.move_row(topic, id, row),
+            17 => self.break_off(topic, id, Row { count, ..row }),
+            18 => self.garble(topic),
+            _ => self.write(topic, id, Row { count, ..row }, "u"),
+        }
+    }
+
+    fn new_row(&mut self) -> Row {
+        let note = (!self.chance.one_in(6)).then(|| format!("note {}", self.lsn));
+        Row { count: self.lsn, note }
+    }
+
+    fn write(&mut self, topic: usize, id: i64, row: Row, op: &str) {
+        let value = self.envelope(topic, op, &after(id, row.count, row.note.as_deref()));
+        self.source.rows.insert((self.topics[topic].table, id), row.clone());
+        self.send((topic, id), value, None, Meaning::Put(row));
+    }
+
+    /// An update that leaves a note out which has not changed.
+    fn update(&mut self, topic: usize, id: i64, row: Row) {
+        let value = self.envelope(topic, "u", &after(id, row.count, Some(UNAVAILABLE)));
+        let meaning = Meaning::Update(row.count);
+        self.source.rows.insert((self.topics[topic].table, id), row);
+        self.send((topic, id), value, None, meaning);
+    }
+
+    fn delete(&mut self, topic: usize, id: i64) {
+        let value = self.envelope(topic, "d", "null");
+        self.source.rows.remove(&(self.topics[topic].table, id));
+        self.send((topic, id), value, None, Meaning::Delete);
+        self.send((topic, id), None, None, Meaning::Delete);
+    }
+
+    /// Moves a row to a free key, and perhaps at once to another one.
+    fn move_row(&mut self, topic: usize, mut id: i64, row: Row) {
+        let table = self.topics[topic].table;
+        for _ in 0..=u64::from(self.chance.one_in(4)) {
+            let rows = &self.source.rows;
+            let free = (1..=IDS).filter(|id| !rows.contains_key(&(table, *id))).collect::<Vec<_>>();
+            if free.is_empty() {
+                return;
+            }
+            let to = *self.chance.pick(&free);
+            self.lsn += 1;
+            let (count, place) = (row.count, self.lsn);
+            let value = self.envelope(topic, "d", "null");
+            self.send((topic, id), value, Some("__debezium.newkey"), Meaning::Leave(place));
+            self.send((topic, id), None, None, Meaning::Delete);
+            let is_partial = self.chance.one_in(2);
+            let note = if is_partial { Some(UNAVAILABLE) } else { row.note.as_deref() };
+            let value = self.envelope(topic, "c", &after(to, count, note));
+            let meaning = match is_partial {
+                true => Meaning::Arrive(count, place),
+                false => Meaning::Put(row.clone()),
+            };
+            self.send((topic, to), value, Some("__debezium.oldkey"), meaning);
+            self.source.rows.remove(&(table, id));
+            self.source.rows.insert((table, to), row.clone());
+            id = to;
+        }
+    }
+
+    /// A change whose record does not fit.
+    fn break_off(&mut self, topic: usize, id: i64, row: Row) {
+        let value = Some(Arc::from(&b"{\"payload\":"[..]));
+        self.source.rows.insert((self.topics[topic].table, id), row);
+        self.send((topic, id), value, None, Meaning::Broken);
+    }
+
+    /// Something that nobody knows of whom it is.
+    fn garble(&mut self, topic: usize) {
+        let (transaction, value) = (self.transaction, Some(Arc::from(&b"nonsense"[..])));
+        let (key, meaning) = (None, Meaning::Broken);
+        self.log(Sent { topic, id: None, transaction, key, value, header: None, meaning });
+    }
+
+    fn envelope(&self, topic: usize, op: &str, after: &str) -> Option<Arc<[u8]>> {
+        let Topic { table, value_head, .. } = &self.topics[topic];
+        let (lsn, transaction) = (self.lsn, self.transaction);
+        let source = format!(
+            r#"{{"name":"s","schema":"public","table":"{table}","lsn":{lsn},"txId":{transaction}}}"#
+        );
+        let value = format!(r#"{value_head}{{"after":{after},"source":{source},"op":"{op}"}}}}"#);
+        Some(Arc::from(value.into_bytes()))
+    }
+
+    fn send(
+        &mut self,
+        (topic, id): (usize, i64),
+        value: Option<Arc<[u8]>>,
+        header: Option<&'static str>,
+        meaning: Meaning,
+    ) {
+        let field = r#"{"type":"int64","optional":false,"field":"id"}"#;
+        let schema = format!(r#"{{"type":"struct","fields":[{field}],"optional":false}}"#);
+        let key = format!(r#"{{"schema":{schema},"payload":{{"id":{id}}}}}"#);
+        let (key, transaction) = (Some(Arc::from(key.into_bytes())), self.transaction);
+        self.log(Sent { topic, id: Some(id), transaction, key, value, header, meaning });
+    }
+
+    /// Sends the newest transactions once more, as a connector does that has not noted how far it
+    /// was.
+    fn repeat(&mut self) {
+        let back = self.chance.index(self.sent.len().min(8)) + 1;
+        let from = self.sent[self.sent.len() - back].transaction;
+        let again = self.sent.iter().filter(|sent| sent.transaction >= from).cloned();
+        for sent in again.collect::<Vec<_>>() {
+            self.place(sent);
+        }
+        self.source.met.push(Met::ConnectorRepeated);
+    }
+
+    fn log(&mut self, sent: Sent) {
+        self.sent.push(sent.clone());
+        self.place(sent);
+    }
+
+    /// Puts a record at the end of its partition's log.
+    fn place(&mut self, sent: Sent) {
+        let topic = &self.topics[sent.topic];
+        let at = usize::try_from(sent.id.unwrap_or(0)).expect("small") % topic.partitions.len();
+        let partition = topic.partitions[at].clone();
+        let log = self.source.logs.get_mut(&partition).expect("every partition has a log");
+        // Compaction and markers of transactions leave holes.
+        let mut next = log.last().map_or(0, |last| last.end);
+        next += if self.chance.one_in(5) { 2 } else { 0 };
+        let end = next + if self.chance.one_in(6) { 3 } else { 1 };
+        let key = sent.id.map(|id| (topic.table, id));
+        self.source.oracle.take((partition, next), key, &sent.meaning);
+        log.push(Logged { offset: next, at: self.now, sent, end });
+    }
+
+    /// Has the source send whole again what was refused, so that the target can equal it.
+    fn mend(&mut self) {
+        self.transaction += 1;
+        for topic in 0..self.topics.len() {
+            for id in 1..=IDS {
+                let key = (self.topics[topic].table, id);
+                let (is, should) =
+                    (self.source.oracle.rows().get(&key), self.source.rows.get(&key));
+                match should.cloned() {
+                    Some(row) if is != Some(&row) => self.write(topic, id, row, "u"),
+                    None if is.is_some() => self.delete(topic, id),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn after(id: i64, count: i64, note: Option<&str>) -> String {
+    let note = note.map_or("null".to_owned(), |note| format!("\"{note}\""));
+    format!(r#"{{"id":{id},"count":{count},"note":{note}}}"#)
+}

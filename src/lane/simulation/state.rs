@@ -1,0 +1,313 @@
+//! The database's content: what has committed, and what a batch writes into it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::oracle::{Row as Expected, RowKey};
+use crate::batch::{Folded, KeyMark, without_row};
+use crate::checkpoint::Step;
+use crate::fold::{Taken, Winners};
+use crate::moves::{Departure, MoveRequest, Moved};
+use crate::record::TopicPartition;
+use crate::refused::DeadLetter;
+use crate::rows::{Cell, Cells, Rows};
+use crate::table::{Table, TableName};
+use crate::target::TargetError;
+
+/// A row's columns by their names.
+pub(super) type Columns = BTreeMap<String, Option<Vec<u8>>>;
+
+/// A place in the checkpoint.
+#[derive(Clone, Debug)]
+pub(super) struct Checkpoint {
+    pub(super) next: i64,
+    pub(super) epoch: i64,
+    pub(super) token: Option<Uuid>,
+    /// The lane that owns it, by the token of its sessions; `None` after a release.
+    pub(super) owner: Option<u64>,
+    /// Lanes that owned it before without a release, and had a session at the last claim.
+    pub(super) former: BTreeSet<u64>,
+}
+
+/// The key of what was found out about a row's key: partition, transaction, key and place.
+type TakenKey = (TopicPartition, i64, Vec<u8>, i64);
+
+/// The key of a value that a row has left: topic, place and column.
+type LeftKey = (Arc<str>, String, String);
+
+/// A value that a row has left, if it can be had: NULL, or its cell.
+type Left = Option<Option<Vec<u8>>>;
+
+/// All that has committed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    pub(super) catalogue: BTreeMap<TableName, Table>,
+    pub(super) rows: BTreeMap<(String, Vec<u8>), Columns>,
+    pub(super) checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    pub(super) letters: BTreeMap<(TopicPartition, i64), u32>,
+    pub(super) refused_keys: BTreeSet<(TopicPartition, Vec<u8>)>,
+    left: BTreeMap<LeftKey, Left>,
+    taken: BTreeMap<TakenKey, (bool, Option<i64>)>,
+}
+
+/// One write of a transaction.
+#[derive(Clone, Debug)]
+pub(super) enum Write {
+    Table(Table),
+    Row((String, Vec<u8>), Option<Columns>),
+    Letter(TopicPartition, i64),
+    Mark(KeyMark),
+    Left(LeftKey, Left),
+    Taken(TakenKey, bool, Option<i64>),
+    ForgetTaken(TopicPartition, i64, i64),
+}
+
+/// What a batch would write, and what its answer must tell.
+#[derive(Debug, Default)]
+pub(super) struct Planned {
+    pub(super) writes: Vec<Write>,
+    pub(super) refused: Vec<DeadLetter>,
+    /// Whether a row kept a value that its record leaves out.
+    pub(super) has_kept: bool,
+}
+
+/// A transaction that is being thought through on a state of its own.
+struct Plan<'a> {
+    state: State,
+    batch: &'a Folded,
+    planned: Planned,
+    /// A planted bug: what a record leaves out is NULL afterwards.
+    loses_values: bool,
+}
+
+impl State {
+    /// Works out what a batch writes.
+    pub(super) fn plan(&self, batch: &Folded, loses_values: bool) -> Result<Planned, TargetError> {
+        let planned = Planned::default();
+        let mut plan = Plan { state: self.clone(), batch, planned, loses_values };
+        plan.run()?;
+        Ok(plan.planned)
+    }
+
+    /// Writes.
+    pub(super) fn make(&mut self, write: &Write) {
+        match write.clone() {
+            Write::Table(table) => _ = self.catalogue.insert(table.name.clone(), table),
+            Write::Row(key, Some(columns)) => _ = self.rows.insert(key, columns),
+            Write::Row(key, None) => _ = self.rows.remove(&key),
+            Write::Letter(partition, offset) => {
+                *self.letters.entry((partition, offset)).or_default() += 1;
+            }
+            Write::Mark(KeyMark { partition, key, is_refused: true }) => {
+                self.refused_keys.insert((partition, key));
+            }
+            Write::Mark(KeyMark { partition, key, is_refused: false }) => {
+                self.refused_keys.remove(&(partition, key));
+            }
+            Write::Left(key, value) => _ = self.left.entry(key).or_insert(value),
+            Write::Taken(key, was_taken, left_at) => {
+                self.taken.entry(key).or_insert((was_taken, left_at)).1 = left_at;
+            }
+            Write::ForgetTaken(partition, transaction, place) => {
+                self.taken.retain(|(of, within, _, came_at), (was_taken, _)| {
+                    *was_taken || *of != partition || *within == transaction || *came_at >= place
+                });
+            }
+        }
+    }
+
+    /// Finds what a row has left under its old key.
+    pub(super) fn find_left(&self, request: &MoveRequest) -> Option<Moved> {
+        let columns = &request.shape.columns;
+        let key = |name: &str| (Arc::clone(&request.topic), request.place.clone(), name.to_owned());
+        columns.iter().find(|column| self.left.contains_key(&key(&column.name)))?;
+        let wanted = request.columns.iter().map(|&column| &columns[column].name);
+        let values = wanted.map(|name| self.left.get(&key(name)).cloned().flatten());
+        Some(values.collect::<Option<Vec<_>>>().map_or(Moved::Gone, Moved::Values))
+    }
+
+    /// Compares the rows with what they must be, or may be instead.
+    pub(super) fn check_rows<'o>(
+        &self,
+        expected: impl Iterator<Item = (RowKey, [Option<&'o Expected>; 2])>,
+    ) -> Result<(), String> {
+        let mut known = 0;
+        for (key, rows) in expected {
+            let cells = [&9_i32.to_be_bytes()[..], &int(key.1)].concat();
+            let found = self.rows.get(&(key.0.to_owned(), cells));
+            known += usize::from(found.is_some());
+            let must = is_row(found, rows[0]);
+            if !must && (rows[1].is_none() || !is_row(found, rows[1])) {
+                return Err(format!("row {key:?} must be {rows:?} and is {}", said(found)));
+            }
+        }
+        match self.rows.len() - known {
+            0 => Ok(()),
+            others => Err(format!("there are {others} rows of keys that no record has")),
+        }
+    }
+}
+
+fn is_row(found: Option<&Columns>, expected: Option<&Expected>) -> bool {
+    let (Some(found), Some(row)) = (found, expected) else {
+        return found.is_none() && expected.is_none();
+    };
+    let note = row.note.as_ref().map(|note| [b"t", note.as_bytes()].concat());
+    found.get("count") == Some(&Some(int(row.count))) && found.get("note") == Some(&note)
+}
+
+/// Spells an integer as the target's encoder does.
+fn int(value: i64) -> Vec<u8> {
+    [&b"i"[..], &(value ^ i64::MIN).to_be_bytes()].concat()
+}
+
+fn said(found: Option<&Columns>) -> String {
+    let Some(columns) = found else { return "missing".to_owned() };
+    let text = |value: &Option<Vec<u8>>| match value.as_deref() {
+        None => "null".to_owned(),
+        Some([b'i', number @ ..]) => number
+            .try_into()
+            .map_or("?".to_owned(), |number| (i64::from_be_bytes(number) ^ i64::MIN).to_string()),
+        Some(text) => String::from_utf8_lossy(text).into_owned(),
+    };
+    columns.iter().map(|(name, value)| format!("{name}={} ", text(value))).collect()
+}
+
+impl Plan<'_> {
+    fn run(&mut self) -> Result<(), TargetError> {
+        let batch = self.batch;
+        for change in &batch.schema_changes {
+            let found = self.state.catalogue.get(&change.after.name);
+            if found == Some(&*change.after) {
+                continue;
+            }
+            if found != change.before.as_ref() {
+                return Err(TargetError::StaleLayout { table: change.after.name.clone() });
+            }
+            self.write(Write::Table((*change.after).clone()));
+        }
+        for (rows, winners) in &batch.tables {
+            let table = &rows.shape().table;
+            if self.state.catalogue.get(&table.name) != Some(&**table) {
+                return Err(TargetError::StaleLayout { table: table.name.clone() });
+            }
+            for departure in rows.departures() {
+                self.leave(rows, departure);
+            }
+            let settled = self.settle(rows, winners);
+            self.write_winners(rows, &settled);
+        }
+        let letters = batch.dead_letters.iter().chain(&self.planned.refused);
+        let letters = letters.map(|letter| (letter.partition.clone(), letter.record.offset));
+        for (partition, offset) in letters.collect::<Vec<_>>() {
+            self.write(Write::Letter(partition, offset));
+        }
+        for (step, last) in &batch.last_halves {
+            let partition = batch.steps[*step].partition.clone();
+            self.write(Write::ForgetTaken(partition, last.transaction, last.lsn));
+        }
+        batch.key_marks.iter().for_each(|mark| self.write(Write::Mark(mark.clone())));
+        Ok(())
+    }
+
+    fn write(&mut self, write: Write) {
+        self.state.make(&write);
+        self.planned.writes.push(write);
+    }
+
+    /// Leaves behind what a row has whose key changes.
+    fn leave(&mut self, rows: &Rows, departure: &Departure) {
+        let step = &self.batch.steps[departure.step];
+        let found = self.state.rows.get(&(table_of(rows), departure.key.clone())).cloned();
+        let of_batch = departure.otherwise.as_deref().map(|cells| columns(rows, cells, None));
+        let found = found.or(of_batch).filter(|_| !departure.is_refused);
+        for &column in departure.columns.iter() {
+            let name = rows.shape().columns[column].name.clone();
+            let value = found.as_ref().map(|found| found[&name].clone());
+            let key = (Arc::clone(&step.partition.topic), departure.place.clone(), name);
+            self.write(Write::Left(key, value));
+        }
+    }
+
+    /// Settles which keys were taken when rows moved to them.
+    fn settle(&mut self, rows: &Rows, winners: &Winners) -> Winners {
+        let found = |row: usize| {
+            let (Some(half), index) = (rows.half(row), &rows.index()[row]) else {
+                return (None, false);
+            };
+            let key = rows.named_key(index);
+            let partition = &self.batch.steps[index.step].partition;
+            let from = (partition.clone(), half.transaction, key.clone(), i64::MIN);
+            let to = (partition.clone(), half.transaction, key, half.lsn);
+            let kept = self.state.taken.range(from..=to).next_back();
+            let kept = kept.map(|((_, _, _, came_at), (was_taken, left_at))| Taken {
+                came_at: *came_at,
+                was_taken: *was_taken,
+                left_at: *left_at,
+            });
+            let is_there = self.state.rows.contains_key(&row_key(rows, row));
+            (kept, is_there)
+        };
+        let verdict = winners.unsettled.verdict(rows, found);
+        for (row, taken) in &verdict.kept {
+            let (Some(half), index) = (rows.half(*row), &rows.index()[*row]) else { continue };
+            let partition = self.batch.steps[index.step].partition.clone();
+            let key = (partition, half.transaction, rows.named_key(index), taken.came_at);
+            self.write(Write::Taken(key, taken.was_taken, taken.left_at));
+        }
+        winners.settled(rows, &verdict)
+    }
+
+    fn write_winners(&mut self, rows: &Rows, winners: &Winners) {
+        for &row in &winners.deletes {
+            self.write(Write::Row(row_key(rows, row), None));
+        }
+        for &row in &winners.upserts {
+            let columns = columns(rows, rows.cells(&rows.index()[row]), None);
+            self.write(Write::Row(row_key(rows, row), Some(columns)));
+        }
+        let mut missing = Vec::new();
+        for &row in &winners.partial {
+            let key = row_key(rows, row);
+            let Some(stored) = self.state.rows.get(&key).cloned() else {
+                missing.push(row);
+                continue;
+            };
+            let nothing = Columns::default();
+            let under = if self.loses_values { &nothing } else { &stored };
+            let columns = columns(rows, rows.cells(&rows.index()[row]), Some(under));
+            self.planned.has_kept = true;
+            self.write(Write::Row(key, Some(columns)));
+        }
+        self.planned.refused.extend(without_row(rows, &missing, &self.batch.steps));
+    }
+}
+
+fn table_of(rows: &Rows) -> String {
+    rows.shape().table.name.table.clone()
+}
+
+/// Returns what identifies a row of a batch in the database.
+pub(super) fn row_key(rows: &Rows, row: usize) -> (String, Vec<u8>) {
+    (table_of(rows), rows.key(&rows.index()[row]).to_vec())
+}
+
+/// Reads cells as columns, those that are unavailable from the row under them.
+fn columns(rows: &Rows, cells: &[u8], under: Option<&Columns>) -> Columns {
+    let pairs = rows.shape().columns.iter().zip(Cells::new(cells)).map(|(column, cell)| {
+        let value = match cell {
+            Cell::Null => None,
+            Cell::Content(content) => Some(content.to_vec()),
+            Cell::Unavailable => under.and_then(|under| under.get(&column.name).cloned().flatten()),
+        };
+        (column.name.clone(), value)
+    });
+    pairs.collect()
+}
+
+/// Returns the steps that move.
+pub(super) fn moving(batch: &Folded) -> Vec<Step> {
+    batch.steps.iter().filter(|step| step.moves()).cloned().collect()
+}
