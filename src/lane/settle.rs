@@ -119,7 +119,7 @@ impl Lane {
                 self.abandon();
                 self.retry.until = None;
             }
-            Order::Begin(first) => self.begins = first,
+            Order::Begin(first) => self.begins.extend(first),
             Order::Mark(partition, claim, stop) => match self.held.get_mut(&partition) {
                 Some(held) => held.is_mark_due = true,
                 None => self.gone.push((partition, claim, stop)),

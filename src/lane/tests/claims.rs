@@ -99,6 +99,26 @@ async fn a_new_partition_of_a_known_topic_begins_at_0() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_beginning_that_fails_loses_none_that_was_found_meanwhile() {
+    let mut bench = Bench::start().await;
+    for name in ["t[0]", "t[1]"] {
+        _ = bench.assign(&[name]).await;
+        bench.answer(&format!("claim {name}"), unknown(name, true)).await;
+    }
+    // Each looks for its first position alone, and asks twice.
+    bench.answer_log("committed", Ok(Known::Committed(BTreeMap::new()))).await;
+    let other = bench.log.recv().await.unwrap();
+    bench.answer_log("ends", Ok(Known::Ends(BTreeMap::new()))).await;
+    let begin = bench.asked("begin t[0]@0").await;
+    assert!(other.reply.send(Ok(Known::Committed(BTreeMap::new()))).is_ok());
+    bench.answer_log("ends", Ok(Known::Ends(BTreeMap::new()))).await;
+
+    begin.send(unreachable()).unwrap();
+    bench.answer("begin t[1]@0 t[0]@0", done()).await;
+    bench.answer("claim t[0] t[1]", claims(&[("t[0]", 0), ("t[1]", 0)])).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_topic_that_is_new_begins_where_its_log_does() {
     let mut bench = Bench::start().await;
     _ = bench.assign(&["t[0]"]).await;
