@@ -10,6 +10,7 @@ use super::held::{FENCED, MOVE, State, Taints};
 use super::writer::{Answer, Order, Outcome};
 use super::{Blocked, Lane};
 use crate::batch::{Folded, Leader, SchemaChange};
+use crate::checkpoint::Claim;
 use crate::decode::LayoutRequest;
 use crate::kafka::Membership;
 use crate::moves::{MoveRequest, Moved};
@@ -64,7 +65,14 @@ impl Lane {
             (Order::Table(name), Outcome::Table(table, leaders)) if self.head_wants(&name) => {
                 self.lay_out(table, &leaders);
             }
-            (Order::Touch(_), Outcome::Touched(met)) => self.learn_met(met),
+            (Order::Touch(_), Outcome::Touched(touched)) => {
+                self.learn_met(touched.met);
+                self.learn_lost(&touched.lost);
+            }
+            (Order::Places(topic), Outcome::Places(places)) => self.look_for_ends(topic, places),
+            (Order::MeetKey(met), Outcome::KeyMet(is_accepted)) => {
+                self.learn_key(&met, is_accepted);
+            }
             (Order::Moved(request), Outcome::Moved(moved)) => self.bring(&request, moved),
             (Order::Apply(batch), Outcome::Applied(applied)) => self.applied(&batch, applied),
             (Order::Begin(first), _) => {
@@ -122,10 +130,19 @@ impl Lane {
                 None => self.gone.push((partition, claim, stop)),
             },
             Order::Contest(lead) => self.contest_again(lead),
+            Order::Places(topic) => self.ask_places_again(topic),
+            Order::Identify(claims) => {
+                for (partition, ..) in claims {
+                    if let Some(held) = self.held.get_mut(&partition) {
+                        held.is_identity_due = true;
+                    }
+                }
+            }
             // The others are derived from the lane's state, which still wants them.
             Order::Claim(..)
             | Order::Table(_)
             | Order::Moved(_)
+            | Order::MeetKey(_)
             | Order::Touch(_)
             | Order::Release(..) => {}
         }
@@ -171,9 +188,17 @@ impl Lane {
             Order::Moved(_) if matches!(self.blocked, Some(Blocked::Moved(_))) => {
                 self.stop_head(Stop::new(reason, text));
             }
+            Order::MeetKey(_) if matches!(self.blocked, Some(Blocked::Layout(_))) => {
+                self.stop_head(Stop::new(reason, text));
+            }
             // The head that asked has been taken away.
-            Order::Table(_) | Order::Moved(_) => {}
-            Order::Mark(..) | Order::Contest(_) | Order::Touch(_) | Order::Release(..) => {
+            Order::Table(_) | Order::Moved(_) | Order::MeetKey(_) => {}
+            Order::Places(topic) => self.stop_grown(&topic, &Stop::new(reason, text)),
+            Order::Identify(_)
+            | Order::Mark(..)
+            | Order::Contest(_)
+            | Order::Touch(_)
+            | Order::Release(..) => {
                 warn!(error = text, "target refused");
             }
         }
@@ -195,20 +220,24 @@ impl Lane {
     }
 
     fn claimed(&mut self, claims: Claims) {
-        for claimed in claims.claimed {
-            self.start(claimed);
+        let mut claimed = Vec::new();
+        for claim in claims.claimed {
+            claimed.extend(self.take(claim));
         }
+        self.look_at_logs(claimed);
         for (partition, group) in claims.held {
             warn!(%partition, group, "another group holds the partition: --take-over claims it");
             let again = Instant::now() + HELD_PAUSE;
             self.claim_again(&partition, State::HeldByGroup(group, again));
         }
-        let unknown = claims.unknown;
-        for (partition, _) in &unknown {
-            if let Some(held) = self.held.get_mut(partition)
-                && held.state != State::Leaving
+        let mut unknown = Vec::new();
+        for (partition, known) in claims.unknown {
+            // A stopped one was claimed to see whether an operator has made its row.
+            if let Some(held) = self.held.get_mut(&partition)
+                && matches!(held.state, State::Claiming | State::HeldByGroup(..))
             {
                 held.state = State::Placing;
+                unknown.push((partition, known));
             }
         }
         if !unknown.is_empty() {
@@ -216,22 +245,20 @@ impl Lane {
         }
     }
 
-    /// Starts a partition at its checkpoint.
-    fn start(&mut self, claimed: Claimed) {
-        let Claimed { partition, claim, next, refused_keys } = claimed;
-        let Some(held) = self.held.get_mut(&partition) else { return };
+    /// Takes a claim over; returns it when its log is to be looked at.
+    fn take(&mut self, claimed: Claimed) -> Option<(TopicPartition, Claim)> {
+        let Claimed { partition, claim, next, remembered, refused_keys } = claimed;
+        let held = self.held.get_mut(&partition)?;
         held.claim = Some(claim);
         if held.state == State::Leaving {
-            return;
+            return None;
         }
         debug!(%partition, epoch = claim.epoch, next = next.get(), "claimed");
-        held.state = State::Running;
+        held.state = State::Proving;
         held.taints = Taints::new(refused_keys);
+        held.remembered = remembered;
         (held.applied, held.expected, held.mirrored) = (next, next, next);
-        let waiting = held.positions.take();
-        if !waiting.is_some_and(|positions| positions.offer(partition.clone(), next)) {
-            held.assignment = self.link.seek(&partition, next);
-        }
+        Some((partition, claim))
     }
 
     /// Has a partition claimed, as that state says when.
@@ -254,7 +281,7 @@ impl Lane {
     fn lay_out(&mut self, table: Option<Table>, leaders: &[Leader]) {
         let Some(Blocked::Layout(request)) = self.blocked.take() else { return };
         let Some(run) = &self.current else { return };
-        let LayoutRequest { id, source, is_partial } = *request;
+        let LayoutRequest { id, source, is_partial, .. } = *request;
         let leader =
             Leader { source: source.name.clone(), topic: Arc::clone(&run.partition.topic) };
         let planned = match table {
@@ -367,6 +394,16 @@ impl Lane {
         }
         self.abandon();
         self.prove();
+    }
+
+    /// Finds out what has become of claims that are no longer ours: an operator may have made them.
+    fn learn_lost(&mut self, lost: &[TopicPartition]) {
+        let is_claimed =
+            |it: &&TopicPartition| self.held.get(*it).is_some_and(|held| held.claim.is_some());
+        let lost = lost.iter().filter(is_claimed).cloned().collect::<Vec<_>>();
+        if !lost.is_empty() {
+            self.fenced(&lost);
+        }
     }
 
     /// Goes on after the group has answered whether it still counts us.

@@ -76,12 +76,12 @@ async fn leads_are_kept_once_and_a_touch_tells_that_tables_have_met() {
     let contests = [(None, "one", 0), (Some("d"), "other", 1), (Some("d"), "other", 1)];
     for (database, source, met) in contests {
         target.contest(&lead(&name, database, source)).await.unwrap();
-        assert_eq!(target.touch(&touch).await.unwrap(), met, "{source}");
+        assert_eq!(target.touch(&touch).await.unwrap().met, met, "{source}");
     }
     let expected = [(None, "one"), (Some("d"), "other")];
     let expected = expected.map(|(database, source)| lead(&name, database, source).leader);
     assert_eq!(target.leaders(&name).await.unwrap(), expected);
     assert_eq!(target.leaders(&world.name("u")).await.unwrap(), []);
     target.contest(&lead(&world.name("u"), None, "one")).await.unwrap();
-    assert_eq!(target.touch(&touch).await.unwrap(), 1);
+    assert_eq!(target.touch(&touch).await.unwrap().met, 1);
 }

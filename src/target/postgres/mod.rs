@@ -1,5 +1,6 @@
 //! PostgreSQL: sqlx for the wire, binary arrays for rows, a conditional update for the fence.
 
+mod amend;
 mod apply;
 mod catalog;
 mod columns;
@@ -7,6 +8,7 @@ mod ddl;
 mod encode;
 mod error;
 mod fence;
+mod identity;
 mod inspect;
 mod leads;
 mod letters;
@@ -26,6 +28,7 @@ use uuid::Uuid;
 
 use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset};
+use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
@@ -33,7 +36,7 @@ use crate::table::{Table, TableName};
 use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::fence::{FormerOwners, Guard, Lane, Suspects, Wanted};
 use crate::target::postgres::session::{Session, Token};
-use crate::target::{Applied, Claims, Dialect, Sink, Target, TargetError};
+use crate::target::{Applied, Claims, Dialect, Sink, Target, TargetError, Touched};
 
 /// How often in a row a table may be found stale: its layout was then read anew each time, and the
 /// reason lies elsewhere.
@@ -185,7 +188,7 @@ impl Target for Postgres {
 
     async fn release(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
         let mut session = self.session().await?;
-        let released = fence::touch(&mut session, &self.sink, claims, true).await;
+        let released = fence::touch(&mut session, &self.sink, claims, true).await.map(drop);
         let released = released.map_err(|error| target_error(error, Doing::Other));
         self.keep(session, released).await?;
         for (partition, _) in claims {
@@ -194,18 +197,42 @@ impl Target for Postgres {
         Ok(())
     }
 
-    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<u64, TargetError> {
+    async fn touch(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<Touched, TargetError> {
         let mut session = self.session().await?;
         let touched = async {
-            fence::touch(&mut session, &self.sink, claims, false).await?;
+            let lost = fence::touch(&mut session, &self.sink, claims, false).await?;
             let arguments = fence::sink_arguments(&self.sink)?;
             session.run(sql::FORGET_MOVES.to_owned(), arguments).await?;
             let arguments = fence::sink_arguments(&self.sink)?;
             session.run(sql::FORGET_OLD_TAKEN.to_owned(), arguments).await?;
-            leads::met(&mut session).await
+            leads::met(&mut session).await.map(|met| Touched { met, lost })
         }
         .await;
         self.keep(session, touched.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn identify(
+        &mut self,
+        claims: &[(TopicPartition, Claim, Remembered)],
+    ) -> Result<(), TargetError> {
+        let mut session = self.session().await?;
+        let written = identity::write(&mut session, &self.sink, claims).await;
+        self.keep(session, written.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn places(
+        &mut self,
+        topic: &str,
+    ) -> Result<Vec<(TopicPartition, NextOffset)>, TargetError> {
+        let mut session = self.session().await?;
+        let places = identity::places(&mut session, &self.sink, topic).await;
+        self.keep(session, places.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn meet_key(&mut self, met: &KeyMet) -> Result<bool, TargetError> {
+        let mut session = self.session().await?;
+        let accepted = identity::meet_key(&mut session, &self.sink, met).await;
+        self.keep(session, accepted.map_err(|error| target_error(error, Doing::Other))).await
     }
 
     async fn mark(
