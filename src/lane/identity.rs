@@ -88,6 +88,9 @@ impl Lane {
             }
         }
         if !missing.is_empty() {
+            let topics = missing.iter().map(|(partition, _)| &partition.topic);
+            let topics = topics.collect::<BTreeSet<_>>();
+            warn!(?topics, "topics are not there, or may not be seen: looking again");
             self.errands.spawn(async move {
                 tokio::time::sleep(ASK_AGAIN).await;
                 Finding::Unproven(missing)
