@@ -80,6 +80,8 @@ pub struct LastRecord {
     pub offset: i64,
     /// Its timestamp in milliseconds since the epoch.
     pub timestamp: Option<i64>,
+    /// Which leadership of the partition has written it, where the client is told.
+    pub leader_epoch: Option<i32>,
     /// How far the source was when it wrote the newest change so far, as the connector prints it.
     pub source_position: Option<String>,
 }
@@ -89,7 +91,8 @@ mod tests {
     use super::*;
 
     fn last(offset: i64, position: Option<&str>) -> LastRecord {
-        LastRecord { offset, timestamp: None, source_position: position.map(str::to_owned) }
+        let source_position = position.map(str::to_owned);
+        LastRecord { offset, timestamp: None, leader_epoch: None, source_position }
     }
 
     #[test]

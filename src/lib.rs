@@ -1,5 +1,6 @@
 //! Applies Debezium change events from Kafka to relational databases, exactly once.
 
+pub mod amend;
 pub mod batch;
 pub mod checkpoint;
 pub mod cli;
@@ -8,6 +9,7 @@ pub mod decode;
 pub mod demo;
 pub mod fold;
 pub mod http;
+pub mod identity;
 pub mod kafka;
 pub mod lane;
 pub mod mapping;

@@ -91,6 +91,8 @@ pub struct Run {
     /// The number of the assignment they were fetched under; a lane drops what is older than its
     /// own number.
     pub assignment: u64,
+    /// The leadership of the partition that has written the records, where the client is told.
+    pub leader_epoch: Option<i32>,
     /// The offset behind the records at which the log ended, where it was met.
     pub end: Option<i64>,
     bytes: Vec<u8>,
@@ -109,7 +111,8 @@ struct Entry {
 impl Run {
     /// Starts an empty run.
     pub fn new(partition: TopicPartition, assignment: u64) -> Self {
-        Self { partition, assignment, end: None, bytes: Vec::new(), index: Vec::new() }
+        let (bytes, index) = (Vec::new(), Vec::new());
+        Self { partition, assignment, leader_epoch: None, end: None, bytes, index }
     }
 
     /// Copies a record to the end of the run.

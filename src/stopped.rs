@@ -43,6 +43,16 @@ pub enum StopReason {
     LogTruncated,
     /// The topic was deleted.
     TopicGone,
+    /// The topic was deleted and made again: nothing of what was read is in it.
+    TopicRecreated,
+    /// The last record that was applied is another one now.
+    LogReplaced,
+    /// The sink knows the topic from another cluster only.
+    ClusterChanged,
+    /// The topic has more partitions than before, so that keys have moved between them.
+    PartitionsIncreased,
+    /// The keys are encoded in another way than before, so that they have moved between partitions.
+    KeyEncodingChanged,
     /// A truncate on a topic with more than one partition.
     TruncatePartitioned,
     /// An update or delete that is found by the row before, on a topic with more than one partition.
@@ -53,7 +63,7 @@ pub enum StopReason {
 
 impl StopReason {
     /// Every reason, in the order of the list in README.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::TableMissing,
         Self::ColumnMissing,
         Self::ColumnUnfit,
@@ -72,6 +82,11 @@ impl StopReason {
         Self::LogGap,
         Self::LogTruncated,
         Self::TopicGone,
+        Self::TopicRecreated,
+        Self::LogReplaced,
+        Self::ClusterChanged,
+        Self::PartitionsIncreased,
+        Self::KeyEncodingChanged,
         Self::TruncatePartitioned,
         Self::MatchPartitioned,
         Self::RecordRefused,
@@ -98,6 +113,11 @@ impl StopReason {
             Self::LogGap => "log_gap",
             Self::LogTruncated => "log_truncated",
             Self::TopicGone => "topic_gone",
+            Self::TopicRecreated => "topic_recreated",
+            Self::LogReplaced => "log_replaced",
+            Self::ClusterChanged => "cluster_changed",
+            Self::PartitionsIncreased => "partitions_increased",
+            Self::KeyEncodingChanged => "key_encoding_changed",
             Self::TruncatePartitioned => "truncate_partitioned",
             Self::MatchPartitioned => "match_partitioned",
             Self::RecordRefused => "record_refused",

@@ -7,8 +7,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use checkpoint::{
+    AdoptArgs, AdoptAt, CheckpointCommand, CheckpointListArgs, PlaceArgs, ReleaseArgs, RewindArgs,
+    SkipArgs,
+};
 pub use layers::{Environment, Flag, Invocation, Refused, Secrets, flags, parse, spelling};
 
+mod checkpoint;
 mod layers;
 
 /// Applies Debezium change events from Kafka to relational databases, exactly once.
@@ -388,63 +393,6 @@ pub struct PlanArgs {
     /// What becomes of each table.
     #[command(flatten)]
     pub tables: TableArgs,
-}
-
-/// What to do with checkpoints.
-#[derive(Debug, Subcommand)]
-pub enum CheckpointCommand {
-    /// Every checkpoint of the sink
-    List(CheckpointListArgs),
-    /// Set the first position of partitions that the sink has none for
-    Adopt(AdoptArgs),
-}
-
-/// Flags of `checkpoint list`.
-#[derive(Clone, Debug, Args)]
-pub struct CheckpointListArgs {
-    /// How the listing is written.
-    #[command(flatten)]
-    pub format: FormatArgs,
-    /// The config file.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// Where the records come from.
-    #[command(flatten)]
-    pub kafka: KafkaArgs,
-    /// Where the rows go.
-    #[command(flatten)]
-    pub target: TargetArgs,
-}
-
-/// Flags of `checkpoint adopt`.
-#[derive(Clone, Debug, Args)]
-pub struct AdoptArgs {
-    /// The first position: the log's beginning, the group's committed offset, or the log's end
-    #[arg(long, value_enum)]
-    pub at: AdoptAt,
-    /// Why; kept in the audit table
-    #[arg(long, value_name = "TEXT")]
-    pub reason: String,
-    /// The config file.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// Where the records come from.
-    #[command(flatten)]
-    pub kafka: KafkaArgs,
-    /// Where the rows go.
-    #[command(flatten)]
-    pub target: TargetArgs,
-}
-
-/// A first position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AdoptAt {
-    /// The low watermark.
-    Earliest,
-    /// The offset that the group has committed to Kafka.
-    Committed,
-    /// The high watermark.
-    Latest,
 }
 
 #[cfg(test)]

@@ -239,6 +239,10 @@ fn every_command_has_a_help_of_its_own() {
     }
     let text = help("consumer checkpoint adopt --help");
     assert!(text.contains("earliest") && text.contains("--reason"), "{text}");
+    for line in ["rewind", "skip", "release"] {
+        let text = help(&format!("consumer checkpoint {line} --help"));
+        assert!(text.contains("--topic <NAME>") && text.contains("--reason"), "{text}");
+    }
 }
 
 #[test]

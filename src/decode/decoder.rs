@@ -162,7 +162,10 @@ impl Decoder {
             }
             Known::Rows(rows) => rows.layout.clone().ok_or_else(|| {
                 let (id, source, is_partial) = (rows.id, rows.source.clone(), rows.is_partial);
-                Box::new(Decoded::NeedsLayout(Box::new(LayoutRequest { id, source, is_partial })))
+                // What has no row does not say for sure which table it is of.
+                let key_encoding = sight.key.encoding().filter(|_| !is_partial);
+                let request = LayoutRequest { id, source, key_encoding, is_partial };
+                Box::new(Decoded::NeedsLayout(Box::new(request)))
             }),
         }
     }

@@ -131,6 +131,9 @@ pub struct LayoutRequest {
     pub id: LayoutId,
     /// The source's side.
     pub source: SourceTable,
+    /// What stands for the key's schema in its bytes, which choose the partition; `None` where
+    /// nothing does.
+    pub key_encoding: Option<String>,
     /// Whether the source's side has no columns but the key's, because the record has no row: the
     /// table is only good to delete from. One that does not exist is told to
     /// [`Decoder::learn_absent`].

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use md5::{Digest as _, Md5};
+
 use crate::decode::cloud::{CloudEvent, Data};
 use crate::decode::layout::Layout;
 use crate::decode::schema;
@@ -83,6 +85,25 @@ pub(super) enum Body<'a> {
 }
 
 impl Mark {
+    /// Returns what stands for a key's schema in its bytes; `None` where nothing does. The same in
+    /// every version of the program: the target keeps it.
+    pub(super) fn encoding(&self) -> Option<String> {
+        match self {
+            Self::Absent | Self::Opaque => None,
+            Self::Plain => Some("JSON without a schema".to_owned()),
+            Self::Prefix(prefix) => {
+                let digest = Md5::digest(prefix);
+                let digits = digest.iter().map(|byte| format!("{byte:02x}"));
+                Some(format!("JSON with the schema {}", digits.collect::<String>()))
+            }
+            Self::Id(id) => Some(format!("Avro with the schema {id}")),
+            Self::Cloud(data) => data.encoding(),
+            Self::CloudIds(event, data) => {
+                Some(format!("Avro with the schemas {event} and {data}"))
+            }
+        }
+    }
+
     /// Takes off what marks the schema; `None` when the bytes carry another mark.
     pub(super) fn body<'a>(&'a self, part: Option<Part<'a>>) -> Option<Body<'a>> {
         let Some(part) = part else {

@@ -345,7 +345,14 @@ impl Poll {
 
     fn take(&mut self, message: Message<'_>) -> Result<(), String> {
         let Some((partition, route)) = self.route(message) else { return Ok(()) };
+        let epoch = message.leader_epoch();
+        let is_other = |run: &Run| !run.is_empty() && run.leader_epoch != epoch;
+        let lane = self.lanes.get(route.lane).and_then(|lane| lane.filling.as_ref());
+        if lane.is_some_and(is_other) {
+            self.flush(route.lane)?;
+        }
         let run = self.filling(partition, route)?;
+        run.leader_epoch = epoch;
         let at = (message.offset(), message.timestamp());
         run.push(at, message.key(), message.value(), message.headers());
         if run.len() >= RUN_RECORDS || run.byte_count() >= RUN_BYTES {

@@ -18,9 +18,13 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use crate::checkpoint::NextOffset;
+use crate::identity::{TopicIdentity, Trace};
 use crate::kafka::{config, token};
 use crate::record::TopicPartition;
 use crate::settings::{BearerToken, Kafka, TopicPattern};
+
+mod describe;
+mod identity;
 
 /// A few lines for each broker and attempt.
 const EVENTS_WAITING: usize = 100;
@@ -48,6 +52,18 @@ pub trait Ask: Send + Sync {
         &'a self,
         partitions: &'a [TopicPartition],
     ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, NextOffset>, LogError>>;
+
+    /// Returns what tells the topics from others of their names; none of those that are not there.
+    fn identities<'a>(
+        &'a self,
+        topics: &'a BTreeSet<Arc<str>>,
+    ) -> BoxFuture<'a, Result<BTreeMap<Arc<str>, TopicIdentity>, LogError>>;
+
+    /// Returns the first record at or behind each offset; none where the log has no such offset.
+    fn traces<'a>(
+        &'a self,
+        offsets: &'a BTreeMap<TopicPartition, i64>,
+    ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Trace>, LogError>>;
 }
 
 /// A client that looks; a handle, cheap to clone.
@@ -371,6 +387,20 @@ impl Ask for Log {
         partitions: &'a [TopicPartition],
     ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, NextOffset>, LogError>> {
         Box::pin(self.committed(partitions))
+    }
+
+    fn identities<'a>(
+        &'a self,
+        topics: &'a BTreeSet<Arc<str>>,
+    ) -> BoxFuture<'a, Result<BTreeMap<Arc<str>, TopicIdentity>, LogError>> {
+        Box::pin(self.identities(topics))
+    }
+
+    fn traces<'a>(
+        &'a self,
+        offsets: &'a BTreeMap<TopicPartition, i64>,
+    ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Trace>, LogError>> {
+        Box::pin(self.traces(offsets))
     }
 }
 

@@ -212,6 +212,13 @@ impl<'e> Message<'e> {
         Timestamp::CreateTime(millis).to_millis()
     }
 
+    /// Returns the leadership of the partition that has written the record, where brokers tell.
+    pub(super) fn leader_epoch(self) -> Option<i32> {
+        // SAFETY: the message is alive; the call only reads it.
+        let epoch = unsafe { native::rd_kafka_message_leader_epoch(self.0) };
+        Some(epoch).filter(|epoch| *epoch >= 0)
+    }
+
     pub(super) fn key(self) -> Option<&'e [u8]> {
         // SAFETY: the message says where its key lies, for as long as it lives.
         unsafe { part(self.0.key.cast(), self.0.key_len) }

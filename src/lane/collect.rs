@@ -108,7 +108,9 @@ impl Lane {
                 break;
             }
             let Record { offset, timestamp, .. } = record;
-            self.filling.advance(step, LastRecord { offset, timestamp, source_position });
+            let leader_epoch = run.leader_epoch;
+            let last = LastRecord { offset, timestamp, leader_epoch, source_position };
+            self.filling.advance(step, last);
             held.expected = NextOffset::after(offset);
             count += 1;
         }
@@ -203,6 +205,8 @@ impl Lane {
         }
         held.is_mark_due = matches!(state, State::Stopped(_));
         held.state = state;
+        // A callback that still waits assigns it paused, and a seek starts it.
+        held.positions = None;
         self.link.pause(partition, held.assignment);
         self.drop_current_of(partition);
     }

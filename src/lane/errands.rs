@@ -9,19 +9,21 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::held::{MOVE, PARTITION_COUNT, SCHEMA, State};
+use super::identity::Proofs;
 use super::{Blocked, Lane};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::schema::registry::Schemas;
 use crate::decode::{RegisteredSchema, SchemaId};
+use crate::identity::TopicIdentity;
 use crate::kafka::log::{Ask, LogError, Watermarks};
-
 use crate::kafka::{Membership, Reset};
 use crate::record::TopicPartition;
 use crate::stopped::{Stop, StopReason};
+use crate::target::Known;
 use crate::telemetry;
 
 /// The pause before a question is asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The pause before a row is looked for again that another member's batch must leave first.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -51,6 +53,14 @@ pub(super) enum Finding {
     PartitionCount(Arc<str>, usize),
     /// Lost partitions that are no more.
     Gone(Vec<(TopicPartition, Claim)>),
+    /// What proves that logs of claimed partitions are what they were, or not.
+    Proofs(Proofs),
+    /// It is time to look again at logs whose topics were not there.
+    Unproven(Vec<(TopicPartition, Claim)>),
+    /// The topics that are held, as they are now.
+    Topics(BTreeMap<Arc<str>, TopicIdentity>),
+    /// A grown topic, how many partitions it had and what it is now, and one that was not at its end.
+    Growth(Arc<str>, i32, Option<TopicIdentity>, Option<TopicPartition>),
 }
 
 impl Lane {
@@ -67,6 +77,12 @@ impl Lane {
             }
             Finding::PartitionCount(topic, count) => self.learn_partition_count(topic, count),
             Finding::Gone(gone) => self.give_up(gone),
+            Finding::Proofs(proofs) => self.judge(proofs),
+            Finding::Unproven(claims) => self.look_at_logs(claims),
+            Finding::Topics(topics) => self.compare_topics(&topics),
+            Finding::Growth(topic, seen, identity, behind) => {
+                self.settle_growth(&topic, seen, identity, behind);
+            }
         }
     }
 
@@ -150,7 +166,7 @@ impl Lane {
     }
 
     /// Finds where partitions without a checkpoint begin.
-    pub(super) fn look_up_first_positions(&mut self, unknown: Vec<(TopicPartition, bool)>) {
+    pub(super) fn look_up_first_positions(&mut self, unknown: Vec<(TopicPartition, Known)>) {
         let log = Arc::clone(&self.log);
         self.errands.spawn(async move {
             loop {
@@ -293,12 +309,12 @@ async fn fetch(
     }
 }
 
-async fn again(reason: &'static str, error: &(dyn std::error::Error + Sync)) {
+pub(super) async fn again(reason: &'static str, error: &(dyn std::error::Error + Sync)) {
     no_answer(reason, error);
     tokio::time::sleep(ASK_AGAIN).await;
 }
 
-fn no_answer(reason: &'static str, error: &(dyn std::error::Error + Sync)) {
+pub(super) fn no_answer(reason: &'static str, error: &(dyn std::error::Error + Sync)) {
     metrics::counter!(telemetry::RETRIES, "reason" => reason).increment(1);
     warn!(%error, reason, "no answer yet: asking again");
 }
@@ -308,21 +324,22 @@ fn no_answer(reason: &'static str, error: &(dyn std::error::Error + Sync)) {
 /// read it, which only an operator can explain.
 async fn first_positions(
     log: &dyn Ask,
-    unknown: &[(TopicPartition, bool)],
+    unknown: &[(TopicPartition, Known)],
 ) -> Result<Vec<(TopicPartition, Result<NextOffset, Stop>)>, LogError> {
-    let fresh = unknown.iter().filter(|(_, is_topic_known)| !is_topic_known);
+    let fresh = unknown.iter().filter(|(_, known)| *known == Known::Nothing);
     let fresh = fresh.map(|(partition, _)| partition.clone()).collect::<Vec<_>>();
     let committed = log.committed(&fresh).await?;
     let ranges = log.watermarks(&fresh).await?;
     warn_of_missing_records(log, &ranges, &committed).await;
     let mut first = Vec::with_capacity(unknown.len());
-    for (partition, is_topic_known) in unknown {
-        let position = if *is_topic_known {
-            Ok(NextOffset::at(0))
-        } else if let Some(committed) = committed.get(partition) {
-            Err(adopted(partition, committed.get()))
-        } else {
-            Ok(ranges.get(partition).map_or(NextOffset::at(0), |ends| ends.low))
+    for (partition, known) in unknown {
+        let position = match (known, committed.get(partition)) {
+            (Known::Topic, _) => Ok(NextOffset::at(0)),
+            (Known::OtherCluster(cluster), _) => Err(moved(partition, cluster)),
+            (Known::Nothing, Some(committed)) => Err(adopted(partition, committed.get())),
+            (Known::Nothing, None) => {
+                Ok(ranges.get(partition).map_or(NextOffset::at(0), |ends| ends.low))
+            }
         };
         first.push((partition.clone(), position));
     }
@@ -357,4 +374,13 @@ fn adopted(partition: &TopicPartition, committed: i64) -> Stop {
         partition.topic, partition.partition
     );
     Stop::new(StopReason::PositionUnknown, detail)
+}
+
+fn moved(partition: &TopicPartition, cluster: &str) -> Stop {
+    let detail = format!(
+        "the sink has applied topic \"{}\" from the cluster {cluster}, and this is another one, \
+         whose offsets are others: choose the first position with consumer checkpoint adopt",
+        partition.topic
+    );
+    Stop::new(StopReason::ClusterChanged, detail)
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::batch::KeyMark;
 use crate::checkpoint::{Claim, NextOffset};
+use crate::identity::Remembered;
 use crate::kafka::Positions;
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
@@ -31,6 +32,12 @@ pub(super) struct Held {
     pub(super) mirrored: NextOffset,
     /// Keys whose newest image was refused.
     pub(super) taints: Taints,
+    /// What its row remembers of its log.
+    pub(super) remembered: Remembered,
+    /// Whether the row must be told of its log.
+    pub(super) is_identity_due: bool,
+    /// Whether it is claimed though it is stopped: an operator may have made its row meanwhile.
+    pub(super) is_claim_due: bool,
     /// The callback that waits for the first position.
     pub(super) positions: Option<Arc<Positions>>,
     /// When the checkpoint last moved.
@@ -50,6 +57,8 @@ pub(super) enum State {
     HeldByGroup(String, Instant),
     /// Its first position is being looked up.
     Placing,
+    /// Claimed; whether its log is still the one that was read is being found out.
+    Proving,
     /// Its records are collected.
     Running,
     /// Paused until something outside answers; the text says what.
@@ -69,6 +78,9 @@ pub(super) const PARTITION_COUNT: &str = "partition count";
 /// What [`State::Waiting`] says of a row whose delete under its old key is not applied yet.
 pub(super) const MOVE: &str = "move";
 
+/// What [`State::Waiting`] says of a topic that has more partitions than before.
+pub(super) const GROWTH: &str = "partition increase";
+
 /// What [`State::Waiting`] says of a partition that another owner has claimed.
 pub(super) const FENCED: &str = "fenced";
 
@@ -83,11 +95,19 @@ impl Held {
             expected: NextOffset::at(0),
             mirrored: NextOffset::at(0),
             taints: Taints::default(),
+            remembered: Remembered::default(),
+            is_identity_due: false,
+            is_claim_due: false,
             positions: Some(positions),
             moved_at: Instant::now(),
             waits_for: None,
             is_mark_due: false,
         }
+    }
+
+    /// Returns whether its log was found to be the one that was read, so that a change of it counts.
+    pub(super) fn is_known(&self) -> bool {
+        matches!(self.state, State::Running | State::Waiting(_)) && self.claim.is_some()
     }
 
     /// Returns whether records under this assignment number are to be collected.

@@ -17,6 +17,7 @@ use crate::batch::{Batch, Folded, KeyMark};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::schema::registry::Schemas;
 use crate::decode::{Decoder, LayoutRequest, SchemaId};
+use crate::identity::KeyMet;
 use crate::kafka::log::Ask;
 use crate::kafka::{Event, Link};
 use crate::mapping::Mapping;
@@ -30,6 +31,7 @@ use crate::telemetry;
 mod collect;
 mod errands;
 mod held;
+mod identity;
 mod jitter;
 mod leads;
 mod rebalance;
@@ -43,6 +45,7 @@ mod writer;
 
 use errands::Finding;
 use held::{Held, HeldByPartition, State};
+use identity::Looks;
 use leads::Leads;
 use writer::{Desk, Order};
 
@@ -133,6 +136,7 @@ pub struct Lane {
     is_looking_for_moves: bool,
     // How many partitions the topics of truncates have; forgotten when partitions are assigned.
     partition_counts: HashMap<Arc<str>, usize>,
+    looks: Looks,
     // Partitions that were ours until their topics were deleted; to be marked so.
     gone: Vec<(TopicPartition, Claim, Stop)>,
     touch_at: Instant,
@@ -211,6 +215,7 @@ impl Lane {
             counting: HashSet::new(),
             is_looking_for_moves: false,
             partition_counts: HashMap::new(),
+            looks: Looks::default(),
             gone: Vec::new(),
             touch_at: now + TOUCH_INTERVAL,
             mirrored: now,
@@ -234,14 +239,15 @@ impl Lane {
         if let Some(batch) = self.again.take() {
             return Some(Order::Apply(batch));
         }
-        let small = self.release_due().or_else(|| self.mark_due());
-        if let Some(small) = small.or_else(|| self.contest_due()).or_else(|| self.touch_due()) {
+        let small = self.release_due().or_else(|| self.mark_due()).or_else(|| self.identify_due());
+        let small = small.or_else(|| self.places_due()).or_else(|| self.contest_due());
+        if let Some(small) = small.or_else(|| self.touch_due()) {
             return Some(small);
         }
         if self.is_apply_due(is_queue_empty) {
             return Some(self.apply());
         }
-        let table = self.table_due().or_else(|| self.moved_due());
+        let table = self.key_due().or_else(|| self.table_due()).or_else(|| self.moved_due());
         // A claim of nothing connects, so that a member without partitions is ready for some.
         let is_unconnected = self.target_state != TargetState::Reachable && self.held.is_empty();
         table.or_else(|| is_unconnected.then(|| Order::Claim(Vec::new(), Uuid::nil())))
@@ -283,15 +289,18 @@ impl Lane {
         Order::Apply(Box::new(batch))
     }
 
-    fn claims_due(&self) -> Option<Order> {
+    fn claims_due(&mut self) -> Option<Order> {
         let now = Instant::now();
         let due = |held: &Held| match held.state {
             State::Claiming => true,
             State::HeldByGroup(_, until) => until <= now,
-            _ => false,
+            _ => held.is_claim_due,
         };
-        let due = self.held.iter().filter(|(_, held)| due(held));
-        let partitions = due.map(|(partition, _)| partition.clone()).collect::<Vec<_>>();
+        let mut partitions = Vec::new();
+        for (partition, held) in self.held.iter_mut().filter(|(_, held)| due(held)) {
+            held.is_claim_due = false;
+            partitions.push(partition.clone());
+        }
         (!partitions.is_empty()).then(|| Order::Claim(partitions, Uuid::new_v4()))
     }
 
@@ -308,6 +317,19 @@ impl Lane {
                 None
             }
         }
+    }
+
+    /// Returns the question whether the head's keys may come in their encoding.
+    fn key_due(&mut self) -> Option<Order> {
+        let Some(Blocked::Layout(request)) = &self.blocked else { return None };
+        let (encoding, run) = (request.key_encoding.clone()?, self.current.as_ref()?);
+        let seen = self.held.get(&run.partition).and_then(|held| held.remembered.partitions_seen);
+        Some(Order::MeetKey(KeyMet {
+            topic: Arc::clone(&run.partition.topic),
+            source: request.source.name.rule_name(),
+            encoding,
+            is_alone: seen == Some(1),
+        }))
     }
 
     /// Returns the question for what a row has left under its old key; the batch before it, which
@@ -339,11 +361,13 @@ impl Lane {
             return None;
         }
         self.touch_at = Instant::now() + TOUCH_INTERVAL;
-        let claimed = self.held.iter().filter_map(|(partition, held)| {
+        let mut holdings = Vec::new();
+        for (partition, held) in &mut self.held {
             let (partition, next) = (partition.clone(), held.applied);
-            held.claim.map(|claim| Holding { partition, claim, next })
-        });
-        let holdings = claimed.collect::<Vec<_>>();
+            holdings.extend(held.claim.map(|claim| Holding { partition, claim, next }));
+            // Nothing stands where an operator could show that it goes on, but its row.
+            held.is_claim_due = held.claim.is_none() && matches!(held.state, State::Stopped(_));
+        }
         (!holdings.is_empty()).then_some(Order::Touch(holdings))
     }
 
@@ -409,6 +433,7 @@ impl LaneLoop {
                 lane.desk.send(order);
             }
             lane.mirror();
+            lane.look_now_and_then();
             lane.publish();
             let alarm = lane.alarm();
             tokio::select! {

@@ -34,6 +34,7 @@ impl Lane {
         self.retry.until = None;
         // A topic that has grown is assigned anew.
         self.partition_counts.clear();
+        self.looks.at = None;
         for (partition, assignment) in partitions {
             self.held.insert(partition, Held::new(assignment, Arc::clone(positions)));
         }

@@ -10,6 +10,7 @@ use super::held::{FENCED, MOVE, State, Taints};
 use super::writer::{Answer, Order, Outcome};
 use super::{Blocked, Lane};
 use crate::batch::{Folded, Leader, SchemaChange};
+use crate::checkpoint::Claim;
 use crate::decode::LayoutRequest;
 use crate::kafka::Membership;
 use crate::moves::{MoveRequest, Moved};
@@ -63,6 +64,10 @@ impl Lane {
             (Order::Claim(..), Outcome::Claims(claims)) => self.claimed(claims),
             (Order::Table(name), Outcome::Table(table, leaders)) if self.head_wants(&name) => {
                 self.lay_out(table, &leaders);
+            }
+            (Order::Places(topic), Outcome::Places(places)) => self.look_for_ends(topic, places),
+            (Order::MeetKey(met), Outcome::KeyMet(is_accepted)) => {
+                self.learn_key(&met, is_accepted);
             }
             (Order::Moved(request), Outcome::Moved(moved)) => self.bring(&request, moved),
             (Order::Apply(batch), Outcome::Applied(applied)) => self.applied(&batch, applied),
@@ -127,8 +132,20 @@ impl Lane {
             Order::Contest(lead) => self.contest_again(lead),
             // A target that comes back may have gone back in time.
             Order::Touch(_) => self.touch_at = Instant::now(),
+            Order::Places(topic) => self.ask_places_again(topic),
+            Order::Identify(claims) => {
+                for (partition, ..) in claims {
+                    if let Some(held) = self.held.get_mut(&partition) {
+                        held.is_identity_due = true;
+                    }
+                }
+            }
             // The others are derived from the lane's state, which still wants them.
-            Order::Claim(..) | Order::Table(_) | Order::Moved(_) | Order::Release(..) => {}
+            Order::Claim(..)
+            | Order::Table(_)
+            | Order::Moved(_)
+            | Order::MeetKey(_)
+            | Order::Release(..) => {}
         }
     }
 
@@ -172,9 +189,17 @@ impl Lane {
             Order::Moved(_) if matches!(self.blocked, Some(Blocked::Moved(_))) => {
                 self.stop_head(Stop::new(reason, text));
             }
+            Order::MeetKey(_) if matches!(self.blocked, Some(Blocked::Layout(_))) => {
+                self.stop_head(Stop::new(reason, text));
+            }
             // The head that asked has been taken away.
-            Order::Table(_) | Order::Moved(_) => {}
-            Order::Mark(..) | Order::Contest(_) | Order::Touch(_) | Order::Release(..) => {
+            Order::Table(_) | Order::Moved(_) | Order::MeetKey(_) => {}
+            Order::Places(topic) => self.stop_grown(&topic, &Stop::new(reason, text)),
+            Order::Identify(_)
+            | Order::Mark(..)
+            | Order::Contest(_)
+            | Order::Touch(_)
+            | Order::Release(..) => {
                 warn!(error = text, "target refused");
             }
         }
@@ -196,20 +221,24 @@ impl Lane {
     }
 
     fn claimed(&mut self, claims: Claims) {
-        for claimed in claims.claimed {
-            self.start(claimed);
+        let mut claimed = Vec::new();
+        for claim in claims.claimed {
+            claimed.extend(self.take(claim));
         }
+        self.look_at_logs(claimed);
         for (partition, group) in claims.held {
             warn!(%partition, group, "another group holds the partition: --take-over claims it");
             let again = Instant::now() + HELD_PAUSE;
             self.claim_again(&partition, State::HeldByGroup(group, again));
         }
-        let unknown = claims.unknown;
-        for (partition, _) in &unknown {
-            if let Some(held) = self.held.get_mut(partition)
-                && held.state != State::Leaving
+        let mut unknown = Vec::new();
+        for (partition, known) in claims.unknown {
+            // A stopped one was claimed to see whether an operator has made its row.
+            if let Some(held) = self.held.get_mut(&partition)
+                && matches!(held.state, State::Claiming | State::HeldByGroup(..))
             {
                 held.state = State::Placing;
+                unknown.push((partition, known));
             }
         }
         if !unknown.is_empty() {
@@ -217,22 +246,20 @@ impl Lane {
         }
     }
 
-    /// Starts a partition at its checkpoint.
-    fn start(&mut self, claimed: Claimed) {
-        let Claimed { partition, claim, next, refused_keys } = claimed;
-        let Some(held) = self.held.get_mut(&partition) else { return };
+    /// Takes a claim over; returns it when its log is to be looked at.
+    fn take(&mut self, claimed: Claimed) -> Option<(TopicPartition, Claim)> {
+        let Claimed { partition, claim, next, remembered, refused_keys } = claimed;
+        let held = self.held.get_mut(&partition)?;
         held.claim = Some(claim);
         if held.state == State::Leaving {
-            return;
+            return None;
         }
         debug!(%partition, epoch = claim.epoch, next = next.get(), "claimed");
-        held.state = State::Running;
+        held.state = State::Proving;
         held.taints = Taints::new(refused_keys);
+        held.remembered = remembered;
         (held.applied, held.expected, held.mirrored) = (next, next, next);
-        let waiting = held.positions.take();
-        if !waiting.is_some_and(|positions| positions.offer(partition.clone(), next)) {
-            held.assignment = self.link.seek(&partition, next);
-        }
+        Some((partition, claim))
     }
 
     /// Has a partition claimed, as that state says when.
@@ -255,7 +282,7 @@ impl Lane {
     fn lay_out(&mut self, table: Option<Table>, leaders: &[Leader]) {
         let Some(Blocked::Layout(request)) = self.blocked.take() else { return };
         let Some(run) = &self.current else { return };
-        let LayoutRequest { id, source, is_partial } = *request;
+        let LayoutRequest { id, source, is_partial, .. } = *request;
         let leader =
             Leader { source: source.name.clone(), topic: Arc::clone(&run.partition.topic) };
         let planned = match table {
@@ -365,7 +392,11 @@ impl Lane {
             // claimed: its callback waits for the position, and no seek would end a pause.
             let is_ours = state.is_some_and(|state| match state {
                 State::Running | State::Waiting(_) | State::Stopped(_) => true,
-                State::Claiming | State::HeldByGroup(..) | State::Placing | State::Leaving => false,
+                State::Claiming
+                | State::HeldByGroup(..)
+                | State::Placing
+                | State::Proving
+                | State::Leaving => false,
             });
             if is_ours {
                 self.park(partition, State::Waiting(FENCED));
@@ -379,13 +410,14 @@ impl Lane {
     /// else would show that the target went back in time.
     fn touched(&mut self, elsewhere: Vec<TopicPartition>) {
         let is_at_work = |state: &State| match state {
-            State::Running => true,
+            // What is stopped may have been claimed by an operator, who lets it go on.
+            State::Running | State::Stopped(_) => true,
             State::Waiting(what) => *what != FENCED,
-            // Claimed again in any case, or an operator's.
+            // Claimed again in any case.
             State::Claiming
             | State::HeldByGroup(..)
             | State::Placing
-            | State::Stopped(_)
+            | State::Proving
             | State::Leaving => false,
         };
         let held = |partition: &TopicPartition| self.held.get(partition);

@@ -76,7 +76,7 @@ fn status(
 
 fn shown(state: &State) -> PartitionState {
     match state {
-        State::Claiming | State::Placing => PartitionState::Claiming,
+        State::Claiming | State::Placing | State::Proving => PartitionState::Claiming,
         State::HeldByGroup(group, _) => {
             let detail = format!("group \"{group}\" holds it: --take-over, if the move is meant");
             PartitionState::Stopped(Stop::new(StopReason::HeldByGroup, detail))

@@ -1,11 +1,14 @@
 //! The writer: the one task that talks to a lane's target connection, an order at a time.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::Leaving;
 use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset};
+use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
@@ -25,6 +28,12 @@ pub(super) enum Order {
     Touch(Vec<Holding>),
     /// Write why a partition is stopped.
     Mark(TopicPartition, Claim, Stop),
+    /// Write what tells logs from others.
+    Identify(Vec<(TopicPartition, Claim, Remembered)>),
+    /// Read where every partition of a topic stands.
+    Places(Arc<str>),
+    /// Keep how a table's keys are encoded, and say whether such records may be applied.
+    MeetKey(KeyMet),
     /// Keep that a source table leads where it may not write.
     Contest(Lead),
     /// Read a table from the catalogue, and what leads to it.
@@ -44,6 +53,10 @@ pub(super) enum Outcome {
     Table(Option<Table>, Vec<Leader>),
     /// What an owner has learned from its rows.
     Touched(Touched),
+    /// Where a topic's partitions stand.
+    Places(Vec<(TopicPartition, NextOffset)>),
+    /// Whether records with such keys may be applied.
+    KeyMet(bool),
     /// What the row has left; `None` while its delete is not applied.
     Moved(Option<Moved>),
     /// How the batch ended.
@@ -115,6 +128,9 @@ impl<T: Target> Writer<T> {
             Order::Begin(first) => target.begin(first).await.map(|()| Outcome::Done),
             Order::Release(claims, _) => target.release(claims).await.map(|()| Outcome::Done),
             Order::Touch(holdings) => target.touch(holdings).await.map(Outcome::Touched),
+            Order::Identify(claims) => target.identify(claims).await.map(|()| Outcome::Done),
+            Order::Places(topic) => target.places(topic).await.map(Outcome::Places),
+            Order::MeetKey(met) => target.meet_key(met).await.map(Outcome::KeyMet),
             Order::Mark(partition, claim, stop) => {
                 target.mark(partition, *claim, Some(stop)).await.map(|()| Outcome::Done)
             }

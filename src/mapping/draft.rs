@@ -60,12 +60,7 @@ impl Draft<'_> {
             self.fit(source, target)?;
             columns.push(target.clone());
         }
-        for source in &mut mapped.retyped {
-            let target = self.column_name(&source.name).and_then(|name| table.column(name));
-            let Some(target) = target.filter(|column| !column.generated) else { continue };
-            self.resolve(source, target, (&mapped.name.server, mapped.is_mysql))?;
-            self.fit(source, target)?;
-        }
+        self.fit_retyped(&mut mapped, &table)?;
         if self.is_partial {
             // No step fills these, so that no delete is complete without them.
             let lacking = key.iter().filter(|name| columns.iter().all(|it| it.name != **name));
@@ -98,6 +93,17 @@ impl Draft<'_> {
         let (shape, changelog) = (Arc::new(shape), self.rule.changelog);
         let mapped = Mapped { source: mapped, is_written, shape, placeholder, changelog };
         Ok(Plan { mapped, change })
+    }
+
+    /// Finds the kinds of the key's columns that the key's schema types for itself.
+    fn fit_retyped(&self, mapped: &mut SourceTable, table: &Table) -> Result<(), Stop> {
+        for source in &mut mapped.retyped {
+            let target = self.column_name(&source.name).and_then(|name| table.column(name));
+            let Some(target) = target.filter(|column| !column.generated) else { continue };
+            self.resolve(source, target, (&mapped.name.server, mapped.is_mysql))?;
+            self.fit(source, target)?;
+        }
+        Ok(())
     }
 
     /// Returns the target's names of the key's columns, in the order of the record's key; none

@@ -1,5 +1,6 @@
 //! What the looking commands see of a target, as plain rows.
 
+use crate::amend::{Decision, Standing};
 use crate::batch::{Leader, SchemaChange};
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
@@ -56,7 +57,7 @@ pub struct Sample {
 /// A target that can be looked at; each method is one attempt.
 ///
 /// Where our own tables do not exist yet there are no rows, which is no error; only
-/// [`Inspect::adopt`] makes them, and nothing else writes.
+/// [`Inspect::amend`] makes them, and nothing else writes.
 pub trait Inspect: Send {
     /// Returns the checkpoints of this sink and cluster.
     fn checkpoints(
@@ -111,14 +112,41 @@ pub trait Inspect: Send {
         tables: &[TableName],
     ) -> impl Future<Output = Result<Vec<String>, TargetError>> + Send;
 
-    /// Makes the rows of partitions that have none, and their audit rows, in one transaction.
+    /// Decides about each row while nobody else can write it, and writes what is decided with its
+    /// audit, in one transaction: all of it, or nothing where one is refused.
     ///
-    /// Returns the partitions that had a row already, which is left as it is.
-    fn adopt(
+    /// A row is written under a claim of our own: an owner is fenced, and reads the row again.
+    fn amend(
         &mut self,
-        first: &[(TopicPartition, NextOffset)],
+        wanted: &[TopicPartition],
+        decide: Decide<'_>,
         deed: Deed<'_>,
-    ) -> impl Future<Output = Result<Vec<TopicPartition>, TargetError>> + Send;
+    ) -> impl Future<Output = Result<Amendments, TargetError>> + Send;
+}
+
+/// Decides what becomes of a row; `None` stands for one that is not there.
+pub type Decide<'a> = &'a (dyn Fn(&TopicPartition, Option<&Standing>) -> Decision + Sync);
+
+/// What came of an operator's wish.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Amendments {
+    /// What was written.
+    pub made: Vec<Amended>,
+    /// Why rows were left as they are.
+    pub left: Vec<String>,
+    /// Why nothing was written at all.
+    pub refused: Vec<String>,
+}
+
+/// A row that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amended {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// Where it stood; `None` where there was no row.
+    pub before: Option<NextOffset>,
+    /// Where it stands.
+    pub after: NextOffset,
 }
 
 /// Who does something to checkpoints, and why: what the audit keeps.
@@ -126,20 +154,10 @@ pub trait Inspect: Send {
 pub struct Deed<'a> {
     /// Who.
     pub actor: &'a str,
+    /// By which command.
+    pub command: &'a str,
     /// Why.
     pub reason: &'a str,
-}
-
-/// How the audit names [`Inspect::adopt`].
-pub(super) const ADOPT: &str = "checkpoint adopt";
-
-/// Returns the partitions that a deed has left alone.
-pub(super) fn untouched(
-    wanted: &[(TopicPartition, NextOffset)],
-    touched: &[TopicPartition],
-) -> Vec<TopicPartition> {
-    let wanted = wanted.iter().map(|(partition, _)| partition);
-    wanted.filter(|partition| !touched.contains(partition)).cloned().collect()
 }
 
 /// A target of any kind, opened to be looked at.
@@ -249,14 +267,15 @@ impl Inspect for Opened {
         }
     }
 
-    async fn adopt(
+    async fn amend(
         &mut self,
-        first: &[(TopicPartition, NextOffset)],
+        wanted: &[TopicPartition],
+        decide: Decide<'_>,
         deed: Deed<'_>,
-    ) -> Result<Vec<TopicPartition>, TargetError> {
+    ) -> Result<Amendments, TargetError> {
         match self {
-            Self::Postgres(target) => target.adopt(first, deed).await,
-            Self::Sqlite(target) => target.adopt(first, deed).await,
+            Self::Postgres(target) => target.amend(wanted, decide, deed).await,
+            Self::Sqlite(target) => target.amend(wanted, decide, deed).await,
         }
     }
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::value::kind::SourceColumn;
+use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
@@ -67,11 +68,29 @@ pub trait Target: Send + 'static {
 
     /// Shows that the owner lives: sets `updated_at`; a claim that is no longer ours is left alone.
     ///
-    /// Returns what of the target has changed behind the owner's back.
+    /// So an owner learns also at rest what others have done meanwhile.
     fn touch(
         &mut self,
         holdings: &[Holding],
     ) -> impl Future<Output = Result<Touched, TargetError>> + Send;
+
+    /// Writes what tells the logs from others into the rows; a claim that is no longer ours is left
+    /// alone.
+    fn identify(
+        &mut self,
+        claims: &[(TopicPartition, Claim, Remembered)],
+    ) -> impl Future<Output = Result<(), TargetError>> + Send;
+
+    /// Reads where every partition of a topic stands, whoever owns it.
+    fn places(
+        &mut self,
+        topic: &str,
+    ) -> impl Future<Output = Result<Vec<(TopicPartition, NextOffset)>, TargetError>> + Send;
+
+    /// Keeps how keys of a table are encoded, and returns whether records with such keys may be
+    /// applied: those of the first encoding, those of a topic's only partition, and those that an
+    /// operator has released.
+    fn meet_key(&mut self, met: &KeyMet) -> impl Future<Output = Result<bool, TargetError>> + Send;
 
     /// Writes why a partition is stopped into its row; `None` when it runs again.
     fn mark(
@@ -142,10 +161,21 @@ pub struct Touched {
 pub struct Claims {
     /// Partitions that are ours now.
     pub claimed: Vec<Claimed>,
-    /// Partitions without a row; whether the sink has a row for another partition of the topic.
-    pub unknown: Vec<(TopicPartition, bool)>,
+    /// Partitions without a row; what the sink knows of their topics.
+    pub unknown: Vec<(TopicPartition, Known)>,
     /// Partitions that another group has touched within the last 90 s, with its name.
     pub held: Vec<(TopicPartition, String)>,
+}
+
+/// What a sink knows of the topic of a partition without a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing.
+    Nothing,
+    /// Another partition of it.
+    Topic,
+    /// One of that name in another cluster, which is named here.
+    OtherCluster(String),
 }
 
 /// A partition that is ours now.
@@ -157,6 +187,8 @@ pub struct Claimed {
     pub claim: Claim,
     /// Where to resume: read under the claim's lock, so it is behind every commit of former owners.
     pub next: NextOffset,
+    /// What the row remembers of its log.
+    pub remembered: Remembered,
     /// Record keys whose newest image was refused.
     pub refused_keys: Vec<Vec<u8>>,
 }

@@ -14,6 +14,7 @@ mod engines;
 mod formats;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod framing;
+mod identity;
 mod kill;
 mod leads;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]

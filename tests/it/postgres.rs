@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use afterimage::amend::{Ends, Standing, Wish};
 use afterimage::batch::{KeyMark, SchemaChange};
 use afterimage::checkpoint::NextOffset;
 use afterimage::decode::value::Value;
 use afterimage::decode::value::kind::Kind;
+use afterimage::identity::TopicIdentity;
+use afterimage::kafka::log::Watermarks;
 use afterimage::record::TopicPartition;
 use afterimage::refused::Reason;
 use afterimage::rows::Deletes;
@@ -414,9 +417,16 @@ async fn an_operator_sees_tables_rows_and_deeds() {
     assert_eq!((null[1].clone(), null[2].clone(), null[3].is_some()), (None, None, true));
     assert_eq!(target.newest(&world.name("none"), "synced_at", 10).await.unwrap(), None);
 
-    let deed = Deed { actor: "me", reason: "a move" };
-    let first = [0, 1].map(|number| (partition(number), NextOffset::at(5)));
-    assert_eq!(target.adopt(&first, deed).await.unwrap(), [partition(0)]);
+    let deed = Deed { actor: "me", command: "checkpoint adopt", reason: "a move" };
+    let (low, high) = (NextOffset::at(0), NextOffset::at(9));
+    let topic = TopicIdentity { id: None, partition_count: 2 };
+    let ends = Ends { range: Watermarks { low, high }, topic };
+    let decide = |at: &TopicPartition, row: Option<&Standing>| {
+        Wish::Adopt(NextOffset::at(5)).decide(at, row, ends)
+    };
+    let both = [partition(0), partition(1)];
+    let amended = target.amend(&both, &decide, deed).await.unwrap();
+    assert_eq!((amended.made.len(), amended.left.len()), (1, 1), "{amended:?}");
     let audit = "SELECT actor, command, topic, \"partition\", before_offset, after_offset, reason \
                  FROM afterimage.audit";
     let kept = "me|checkpoint adopt|topic|1|null|5|a move";

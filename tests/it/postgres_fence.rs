@@ -9,7 +9,7 @@ use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;
 use afterimage::stopped::{Stop, StopReason};
 use afterimage::target::postgres::Postgres;
-use afterimage::target::{Applied, Claims, Holding, Target, TargetError};
+use afterimage::target::{Applied, Claims, Holding, Known, Target, TargetError};
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -55,11 +55,11 @@ async fn a_claim_tells_what_it_got_and_what_not() {
     let world = World::new().await;
     let mut target = world.target();
     let claims = take(&mut target, &[0, 1]).await;
-    assert_eq!(claims.unknown, [(partition(0), false), (partition(1), false)]);
+    assert_eq!(claims.unknown, [(partition(0), Known::Nothing), (partition(1), Known::Nothing)]);
     target.begin(&[(partition(1), NextOffset::at(5))]).await.unwrap();
     target.begin(&[(partition(1), NextOffset::at(9))]).await.unwrap();
     let claims = take(&mut target, &[1, 0]).await;
-    assert_eq!(claims.unknown, [(partition(0), true)]);
+    assert_eq!(claims.unknown, [(partition(0), Known::Topic)]);
     let claimed = &claims.claimed[0];
     assert_eq!((claimed.next.get(), claimed.claim.epoch), (5, 1));
 

@@ -180,7 +180,8 @@ pub(crate) fn batch(claimed: &Claimed, shape: &Arc<Shape>, changes: &[Does<'_>])
 }
 
 pub(crate) fn last(offset: i64) -> LastRecord {
-    LastRecord { offset, timestamp: Some(1_000), source_position: Some("0/1".to_owned()) }
+    let (timestamp, source_position) = (Some(1_000), Some("0/1".to_owned()));
+    LastRecord { offset, timestamp, leader_epoch: Some(4), source_position }
 }
 
 pub(crate) fn record(offset: i64) -> KeptRecord {

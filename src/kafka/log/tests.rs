@@ -112,3 +112,33 @@ fn an_assignment_of_kafkas_protocol_is_counted() {
     assert_eq!(assigned_count(&bytes[..9]), None);
     assert_eq!(assigned_count(&[]), None);
 }
+
+#[tokio::test]
+async fn topics_are_told_by_ids_and_partition_counts() {
+    let broker = broker();
+    let log = log(&broker.address(), WAIT);
+    let asked = ["a.users", "b", "gone"].map(Arc::from).into();
+
+    let told = log.identities(&asked).await.unwrap();
+
+    let counts = told.iter().map(|(topic, it)| (&**topic, it.partition_count));
+    assert_eq!(counts.collect::<Vec<_>>(), [("a.users", 2), ("b", 2)]);
+    let ids = told.values().filter_map(|it| it.id).collect::<BTreeSet<_>>();
+    assert_eq!(ids.len(), 2, "each has its own: {told:?}");
+    assert_eq!(log.identities(&asked).await.unwrap(), told, "and keeps it");
+}
+
+#[tokio::test]
+async fn records_prove_where_partitions_stood_as_far_as_they_are_there() {
+    let broker = broker();
+    let log = log(&broker.address(), WAIT);
+    let at = |topic: &str, number, offset| (TopicPartition::new(topic, number), offset);
+    // A record, an end, and an offset beyond it.
+    let asked = [at("a.users", 0, 2), at("a.users", 1, 1), at("b", 0, 5)].into();
+
+    let told = log.traces(&asked).await.unwrap();
+
+    let found = told.iter().map(|(partition, it)| (partition.to_string(), it.offset, it.timestamp));
+    let record = ("a.users[0]".to_owned(), 2, Some(1_700_000_000_000));
+    assert_eq!(found.collect::<Vec<_>>(), [record]);
+}

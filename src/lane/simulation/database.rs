@@ -12,8 +12,9 @@ use super::Planted;
 use super::source::Source;
 use super::state::{Checkpoint, State, Write};
 use crate::checkpoint::{Claim, NextOffset, Step};
+use crate::identity::Remembered;
 use crate::record::TopicPartition;
-use crate::target::{Claimed, Claims, Holding};
+use crate::target::{Claimed, Claims, Holding, Known};
 
 /// How many states a restore may go back.
 const PAST_MAX: usize = 12;
@@ -281,7 +282,8 @@ impl Database {
             let Some(row) = self.state.checkpoints.get_mut(partition) else {
                 let known = self.state.checkpoints.keys();
                 let is_known = known.into_iter().any(|known| known.topic == partition.topic);
-                claims.unknown.push((partition.clone(), is_known));
+                let known = if is_known { Known::Topic } else { Known::Nothing };
+                claims.unknown.push((partition.clone(), known));
                 continue;
             };
             row.former.extend(row.owner);
@@ -293,6 +295,7 @@ impl Database {
                 claim: Claim { epoch: row.epoch, token },
                 next: NextOffset::at(row.next),
                 refused_keys: refused.map(|(_, key)| key.clone()).collect(),
+                remembered: Remembered::default(),
             });
         }
         claims

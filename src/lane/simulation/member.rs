@@ -1,6 +1,6 @@
 //! A member: a process with its client, its lane and its writer, that can freeze and crash.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::client::{Client, Ends};
 use super::group::Seat;
@@ -19,6 +20,7 @@ use super::history::Met;
 use super::target::Connection;
 use super::world::World;
 use crate::checkpoint::NextOffset;
+use crate::identity::{TopicIdentity, Trace};
 use crate::kafka::log::{Ask, LogError, Watermarks};
 use crate::kafka::{Link, RUNS_WAITING};
 use crate::lane::{Jitter, Lane, Limits, Parts, Window};
@@ -221,9 +223,31 @@ impl Ask for Log {
 
     fn compacted<'a>(
         &'a self,
-        _topics: &'a std::collections::BTreeSet<Arc<str>>,
-    ) -> BoxFuture<'a, std::collections::BTreeSet<Arc<str>>> {
-        Box::pin(async { std::collections::BTreeSet::new() })
+        _topics: &'a BTreeSet<Arc<str>>,
+    ) -> BoxFuture<'a, BTreeSet<Arc<str>>> {
+        Box::pin(async { BTreeSet::new() })
+    }
+
+    fn identities<'a>(
+        &'a self,
+        topics: &'a BTreeSet<Arc<str>>,
+    ) -> BoxFuture<'a, Result<BTreeMap<Arc<str>, TopicIdentity>, LogError>> {
+        Box::pin(async move {
+            self.0.pause(1, 100).await;
+            let identity = |topic: &Arc<str>| {
+                let partitions = self.0.source.logs.keys().filter(|it| it.topic == *topic);
+                let partition_count = i32::try_from(partitions.count()).unwrap();
+                (Arc::clone(topic), TopicIdentity { id: Some(Uuid::from_u128(1)), partition_count })
+            };
+            Ok(topics.iter().map(identity).collect())
+        })
+    }
+
+    fn traces<'a>(
+        &'a self,
+        _: &'a BTreeMap<TopicPartition, i64>,
+    ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Trace>, LogError>> {
+        Box::pin(async { Ok(BTreeMap::new()) })
     }
 
     fn committed<'a>(

@@ -14,6 +14,7 @@ use super::state::{moving, row_key};
 use super::world::World;
 use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset, Step};
+use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
@@ -386,6 +387,28 @@ impl Target for Connection {
             self.note(|| format!("finds elsewhere{}", named(&elsewhere)));
         }
         self.answer(Touched { elsewhere, met: 0 }).await
+    }
+
+    /// No topic of a world is made again, and none grows.
+    async fn identify(
+        &mut self,
+        _: &[(TopicPartition, Claim, Remembered)],
+    ) -> Result<(), TargetError> {
+        self.set_out().await?;
+        self.answer(()).await
+    }
+
+    async fn places(
+        &mut self,
+        topic: &str,
+    ) -> Result<Vec<(TopicPartition, NextOffset)>, TargetError> {
+        self.world.history().violate(&format!("somebody asks where all of {topic} stands"));
+        Ok(Vec::new())
+    }
+
+    async fn meet_key(&mut self, _: &KeyMet) -> Result<bool, TargetError> {
+        self.set_out().await?;
+        self.answer(true).await
     }
 
     async fn mark(

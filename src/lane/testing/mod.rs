@@ -1,7 +1,7 @@
 //! A bench for the lane: the test itself plays the target, the log, the registry and the group, and
 //! the clock stands still until nobody has anything to do.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +14,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::checkpoint::NextOffset;
 use crate::decode::schema::registry::{RegistryError, Schemas};
 use crate::decode::{RegisteredSchema, SchemaId};
-use crate::kafka::log::{Ask, LogError, Watermarks};
 use crate::kafka::{Command, Coordinator, Event, Link, Membership, Positions, RUNS_WAITING};
 use crate::lane::writer::Outcome;
 use crate::lane::{Jitter, Lane, Limits, Parts, Window};
@@ -25,16 +24,19 @@ use crate::settings::{SchemaChanges, Tables};
 use crate::status::{PartitionState, StatusBoard};
 use crate::target::{Target as _, TargetError};
 
+mod log;
 mod records;
 mod target;
 
+use log::Shelf;
+pub(super) use log::{Known, LogAnswer, Logs, REMEMBERED, TOPIC};
 pub(super) use records::{
     SCHEMA, Sent, avro, came, create, malformed, partial, tombstone, truncate, went,
 };
 use target::Actor;
 pub(super) use target::{
     absent, claim_in, claims, committed, denied, done, elsewhere, fenced, found, held_by, led_by,
-    nothing, stale, touched, unknown, unreachable,
+    nothing, places, remembering, stale, touched, unknown, unreachable,
 };
 
 /// Longer than anything a lane waits for by itself.
@@ -64,64 +66,7 @@ impl<T> Caller<T> {
     }
 }
 
-/// What the test's log answers.
-pub(super) enum Known {
-    Count(usize),
-    Ends(BTreeMap<TopicPartition, Watermarks>),
-    Committed(BTreeMap<TopicPartition, NextOffset>),
-    Compacted(BTreeSet<Arc<str>>),
-}
-
 pub(super) type TargetAnswer = Result<Outcome, TargetError>;
-pub(super) type LogAnswer = Result<Known, LogError>;
-
-impl Ask for Caller<LogAnswer> {
-    fn partition_count<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<usize, LogError>> {
-        Box::pin(async move {
-            match self.ask(format!("count {topic}")).await? {
-                Known::Count(count) => Ok(count),
-                _ => panic!("no partition count"),
-            }
-        })
-    }
-
-    fn watermarks<'a>(
-        &'a self,
-        partitions: &'a [TopicPartition],
-    ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Watermarks>, LogError>> {
-        Box::pin(async move {
-            match self.ask(format!("ends{}", names(partitions))).await? {
-                Known::Ends(ends) => Ok(ends),
-                _ => panic!("no ends"),
-            }
-        })
-    }
-
-    fn compacted<'a>(
-        &'a self,
-        topics: &'a BTreeSet<Arc<str>>,
-    ) -> BoxFuture<'a, BTreeSet<Arc<str>>> {
-        Box::pin(async move {
-            let text = topics.iter().map(|topic| format!(" {topic}")).collect::<String>();
-            match self.ask(format!("compacted{text}").replace("s.public.", "")).await {
-                Ok(Known::Compacted(compacted)) => compacted,
-                _ => panic!("no policies"),
-            }
-        })
-    }
-
-    fn committed<'a>(
-        &'a self,
-        partitions: &'a [TopicPartition],
-    ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, NextOffset>, LogError>> {
-        Box::pin(async move {
-            match self.ask(format!("committed{}", names(partitions))).await? {
-                Known::Committed(committed) => Ok(committed),
-                _ => panic!("no committed offsets"),
-            }
-        })
-    }
-}
 
 impl Schemas for Caller<Option<RegisteredSchema>> {
     fn schema(
@@ -188,6 +133,9 @@ pub(super) struct Bench {
     numbers: HashMap<TopicPartition, u64>,
     obeyed: Vec<String>,
     group: Arc<Mutex<Script>>,
+    pub(super) logs: Arc<Mutex<Logs>>,
+    /// Encodings of keys that the target does not accept, as it is asked.
+    pub(super) foreign_keys: Arc<Mutex<Vec<String>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -228,11 +176,13 @@ impl Bench {
         let schema_changes = SchemaChanges::Apply;
         let mapping =
             Mapping::new(Tables { rules, schema_changes, synced_at_column: None }, Actor::DIALECT);
-        let (log_caller, registry_caller) = (Arc::new(Caller(log_tx)), Caller(registry_tx));
+        let registry_caller = Caller(registry_tx);
+        let logs = Arc::<Mutex<Logs>>::default();
+        let shelf = Shelf { caller: Caller(log_tx), logs: Arc::clone(&logs) };
         let parts = Parts {
             limits,
             link,
-            log: log_caller,
+            log: Arc::new(shelf),
             registry: Some(Arc::new(registry_caller)),
             mapping,
             events,
@@ -240,7 +190,9 @@ impl Bench {
             window,
             jitter: Jitter::new(0),
         };
-        let (lane, writer) = Lane::with_writer(parts, Actor::new(Caller(target_tx)), false);
+        let foreign_keys = Arc::<Mutex<Vec<String>>>::default();
+        let actor = Actor::new(Caller(target_tx), Arc::clone(&foreign_keys));
+        let (lane, writer) = Lane::with_writer(parts, actor, false);
         let mut tasks = JoinSet::new();
         tasks.spawn(lane.run());
         tasks.spawn(writer.run());
@@ -256,6 +208,8 @@ impl Bench {
             numbers: HashMap::new(),
             obeyed: Vec::new(),
             group,
+            logs,
+            foreign_keys,
             _tasks: tasks,
         };
         bench.answer("claim", nothing()).await;

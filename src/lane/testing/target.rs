@@ -1,11 +1,14 @@
 //! The bench's target: an actor that says each call on one line, and the answers it may be given.
 
+use std::sync::{Arc, Mutex};
+
 use uuid::Uuid;
 
-use super::{Caller, TargetAnswer, names, partition};
+use super::{Caller, REMEMBERED, TargetAnswer, names, partition};
 use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::value::kind::{Kind, SourceColumn, SourceName};
+use crate::identity::{KeyMet, Remembered};
 use crate::lane::writer::Outcome;
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
@@ -13,18 +16,21 @@ use crate::rows::Rows;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
 use crate::target::sqlite::Sqlite;
-use crate::target::{Applied, Claimed, Claims, Dialect, Holding, Target, TargetError, Touched};
+use crate::target::{
+    Applied, Claimed, Claims, Dialect, Holding, Known, Target, TargetError, Touched,
+};
 
 /// Asks the test at each call.
 pub(super) struct Actor {
     caller: Caller<TargetAnswer>,
     // Of the table that was read last.
     leaders: Vec<Leader>,
+    foreign_keys: Arc<Mutex<Vec<String>>>,
 }
 
 impl Actor {
-    pub(super) fn new(caller: Caller<TargetAnswer>) -> Self {
-        Self { caller, leaders: Vec::new() }
+    pub(super) fn new(caller: Caller<TargetAnswer>, foreign_keys: Arc<Mutex<Vec<String>>>) -> Self {
+        Self { caller, leaders: Vec::new(), foreign_keys }
     }
 }
 
@@ -62,6 +68,40 @@ impl Target for Actor {
             Outcome::Touched(touched) => Ok(touched),
             Outcome::Done => Ok(Touched::default()),
             other => panic!("a touch cannot end so: {other:?}"),
+        }
+    }
+
+    async fn identify(
+        &mut self,
+        claims: &[(TopicPartition, Claim, Remembered)],
+    ) -> Result<(), TargetError> {
+        let text = |(partition, _, remembered): &(TopicPartition, Claim, Remembered)| {
+            let id = remembered.topic_id.map_or(0, |id| id.as_u128());
+            format!(" {partition} {id} of {}", remembered.partitions_seen.unwrap_or_default())
+        };
+        let claims = claims.iter().map(text).collect::<String>();
+        self.caller.ask(format!("identify{claims}")).await.map(drop)
+    }
+
+    async fn places(
+        &mut self,
+        topic: &str,
+    ) -> Result<Vec<(TopicPartition, NextOffset)>, TargetError> {
+        match self.caller.ask(format!("places {topic}")).await? {
+            Outcome::Places(places) => Ok(places),
+            other => panic!("a question for places cannot end so: {other:?}"),
+        }
+    }
+
+    /// Knows all encodings but those that the test has set; the test is asked about those only.
+    async fn meet_key(&mut self, met: &KeyMet) -> Result<bool, TargetError> {
+        if !self.foreign_keys.lock().unwrap().contains(&met.encoding) {
+            return Ok(true);
+        }
+        let alone = if met.is_alone { " alone" } else { "" };
+        match self.caller.ask(format!("key of {} in {}{alone}", met.source, met.topic)).await? {
+            Outcome::KeyMet(is_accepted) => Ok(is_accepted),
+            other => panic!("a question for a key cannot end so: {other:?}"),
         }
     }
 
@@ -174,6 +214,7 @@ fn claimed_in(epoch: i64, name: &str, next: i64) -> Claimed {
         partition,
         claim: Claim { epoch, token: Uuid::nil() },
         next,
+        remembered: REMEMBERED,
         refused_keys: Vec::new(),
     }
 }
@@ -184,9 +225,9 @@ pub(in crate::lane) fn held_by(group: &str, name: &str) -> TargetAnswer {
     Ok(Outcome::Claims(Claims { held, ..Claims::default() }))
 }
 
-/// A partition has no row, and its topic has one or none.
-pub(in crate::lane) fn unknown(name: &str, is_topic_known: bool) -> TargetAnswer {
-    let unknown = vec![(partition(name), is_topic_known)];
+/// A partition has no row, and the sink knows that of its topic.
+pub(in crate::lane) fn unknown(name: &str, known: Known) -> TargetAnswer {
+    let unknown = vec![(partition(name), known)];
     Ok(Outcome::Claims(Claims { unknown, ..Claims::default() }))
 }
 
@@ -229,6 +270,18 @@ pub(in crate::lane) fn led_by(leaders: &[(&str, &str)], answer: TargetAnswer) ->
 /// The owner is seen to live, and so many source tables lead to a table beside another one.
 pub(in crate::lane) fn touched(met: u64) -> TargetAnswer {
     Ok(Outcome::Touched(Touched { met, ..Touched::default() }))
+}
+
+/// A partition is ours, and its row remembers that of its log.
+pub(in crate::lane) fn remembering(name: &str, next: i64, remembered: Remembered) -> TargetAnswer {
+    let claimed = vec![Claimed { remembered, ..claimed_in(1, name, next) }];
+    Ok(Outcome::Claims(Claims { claimed, ..Claims::default() }))
+}
+
+/// Partitions stand there.
+pub(in crate::lane) fn places(places: &[(&str, i64)]) -> TargetAnswer {
+    let place = |(name, next): &(&str, i64)| (partition(name), NextOffset::at(*next));
+    Ok(Outcome::Places(places.iter().map(place).collect()))
 }
 
 /// There is the table that an insert would have made.

@@ -91,7 +91,7 @@ async fn a_partition_that_another_group_holds_is_shown_so_and_asked_for_again() 
 async fn a_new_partition_of_a_known_topic_begins_at_0() {
     let mut bench = Bench::start().await;
     _ = bench.assign(&["t[3]"]).await;
-    bench.answer("claim t[3]", unknown("t[3]", true)).await;
+    bench.answer("claim t[3]", unknown("t[3]", crate::target::Known::Topic)).await;
     bench.answer_log("committed", Ok(Known::Committed(BTreeMap::new()))).await;
     bench.answer_log("ends", Ok(Known::Ends(BTreeMap::new()))).await;
     bench.answer("begin t[3]@0", done()).await;
@@ -103,7 +103,7 @@ async fn a_beginning_that_fails_loses_none_that_was_found_meanwhile() {
     let mut bench = Bench::start().await;
     for name in ["t[0]", "t[1]"] {
         _ = bench.assign(&[name]).await;
-        bench.answer(&format!("claim {name}"), unknown(name, true)).await;
+        bench.answer(&format!("claim {name}"), unknown(name, crate::target::Known::Topic)).await;
     }
     // Each looks for its first position alone, and asks twice.
     bench.answer_log("committed", Ok(Known::Committed(BTreeMap::new()))).await;
@@ -122,7 +122,7 @@ async fn a_beginning_that_fails_loses_none_that_was_found_meanwhile() {
 async fn a_topic_that_is_new_begins_where_its_log_does() {
     let mut bench = Bench::start().await;
     _ = bench.assign(&["t[0]"]).await;
-    bench.answer("claim t[0]", unknown("t[0]", false)).await;
+    bench.answer("claim t[0]", unknown("t[0]", crate::target::Known::Nothing)).await;
     bench.answer_log("committed t[0]", Ok(Known::Committed(BTreeMap::new()))).await;
     let (low, high) = (NextOffset::at(40), NextOffset::at(90));
     let ends = BTreeMap::from([(partition("t[0]"), Watermarks { low, high })]);
@@ -136,7 +136,7 @@ async fn a_topic_that_is_new_begins_where_its_log_does() {
 async fn a_topic_that_the_group_has_read_without_a_checkpoint_stops() {
     let mut bench = Bench::start().await;
     _ = bench.assign(&["t[0]"]).await;
-    bench.answer("claim t[0]", unknown("t[0]", false)).await;
+    bench.answer("claim t[0]", unknown("t[0]", crate::target::Known::Nothing)).await;
     let committed = BTreeMap::from([(partition("t[0]"), NextOffset::at(7))]);
     bench.answer_log("committed t[0]", Ok(Known::Committed(committed))).await;
     bench.answer_log("ends t[0]", Ok(Known::Ends(BTreeMap::new()))).await;

@@ -3,6 +3,7 @@
 mod batches;
 mod claims;
 mod heads;
+mod identity;
 mod leads;
 mod positions;
 mod rebalances;

@@ -10,11 +10,12 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use crate::checkpoint::{Claim, NextOffset, Step};
+use crate::identity::{Remembered, Trace};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::target::postgres::session::{Session, Token, bind};
 use crate::target::postgres::sql;
-use crate::target::{Claimed, Claims, Holding, Sink};
+use crate::target::{Claimed, Claims, Holding, Known, Sink};
 
 /// How long a former owner may hold us up, and how often we look who does.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -57,6 +58,7 @@ pub(super) async fn claim(
             partition,
             claim: Claim { epoch: row.try_get(3)?, token: wanted.token },
             next: NextOffset::at(row.try_get(2)?),
+            remembered: remembered(&row)?,
             refused_keys: Vec::new(),
         });
     }
@@ -80,22 +82,40 @@ async fn explain_unclaimed(
         return Ok(());
     }
     let topics = missing.iter().map(|partition| &*partition.topic).collect::<BTreeSet<_>>();
-    let mut arguments = sink_arguments(sink)?;
+    let mut arguments = PgArguments::default();
+    bind(&mut arguments, sink.name.as_str())?;
     bind(&mut arguments, topics.into_iter().collect::<Vec<_>>())?;
-    let mut groups = BTreeMap::new();
+    let (mut groups, mut clusters) = (BTreeMap::new(), BTreeMap::new());
     for row in session.fetch(sql::UNCLAIMED.to_owned(), arguments).await? {
-        groups.insert(partition(&row)?, row.try_get::<String, _>(2)?);
-    }
-    for partition in missing {
-        match groups.get(partition) {
-            Some(group) => claims.held.push((partition.clone(), group.clone())),
-            None => {
-                let is_known = groups.keys().any(|known| known.topic == partition.topic);
-                claims.unknown.push((partition.clone(), is_known));
-            }
+        let (partition, cluster) = (partition(&row)?, row.try_get::<String, _>(3)?);
+        if cluster == sink.cluster_id {
+            groups.insert(partition, row.try_get::<String, _>(2)?);
+        } else {
+            clusters.insert(partition.topic, cluster);
         }
     }
+    for partition in missing {
+        if let Some(group) = groups.get(partition) {
+            claims.held.push((partition.clone(), group.clone()));
+            continue;
+        }
+        let known = if groups.keys().any(|known| known.topic == partition.topic) {
+            Known::Topic
+        } else {
+            let cluster = clusters.get(&partition.topic).cloned();
+            cluster.map_or(Known::Nothing, Known::OtherCluster)
+        };
+        claims.unknown.push((partition.clone(), known));
+    }
     Ok(())
+}
+
+/// Reads what a claimed row remembers of its log.
+fn remembered(row: &PgRow) -> Result<Remembered, sqlx::Error> {
+    let (timestamp, leader_epoch) = (row.try_get(8)?, row.try_get(9)?);
+    let last = row.try_get::<Option<i64>, _>(7)?;
+    let last = last.map(|offset| Trace { offset, timestamp, leader_epoch });
+    Ok(Remembered { topic_id: row.try_get(5)?, partitions_seen: row.try_get(6)?, last })
 }
 
 async fn read_refused_keys(
@@ -127,18 +147,21 @@ pub(super) async fn begin(
     session.run(sql::BEGIN.to_owned(), arguments).await.map(drop)
 }
 
-/// Shows that the owner lives, or gives its claims up.
+/// Shows that the owner lives, or gives its claims up; returns those that are no longer ours.
 pub(super) async fn touch(
     session: &mut Session,
     sink: &Sink,
     claims: &[(TopicPartition, Claim)],
     is_given_up: bool,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<TopicPartition>, sqlx::Error> {
     let mut arguments = partition_arguments(sink, claims.iter().map(|(partition, _)| partition))?;
     bind(&mut arguments, claims.iter().map(|(_, claim)| claim.epoch).collect::<Vec<_>>())?;
     bind(&mut arguments, claims.iter().map(|(_, claim)| claim.token).collect::<Vec<_>>())?;
     bind(&mut arguments, is_given_up)?;
-    session.run(sql::TOUCH.to_owned(), arguments).await.map(drop)
+    let rows = session.fetch(sql::TOUCH.to_owned(), arguments).await?;
+    let ours = rows.iter().map(partition).collect::<Result<BTreeSet<_>, _>>()?;
+    let all = claims.iter().map(|(partition, _)| partition);
+    Ok(all.filter(|partition| !ours.contains(*partition)).cloned().collect())
 }
 
 /// Writes why a partition is stopped, or that it runs.
@@ -182,6 +205,8 @@ pub(super) async fn advance(
     bind(&mut arguments, positions.collect::<Vec<_>>())?;
     bind(&mut arguments, lane.token.as_str())?;
     bind(&mut arguments, lane.sink.group_id.as_str())?;
+    let epochs = last().map(|last| last.and_then(|last| last.leader_epoch));
+    bind(&mut arguments, epochs.collect::<Vec<_>>())?;
     let moved = session.run(sql::STEP.to_owned(), arguments).await?;
     Ok(u64::try_from(steps.len()) == Ok(moved))
 }

@@ -8,12 +8,12 @@ use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::table::{Table, TableName};
 use crate::target::inspect::{
-    ADOPT, CheckpointRow, Deed, Inspect, ReplicatedTable, Sample, untouched,
+    Amendments, CheckpointRow, Decide, Deed, Inspect, ReplicatedTable, Sample,
 };
 use crate::target::postgres::error::{Doing, target_error};
-use crate::target::postgres::fence::{partition, partition_arguments, sink_arguments};
+use crate::target::postgres::fence::{partition, sink_arguments};
 use crate::target::postgres::session::{Session, bind};
-use crate::target::postgres::{Postgres, catalog, ddl, leads, sql};
+use crate::target::postgres::{Postgres, amend, catalog, ddl, leads, sql};
 use crate::target::{Sink, TargetError};
 
 /// Up to here the rows are counted, which takes the server less than a second.
@@ -97,15 +97,15 @@ impl Inspect for Postgres {
         Ok(sql::grants(&role, tables))
     }
 
-    async fn adopt(
+    async fn amend(
         &mut self,
-        first: &[(TopicPartition, NextOffset)],
+        wanted: &[TopicPartition],
+        decide: Decide<'_>,
         deed: Deed<'_>,
-    ) -> Result<Vec<TopicPartition>, TargetError> {
+    ) -> Result<Amendments, TargetError> {
         let mut session = self.ready().await?;
-        let made = adopt(&mut session, &self.sink, first, deed).await;
-        let made = self.keep(session, made.map_err(other)).await?;
-        Ok(untouched(first, &made))
+        let amended = amend::amend(&mut session, &self.sink, wanted, decide, deed).await;
+        self.keep(session, amended.map_err(other)).await
     }
 }
 
@@ -217,20 +217,4 @@ async fn needed(session: &mut Session, change: &SchemaChange) -> Result<Vec<Stri
         }
     }
     Ok(needed)
-}
-
-/// Makes first rows with their audit rows, by one statement; returns the partitions that had none.
-async fn adopt(
-    session: &mut Session,
-    sink: &Sink,
-    first: &[(TopicPartition, NextOffset)],
-    deed: Deed<'_>,
-) -> Result<Vec<TopicPartition>, sqlx::Error> {
-    let mut arguments = partition_arguments(sink, first.iter().map(|(partition, _)| partition))?;
-    bind(&mut arguments, first.iter().map(|(_, next)| next.get()).collect::<Vec<_>>())?;
-    bind(&mut arguments, deed.actor)?;
-    bind(&mut arguments, ADOPT)?;
-    bind(&mut arguments, deed.reason)?;
-    let rows = session.fetch(sql::ADOPT.to_owned(), arguments).await?;
-    rows.iter().map(partition).collect()
 }

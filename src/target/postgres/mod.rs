@@ -1,5 +1,6 @@
 //! PostgreSQL: sqlx for the wire, binary arrays for rows, a conditional update for the fence.
 
+mod amend;
 mod apply;
 mod catalog;
 mod columns;
@@ -7,6 +8,7 @@ mod ddl;
 mod encode;
 mod error;
 mod fence;
+mod identity;
 mod inspect;
 mod leads;
 mod letters;
@@ -26,6 +28,7 @@ use uuid::Uuid;
 
 use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset};
+use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
@@ -185,7 +188,7 @@ impl Target for Postgres {
 
     async fn release(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
         let mut session = self.session().await?;
-        let released = fence::touch(&mut session, &self.sink, claims, true).await;
+        let released = fence::touch(&mut session, &self.sink, claims, true).await.map(drop);
         let released = released.map_err(|error| target_error(error, Doing::Other));
         self.keep(session, released).await?;
         for (partition, _) in claims {
@@ -209,6 +212,30 @@ impl Target for Postgres {
         }
         .await;
         self.keep(session, touched.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn identify(
+        &mut self,
+        claims: &[(TopicPartition, Claim, Remembered)],
+    ) -> Result<(), TargetError> {
+        let mut session = self.session().await?;
+        let written = identity::write(&mut session, &self.sink, claims).await;
+        self.keep(session, written.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn places(
+        &mut self,
+        topic: &str,
+    ) -> Result<Vec<(TopicPartition, NextOffset)>, TargetError> {
+        let mut session = self.session().await?;
+        let places = identity::places(&mut session, &self.sink, topic).await;
+        self.keep(session, places.map_err(|error| target_error(error, Doing::Other))).await
+    }
+
+    async fn meet_key(&mut self, met: &KeyMet) -> Result<bool, TargetError> {
+        let mut session = self.session().await?;
+        let accepted = identity::meet_key(&mut session, &self.sink, met).await;
+        self.keep(session, accepted.map_err(|error| target_error(error, Doing::Other))).await
     }
 
     async fn mark(

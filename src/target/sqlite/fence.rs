@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use sqlx::SqliteConnection;
 use sqlx::query::Query;
-use sqlx::sqlite::{Sqlite, SqliteArguments};
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
+use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use crate::checkpoint::{Claim, NextOffset, Step};
+use crate::identity::{Remembered, Trace};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::target::sqlite::{Writing, sql, time_text};
-use crate::target::{Claimed, Claims, Sink, TargetError};
+use crate::target::{Claimed, Claims, Known, Sink, TargetError};
 
 /// How long a claim of another group counts after its owner last showed that it lives: three times
 /// the 30 s within which an owner touches its rows.
-const OTHER_GROUP_LIVES: Duration = Duration::from_secs(90);
+pub(super) const OTHER_GROUP_LIVES: Duration = Duration::from_secs(90);
 
 /// Who claims.
 #[derive(Clone, Copy)]
@@ -37,7 +38,7 @@ pub(super) async fn claim(
     let stale = time_text(writing.now - OTHER_GROUP_LIVES);
     let mut claims = Claims::default();
     for partition in partitions {
-        let query = sqlx::query_as::<_, (i64, i64)>(sql::CLAIM)
+        let query = sqlx::query(sql::CLAIM)
             .bind(token.hyphenated().to_string())
             .bind(session)
             .bind(&sink.group_id)
@@ -49,18 +50,30 @@ pub(super) async fn claim(
             .bind(take_over)
             .bind(&stale);
         let found = query.fetch_optional(&mut writing.connection).await;
-        let Some((epoch, next)) = found.map_err(TargetError::of_sqlite)? else {
+        let Some(row) = found.map_err(TargetError::of_sqlite)? else {
             missing(&mut writing.connection, sink, partition, &mut claims).await?;
             continue;
         };
+        let read = |index| row.try_get::<i64, _>(index).map_err(TargetError::of_sqlite);
         claims.claimed.push(Claimed {
             partition: partition.clone(),
-            claim: Claim { epoch, token },
-            next: NextOffset::at(next),
+            claim: Claim { epoch: read(0)?, token },
+            next: NextOffset::at(read(1)?),
+            remembered: remembered(&row).map_err(TargetError::of_sqlite)?,
             refused_keys: refused_keys(&mut writing.connection, sink, partition).await?,
         });
     }
     Ok(claims)
+}
+
+/// Reads what a claimed row remembers of its log.
+fn remembered(row: &SqliteRow) -> Result<Remembered, sqlx::Error> {
+    let id = row.try_get::<Option<String>, _>(2)?;
+    let topic_id = id.and_then(|id| Uuid::parse_str(&id).ok());
+    let (timestamp, leader_epoch) = (row.try_get(5)?, row.try_get(6)?);
+    let last = row.try_get::<Option<i64>, _>(4)?;
+    let last = last.map(|offset| Trace { offset, timestamp, leader_epoch });
+    Ok(Remembered { topic_id, partitions_seen: row.try_get(3)?, last })
 }
 
 /// Says why a partition could not be claimed: it has no row, or another group holds it.
@@ -86,10 +99,18 @@ async fn missing(
         .bind(&sink.name)
         .bind(&sink.cluster_id)
         .bind(&*partition.topic)
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await
         .map_err(TargetError::of_sqlite)?;
-    claims.unknown.push((partition.clone(), knows_topic));
+    let cluster = sqlx::query_scalar::<_, String>(sql::OTHER_CLUSTER)
+        .bind(&sink.name)
+        .bind(&sink.cluster_id)
+        .bind(&*partition.topic)
+        .fetch_optional(connection)
+        .await
+        .map_err(TargetError::of_sqlite)?;
+    let elsewhere = cluster.map_or(Known::Nothing, Known::OtherCluster);
+    claims.unknown.push((partition.clone(), if knows_topic { Known::Topic } else { elsewhere }));
     Ok(())
 }
 
@@ -108,39 +129,39 @@ async fn refused_keys(
         .map_err(TargetError::of_sqlite)
 }
 
-/// Makes the rows of partitions that have none, and returns those partitions.
+/// Makes the rows of partitions that have none.
 pub(super) async fn begin(
     writing: &mut Writing,
     sink: &Sink,
     first: &[(TopicPartition, NextOffset)],
-) -> Result<Vec<TopicPartition>, TargetError> {
+) -> Result<(), TargetError> {
     let now = time_text(writing.now);
-    let mut made = Vec::new();
     for (partition, next) in first {
         let query =
             bind_partition(sqlx::query(sql::BEGIN), sink, partition).bind(next.get()).bind(&now);
-        let done = query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
-        if done.rows_affected() > 0 {
-            made.push(partition.clone());
-        }
+        query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
     }
-    Ok(made)
+    Ok(())
 }
 
-/// Runs [`sql::RELEASE`] or [`sql::TOUCH`] over claims.
+/// Runs [`sql::RELEASE`] or [`sql::TOUCH`] over claims; returns those that are no longer ours.
 pub(super) async fn set_time(
     writing: &mut Writing,
     sink: &Sink,
     statement: &'static str,
     claims: &[(TopicPartition, Claim)],
-) -> Result<(), TargetError> {
+) -> Result<Vec<TopicPartition>, TargetError> {
     let now = time_text(writing.now);
+    let mut lost = Vec::new();
     for (partition, claim) in claims {
         let query = bind_partition(sqlx::query(statement).bind(&now), sink, partition);
         let query = bind_claim(query, *claim);
-        query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
+        let done = query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
+        if done.rows_affected() == 0 {
+            lost.push(partition.clone());
+        }
     }
-    Ok(())
+    Ok(lost)
 }
 
 /// Writes whether a partition runs or is stopped.
@@ -179,7 +200,8 @@ pub(super) async fn advance(
             .bind(session)
             .bind(&now);
         let query = bind_claim(bind_partition(query, sink, &step.partition), step.claim);
-        let done = query.bind(step.from.get()).execute(&mut writing.connection).await;
+        let query = query.bind(step.from.get()).bind(last.and_then(|last| last.leader_epoch));
+        let done = query.execute(&mut writing.connection).await;
         let done = done.map_err(TargetError::of_sqlite)?;
         assert!(done.rows_affected() <= 1, "the key of the checkpoint is one partition");
         if done.rows_affected() == 0 {
@@ -234,6 +256,6 @@ pub(super) fn bind_partition<'q>(
     query.bind(&sink.name).bind(&sink.cluster_id).bind(&*partition.topic).bind(partition.partition)
 }
 
-fn bind_claim(query: Binding<'_>, claim: Claim) -> Binding<'_> {
+pub(super) fn bind_claim(query: Binding<'_>, claim: Claim) -> Binding<'_> {
     query.bind(claim.epoch).bind(claim.token.hyphenated().to_string())
 }

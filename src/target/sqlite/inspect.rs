@@ -9,9 +9,9 @@ use crate::record::TopicPartition;
 use crate::table::{Table, TableName};
 use crate::target::TargetError;
 use crate::target::inspect::{
-    ADOPT, CheckpointRow, Deed, Inspect, ReplicatedTable, Sample, untouched,
+    Amendments, CheckpointRow, Decide, Deed, Inspect, ReplicatedTable, Sample,
 };
-use crate::target::sqlite::{Sqlite, Writing, catalog, fence, leads, plain, sql, time_text};
+use crate::target::sqlite::{Sqlite, amend, catalog, leads, plain, sql};
 
 impl Inspect for Sqlite {
     async fn checkpoints(&mut self) -> Result<Vec<(TopicPartition, CheckpointRow)>, TargetError> {
@@ -85,18 +85,17 @@ impl Inspect for Sqlite {
         Ok(Vec::new())
     }
 
-    async fn adopt(
+    async fn amend(
         &mut self,
-        first: &[(TopicPartition, NextOffset)],
+        wanted: &[TopicPartition],
+        decide: Decide<'_>,
         deed: Deed<'_>,
-    ) -> Result<Vec<TopicPartition>, TargetError> {
+    ) -> Result<Amendments, TargetError> {
         let mut writing = self.begin_writing().await?;
-        let made = fence::begin(&mut writing, &self.sink, first).await?;
-        for (partition, next) in first.iter().filter(|(partition, _)| made.contains(partition)) {
-            keep(&mut writing, partition, *next, deed).await?;
-        }
-        self.end(writing, "COMMIT").await?;
-        Ok(untouched(first, &made))
+        let amended = amend::amend(&mut writing, &self.sink, wanted, decide, deed).await?;
+        let how = if amended.refused.is_empty() { "COMMIT" } else { "ROLLBACK" };
+        self.end(writing, how).await?;
+        Ok(amended)
     }
 }
 
@@ -160,27 +159,17 @@ async fn newest(
     Ok(Some(Sample { columns, rows }))
 }
 
-async fn keep(
-    writing: &mut Writing,
-    partition: &TopicPartition,
-    next: NextOffset,
-    deed: Deed<'_>,
-) -> Result<(), TargetError> {
-    let query = sqlx::query(sql::AUDIT)
-        .bind(time_text(writing.now))
-        .bind(deed.actor)
-        .bind(ADOPT)
-        .bind(&*partition.topic)
-        .bind(partition.partition)
-        .bind(next.get())
-        .bind(deed.reason);
-    query.execute(&mut writing.connection).await.map(drop).map_err(TargetError::of_sqlite)
-}
-
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::amend::{Amendment, Decision, Keys, Standing};
+    use crate::checkpoint::NextOffset;
+    use crate::identity::{Remembered, TopicIdentity};
+    use crate::stopped::{Stop, StopReason};
     use crate::target::sqlite::tests::World;
+    use crate::target::{Holding, Target as _};
 
     fn table(table: &str) -> TableName {
         TableName { schema: None, table: table.to_owned() }
@@ -240,23 +229,50 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_first_position_is_set_once_and_kept_in_the_audit() {
+    async fn an_amendment_fences_the_owner_and_is_kept_in_the_audit() {
         let world = World::new();
+        let (mut owner, claimed) = world.claimed().await;
+        let stop = Stop::new(StopReason::LogGap, "x");
+        owner.mark(&world.partition, claimed.claim, Some(&stop)).await.unwrap();
         let mut target = world.target();
-        let other = TopicPartition::new("t", 1);
-        let deed = Deed { actor: "me", reason: "a move" };
-        let first = |next| [(world.partition.clone(), NextOffset::at(next))];
-        assert_eq!(target.adopt(&first(5), deed).await.unwrap(), []);
-        let both = [first(7).to_vec(), vec![(other.clone(), NextOffset::at(9))]].concat();
-        let left = target.adopt(&both, deed).await.unwrap();
-        assert_eq!(left, std::slice::from_ref(&world.partition));
+        let all = [world.partition.clone(), TopicPartition::new("t", 1)];
+        let deed = Deed { actor: "me", command: "checkpoint skip", reason: "a gap" };
+        let topic = TopicIdentity { id: Some(Uuid::from_u128(7)), partition_count: 2 };
+        let amendment = |next| Amendment {
+            next: NextOffset::at(next),
+            topic: Some(topic),
+            forgets_last: true,
+            keys: Keys::Keep,
+        };
+        let refuse = |partition: &TopicPartition, row: Option<&Standing>| match row {
+            Some(_) => Decision::Amend(amendment(5)),
+            None => Decision::Refuse(partition.to_string()),
+        };
+        assert_eq!(target.amend(&all, &refuse, deed).await.unwrap().refused, ["t[1]"]);
+        assert_eq!(world.read("SELECT 1 FROM afterimage_audit").await, [""; 0]);
 
-        let found = target.checkpoints().await.unwrap();
-        let found = found.iter().map(|(partition, row)| (partition.partition, row.next.get()));
-        assert_eq!(found.collect::<Vec<_>>(), [(0, 5), (1, 9)]);
+        let seen = std::sync::Mutex::new(Vec::new());
+        let allow = |_: &TopicPartition, row: Option<&Standing>| {
+            seen.lock().unwrap().push(row.cloned());
+            Decision::Amend(amendment(if row.is_some() { 5 } else { 9 }))
+        };
+        assert_eq!(target.amend(&all, &allow, deed).await.unwrap().made.len(), 2);
+        let stopped = Some("log_gap: x".to_owned());
+        let (next, topic_id) = (NextOffset::at(0), None);
+        let row = Standing { next, topic_id, stopped, is_owned: true };
+        assert_eq!(*seen.lock().unwrap(), [Some(row), None]);
+
+        let (partition, claim, next) = (world.partition.clone(), claimed.claim, claimed.next);
+        let held = [Holding { partition, claim, next }];
+        let elsewhere = owner.touch(&held).await.unwrap().elsewhere;
+        assert_eq!(elsewhere, std::slice::from_ref(&world.partition));
+        let claims = owner.claim(&all, Uuid::new_v4(), false).await.unwrap();
+        let remembered = Remembered { topic_id: topic.id, partitions_seen: Some(2), last: None };
+        let found = claims.claimed.iter().map(|it| (it.next.get(), it.remembered));
+        assert_eq!(found.collect::<Vec<_>>(), [(5, remembered), (9, remembered)]);
         let kept = "SELECT actor, command, topic, \"partition\", before_offset, after_offset,
             reason FROM afterimage_audit ORDER BY \"partition\"";
-        let line = |rest: &str| format!("me|checkpoint adopt|t|{rest}|a move");
-        assert_eq!(world.read(kept).await, [line("0|NULL|5"), line("1|NULL|9")]);
+        let line = |rest: &str| format!("me|checkpoint skip|t|{rest}|a gap");
+        assert_eq!(world.read(kept).await, [line("0|0|5"), line("1|NULL|9")]);
     }
 }

@@ -17,18 +17,21 @@ use uuid::Uuid;
 use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::value::Value;
+use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
 use crate::target::{Applied, Claims, Dialect, Holding, Sink, Target, TargetError, Touched, text};
 
+mod amend;
 mod apply;
 mod catalog;
 mod ddl;
 mod encode;
 mod error;
 mod fence;
+mod identity;
 mod inspect;
 mod leads;
 mod moves;
@@ -244,6 +247,32 @@ impl Target for Sqlite {
         }
         self.end(writing, "COMMIT").await?;
         Ok(Touched { elsewhere, met })
+    }
+
+    async fn identify(
+        &mut self,
+        claims: &[(TopicPartition, Claim, Remembered)],
+    ) -> Result<(), TargetError> {
+        let mut writing = self.begin_writing().await?;
+        identity::write(&mut writing, &self.sink, claims).await?;
+        self.end(writing, "COMMIT").await
+    }
+
+    async fn places(
+        &mut self,
+        topic: &str,
+    ) -> Result<Vec<(TopicPartition, NextOffset)>, TargetError> {
+        let mut writing = self.begin_writing().await?;
+        let places = identity::places(&mut writing, &self.sink, topic).await?;
+        self.end(writing, "COMMIT").await?;
+        Ok(places)
+    }
+
+    async fn meet_key(&mut self, met: &KeyMet) -> Result<bool, TargetError> {
+        let mut writing = self.begin_writing().await?;
+        let is_accepted = identity::meet_key(&mut writing, &self.sink, met).await?;
+        self.end(writing, "COMMIT").await?;
+        Ok(is_accepted)
     }
 
     async fn mark(

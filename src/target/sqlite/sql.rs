@@ -3,10 +3,17 @@
 use crate::rows::{Deletes, Shape};
 use crate::table::{Column, Table, TableName};
 
+mod amend;
+mod fence;
 mod leads;
 mod moves;
 mod own;
 
+pub(super) use amend::{ACCEPT_KEYS, AMEND_ROW, AUDIT, FORGET_KEYS, MAKE_ROW, STANDING};
+pub(super) use fence::{
+    ADVANCE, BEGIN, CLAIM, HOLDER, IDENTIFY, IS_AT, KNOWS_TOPIC, MARK, MEET_KEY, OTHER_CLUSTER,
+    PLACES, REFUSED_KEYS, RELEASE, TOUCH,
+};
 pub(super) use leads::{KEEP_LEAD, LEADERS, MET};
 pub(super) use moves::{
     FIND_LEFT, FIND_TAKEN, FORGET_MOVES, FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, LEAVE,
@@ -15,7 +22,7 @@ pub(super) use moves::{
 pub(super) use own::{BOOTSTRAP, IS_BOOTSTRAPPED, NEWEST_VERSION};
 
 /// The version of our own tables.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// SQLite's default limit for the binds of one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
 const BINDS_MAX: usize = 32_766;
@@ -152,70 +159,6 @@ fn column_of(column: &Column) -> String {
     format!("{} {}{not_null}", quote(&column.name), column.type_name)
 }
 
-/// Takes a partition; binds token, owner, group, time, the partition's key, whether to take over, and
-/// the time before which another group's claim counts for nothing.
-pub(super) const CLAIM: &str = r#"UPDATE afterimage_checkpoint
-SET epoch = epoch + 1, claim_token = ?1, owner = ?2, group_id = ?3, claimed_at = ?4, updated_at = ?4
-WHERE sink = ?5 AND cluster_id = ?6 AND topic = ?7 AND "partition" = ?8
-    AND (?9 OR group_id IS NULL OR group_id = ?3 OR updated_at IS NULL OR updated_at < ?10)
-RETURNING epoch, next_offset"#;
-
-/// Returns who holds a partition, once a claim has found no row that it may take.
-pub(super) const HOLDER: &str = r#"SELECT group_id
-FROM afterimage_checkpoint
-WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?"#;
-
-/// Returns whether the sink knows any partition of a topic.
-pub(super) const KNOWS_TOPIC: &str = "SELECT EXISTS (
-    SELECT 1 FROM afterimage_checkpoint WHERE sink = ? AND cluster_id = ? AND topic = ?
-)";
-
-/// Returns the refused keys of a partition.
-pub(super) const REFUSED_KEYS: &str = r#"SELECT key
-FROM afterimage_refused_key
-WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?"#;
-
-/// Makes a partition's row; binds its key, its first offset and the time.
-pub(super) const BEGIN: &str = r#"INSERT INTO afterimage_checkpoint
-    (sink, cluster_id, topic, "partition", next_offset, epoch, updated_at)
-VALUES (?, ?, ?, ?, ?, 0, ?)
-ON CONFLICT (sink, cluster_id, topic, "partition") DO NOTHING"#;
-
-/// Gives a partition up; binds the time, the partition's key and the claim.
-pub(super) const RELEASE: &str = r#"UPDATE afterimage_checkpoint
-SET owner = NULL, updated_at = ?
-WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-    AND epoch = ? AND claim_token = ?"#;
-
-/// Shows that the owner lives; binds the time, the partition's key and the claim.
-pub(super) const TOUCH: &str = r#"UPDATE afterimage_checkpoint
-SET updated_at = ?
-WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-    AND epoch = ? AND claim_token = ?"#;
-
-/// Writes a state; binds state, reason, time, the partition's key and the claim.
-pub(super) const MARK: &str = r#"UPDATE afterimage_checkpoint
-SET state = ?, state_reason = ?, updated_at = ?
-WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-    AND epoch = ? AND claim_token = ?"#;
-
-/// Moves a partition, which therefore runs; binds the next and the last offset, the last timestamp,
-/// the source's position, owner, time, the partition's key, the claim, and where the row must stand.
-pub(super) const ADVANCE: &str = r#"UPDATE afterimage_checkpoint
-SET next_offset = ?1, last_offset = coalesce(?2, last_offset),
-    last_timestamp = CASE WHEN ?2 IS NULL THEN last_timestamp ELSE ?3 END,
-    source_position = coalesce(?4, source_position), state = 'running', state_reason = NULL,
-    owner = ?5, updated_at = ?6
-WHERE sink = ?7 AND cluster_id = ?8 AND topic = ?9 AND "partition" = ?10
-    AND epoch = ?11 AND claim_token = ?12 AND next_offset = ?13"#;
-
-/// Returns whether a partition stands at an offset; binds its key, the claim and that offset.
-pub(super) const IS_AT: &str = r#"SELECT EXISTS (
-    SELECT 1 FROM afterimage_checkpoint
-    WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-        AND epoch = ? AND claim_token = ? AND next_offset = ?
-)"#;
-
 /// Keeps a refused record; a record that comes again is the same dead letter.
 pub(super) const DEAD_LETTER: &str = r#"INSERT INTO afterimage_dead_letter
     (sink, cluster_id, topic, "partition", record_offset, table_name, key, value, headers,
@@ -273,12 +216,6 @@ pub(super) const REPLICATED_TABLES: &str = "SELECT list.name
 FROM pragma_table_list AS list, pragma_table_xinfo(list.name) AS info
 WHERE list.schema = 'main' AND list.type = 'table' AND info.name = ?
 ORDER BY list.name";
-
-/// Keeps that an operator made a first row; binds time, actor, command, topic, partition, offset,
-/// reason.
-pub(super) const AUDIT: &str = r#"INSERT INTO afterimage_audit
-    (at, actor, command, topic, "partition", after_offset, reason)
-VALUES (?, ?, ?, ?, ?, ?, ?)"#;
 
 /// Counts the rows of a table, and finds the newest time of writing.
 pub(super) fn count_rows(table: &str, synced_at: &str) -> String {

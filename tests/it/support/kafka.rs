@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -103,6 +103,17 @@ pub(crate) fn delete_topics(names: &[String]) {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let brokers = &Stack::get().brokers;
     _ = admin(brokers, |client, options| runtime().block_on(client.delete_topics(&names, options)));
+}
+
+/// Gives a topic more partitions.
+pub(crate) fn add_partitions(topic: &str, count: usize) {
+    let wanted = NewPartitions::new(topic, count);
+    let results = admin(&Stack::get().brokers, |client, options| {
+        runtime().block_on(client.create_partitions([&wanted], options)).unwrap()
+    });
+    for result in results {
+        result.unwrap_or_else(|(topic, error)| panic!("cannot extend {topic}: {error}"));
+    }
 }
 
 /// Returns the names of the topics that begin with `prefix`.

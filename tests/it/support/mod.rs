@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use database::Database;
-pub(crate) use member::{Member, MemberSetup};
+pub(crate) use member::{Ended, Member, MemberSetup};
 pub(crate) use source::{Format, Source};
 pub(crate) use world::World;
 

@@ -3,6 +3,7 @@
 /// Claims partitions: the rows are locked in order, and what another group holds is left out under
 /// the same lock.
 ///
+/// How many partitions a topic has had is known from its other rows to one that was just made.
 /// `next_offset` is taken from RETURNING, which reads behind the lock; the snapshot's is stale.
 /// The owner before us, and those before it, are remembered while a session of theirs is there: one
 /// that is frozen may hold locks that only a later owner meets.
@@ -31,15 +32,20 @@ SET epoch = c.epoch + 1, claim_token = $5, owner = $6, former_owners = o.former_
   claimed_at = pg_catalog.clock_timestamp(), updated_at = pg_catalog.clock_timestamp()
 FROM o
 WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"
-RETURNING c.topic, c.\"partition\", c.next_offset, c.epoch, c.former_owners";
+RETURNING c.topic, c.\"partition\", c.next_offset, c.epoch, c.former_owners, c.topic_id,
+  coalesce(c.partitions_seen, (
+    SELECT pg_catalog.max(t.partitions_seen)
+    FROM afterimage.checkpoint AS t
+    WHERE t.sink = $1 AND t.cluster_id = $2 AND t.topic = c.topic
+  )), c.last_offset, c.last_timestamp, c.leader_epoch";
 
-/// Reads the rows of topics whose partitions a claim did not get.
+/// Reads the rows of topics whose partitions a claim did not get, those of other clusters too.
 ///
-/// Parameters: sink, cluster, topics.
+/// Parameters: sink, topics.
 pub(in crate::target::postgres) const UNCLAIMED: &str = "\
-SELECT topic, \"partition\", coalesce(group_id, '')
+SELECT topic, \"partition\", coalesce(group_id, ''), cluster_id
 FROM afterimage.checkpoint
-WHERE sink = $1 AND cluster_id = $2 AND topic = ANY ($3::pg_catalog.text[])";
+WHERE sink = $1 AND topic = ANY ($2::pg_catalog.text[])";
 
 /// Reads the keys whose newest image was refused.
 ///
@@ -79,7 +85,44 @@ WITH o AS (
 UPDATE afterimage.checkpoint AS c
 SET owner = CASE WHEN $7 THEN NULL ELSE c.owner END, updated_at = pg_catalog.clock_timestamp()
 FROM o
-WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"";
+WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"
+RETURNING c.topic, c.\"partition\"";
+
+/// Writes what tells logs from others; a row that carries another claim is left alone.
+///
+/// Parameters: sink, cluster, topics, partitions, epochs, tokens, topic ids, partition counts.
+pub(in crate::target::postgres) const IDENTIFY: &str = "\
+UPDATE afterimage.checkpoint AS c
+SET topic_id = w.topic_id, partitions_seen = w.seen
+FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
+  $6::pg_catalog.uuid[], $7::pg_catalog.uuid[], $8::pg_catalog.int4[])
+  AS w (topic, \"partition\", epoch, token, topic_id, seen)
+WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = w.topic AND c.\"partition\" = w.\"partition\"
+  AND c.epoch = w.epoch AND c.claim_token = w.token";
+
+/// Reads where every partition of a topic stands. Parameters: sink, cluster, topic.
+pub(in crate::target::postgres) const PLACES: &str = "\
+SELECT topic, \"partition\", next_offset
+FROM afterimage.checkpoint
+WHERE sink = $1 AND cluster_id = $2 AND topic = $3";
+
+/// Lets one member at a time tell of a topic's keys, until its transaction ends. Parameters: topic.
+pub(in crate::target::postgres) const LOCK_KEYS: &str = "\
+SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('afterimage.key_encoding'),
+  pg_catalog.hashtext($1))";
+
+/// Keeps how keys are encoded; the first encoding of a table is accepted, and each where no key can
+/// move. Parameters: sink, cluster, topic, source table, encoding, whether the partition is alone.
+pub(in crate::target::postgres) const MEET_KEY: &str = "\
+INSERT INTO afterimage.key_encoding AS k
+  (sink, cluster_id, topic, source_table, encoding, is_accepted)
+SELECT $1, $2, $3, $4, $5, $6 OR NOT EXISTS (
+  SELECT FROM afterimage.key_encoding
+  WHERE sink = $1 AND cluster_id = $2 AND topic = $3 AND source_table = $4
+)
+ON CONFLICT (sink, cluster_id, topic, source_table, encoding)
+  DO UPDATE SET is_accepted = k.is_accepted OR $6
+RETURNING is_accepted";
 
 /// Writes the state of a partition.
 ///
@@ -93,14 +136,15 @@ WHERE sink = $1 AND cluster_id = $2 AND topic = $3 AND \"partition\" = $4
 /// Moves the partitions of a batch, if each still stands where the batch begins and is still ours.
 ///
 /// Parameters: sink, cluster, topics, partitions, epochs, tokens, from, to, last offsets, last
-/// timestamps, source positions, owner, group.
+/// timestamps, source positions, owner, group, leader epochs.
 pub(in crate::target::postgres) const STEP: &str = "\
 WITH w AS (
   SELECT *
   FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
     $6::pg_catalog.uuid[], $7::pg_catalog.int8[], $8::pg_catalog.int8[], $9::pg_catalog.int8[],
-    $10::pg_catalog.int8[], $11::pg_catalog.text[])
-    AS w (topic, \"partition\", epoch, token, start, stop, last_offset, last_timestamp, position)
+    $10::pg_catalog.int8[], $11::pg_catalog.text[], $14::pg_catalog.int4[])
+    AS w (topic, \"partition\", epoch, token, start, stop, last_offset, last_timestamp, position,
+      leader_epoch)
 ), o AS (
   SELECT c.topic, c.\"partition\"
   FROM afterimage.checkpoint AS c
@@ -113,6 +157,7 @@ WITH w AS (
 UPDATE afterimage.checkpoint AS c
 SET next_offset = w.stop, last_offset = coalesce(w.last_offset, c.last_offset),
   last_timestamp = CASE WHEN w.last_offset IS NULL THEN c.last_timestamp ELSE w.last_timestamp END,
+  leader_epoch = CASE WHEN w.last_offset IS NULL THEN c.leader_epoch ELSE w.leader_epoch END,
   source_position = coalesce(w.position, c.source_position), state = 'running',
   state_reason = NULL, owner = $12, group_id = $13, updated_at = pg_catalog.clock_timestamp()
 FROM o

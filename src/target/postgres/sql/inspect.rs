@@ -36,24 +36,6 @@ WHERE a.attname = $1 AND a.attnum > 0 AND NOT a.attisdropped
   AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
 ORDER BY 1, 2";
 
-/// Makes first rows and the audit rows of those that were made, which are returned.
-///
-/// Parameters: sink, cluster, topics, partitions, offsets, actor, command, reason.
-pub(in crate::target::postgres) const ADOPT: &str = "\
-WITH made AS (
-  INSERT INTO afterimage.checkpoint (sink, cluster_id, topic, \"partition\", next_offset)
-  SELECT $1, $2, w.topic, w.\"partition\", w.next_offset
-  FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[])
-    AS w (topic, \"partition\", next_offset)
-  ORDER BY w.topic, w.\"partition\"
-  ON CONFLICT (sink, cluster_id, topic, \"partition\") DO NOTHING
-  RETURNING topic, \"partition\", next_offset
-), kept AS (
-  INSERT INTO afterimage.audit (actor, command, topic, \"partition\", after_offset, reason)
-  SELECT $6, $7, topic, \"partition\", next_offset, $8 FROM made
-)
-SELECT topic, \"partition\" FROM made";
-
 /// Counts the rows of a table, and finds the newest time of writing.
 pub(in crate::target::postgres) fn count_rows(table: &TableName, synced_at: &str) -> String {
     let newest = format!("pg_catalog.max({})::pg_catalog.text", quote(synced_at));

@@ -4,6 +4,7 @@
 //! name is qualified, because nothing is known of the session's `search_path`; but `unnest` of many
 //! arrays is syntax, and known only by its bare name.
 
+mod amend;
 mod catalog;
 mod fence;
 mod inspect;
@@ -13,12 +14,14 @@ mod rows;
 mod schema;
 mod taken;
 
+pub(super) use amend::{ACCEPT_KEYS, AMEND_ROW, AUDIT, FORGET_KEYS, LOCK_ROWS, MAKE_ROW};
 pub(super) use catalog::{COLUMNS, UNIQUE_KEYS, array_type, qualified_type, row_array};
 pub(super) use fence::{
-    BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, MARK, POSITIONS, REFUSED_KEYS, STEP, TOUCH, UNCLAIMED,
+    BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, IDENTIFY, LOCK_KEYS, MARK, MEET_KEY, PLACES, POSITIONS,
+    REFUSED_KEYS, STEP, TOUCH, UNCLAIMED,
 };
 pub(super) use inspect::{
-    ADOPT, CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
+    CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
 };
 pub(super) use leads::{KEEP_LEADS, LEADERS, LOCK_LEADS, MET};
 pub(super) use moves::{FORGET_MOVES, find_left, leave, leave_of_batch};

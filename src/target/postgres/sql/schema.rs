@@ -15,6 +15,7 @@ SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.key_move') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.key_taken') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.source_table') IS NOT NULL
+  AND pg_catalog.to_regclass('afterimage.key_encoding') IS NOT NULL
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'former_owners'
     AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint'))";
 
@@ -28,7 +29,7 @@ pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
 
 /// Our own tables.
-pub(in crate::target::postgres) const BOOTSTRAP: [&str; 12] = [
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 13] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
@@ -128,6 +129,17 @@ CREATE TABLE IF NOT EXISTS afterimage.source_table (
     source_table)
 )",
     "\
+CREATE TABLE IF NOT EXISTS afterimage.key_encoding (
+  sink text NOT NULL,
+  cluster_id text NOT NULL,
+  topic text NOT NULL,
+  source_table text NOT NULL,
+  encoding text NOT NULL,
+  is_accepted boolean NOT NULL,
+  at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (sink, cluster_id, topic, source_table, encoding)
+)",
+    "\
 CREATE TABLE IF NOT EXISTS afterimage.audit (
   at timestamptz NOT NULL DEFAULT now(),
   actor text NOT NULL,
@@ -143,7 +155,7 @@ CREATE TABLE IF NOT EXISTS afterimage.schema_version (
   version integer PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT now()
 )",
-    "INSERT INTO afterimage.schema_version (version) VALUES (3) ON CONFLICT (version) DO NOTHING",
+    "INSERT INTO afterimage.schema_version (version) VALUES (4) ON CONFLICT (version) DO NOTHING",
 ];
 
 /// Our own role.

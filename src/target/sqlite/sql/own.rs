@@ -1,7 +1,7 @@
 //! Our own tables.
 
 /// Creates our own tables.
-pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 9] = [
+pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 10] = [
     r#"CREATE TABLE IF NOT EXISTS afterimage_checkpoint (
     sink TEXT NOT NULL,
     cluster_id TEXT NOT NULL,
@@ -87,6 +87,16 @@ pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 9] = [
     at TEXT NOT NULL,
     PRIMARY KEY (target_table, source_server, source_database, source_schema, source_table)
 )",
+    "CREATE TABLE IF NOT EXISTS afterimage_key_encoding (
+    sink TEXT NOT NULL,
+    cluster_id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    source_table TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    is_accepted INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (sink, cluster_id, topic, source_table, encoding)
+)",
     r#"CREATE TABLE IF NOT EXISTS afterimage_audit (
     at TEXT NOT NULL,
     actor TEXT,
@@ -102,15 +112,15 @@ pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 9] = [
     at TEXT NOT NULL
 )",
     "INSERT INTO afterimage_schema_version (version, at)
-VALUES (3, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+VALUES (4, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
 ON CONFLICT (version) DO NOTHING",
 ];
 
 /// Returns whether our own tables are there, as this version wants them.
 pub(in crate::target::sqlite) const IS_BOOTSTRAPPED: &str =
     "SELECT 1 FROM sqlite_schema WHERE type = 'table'
-    AND name IN ('afterimage_key_taken', 'afterimage_source_table')
-GROUP BY type HAVING count(*) = 2";
+    AND name IN ('afterimage_key_taken', 'afterimage_source_table', 'afterimage_key_encoding')
+GROUP BY type HAVING count(*) = 3";
 
 /// Returns the newest version of our own tables.
 pub(in crate::target::sqlite) const NEWEST_VERSION: &str =

@@ -3,6 +3,7 @@
 use std::slice;
 
 use super::*;
+use crate::target::Known;
 
 #[tokio::test]
 async fn f07_a_former_owner_changes_nothing() {
@@ -72,7 +73,10 @@ async fn a_claim_tells_unknown_held_and_refused_keys() {
     let claims = other.claim(&asked, Uuid::new_v4(), false).await.unwrap();
     assert!(claims.claimed.is_empty());
     assert_eq!(claims.held, [(asked[0].clone(), "group".to_owned())]);
-    assert_eq!(claims.unknown, [(asked[1].clone(), true), (asked[2].clone(), false)]);
+    assert_eq!(
+        claims.unknown,
+        [(asked[1].clone(), Known::Topic), (asked[2].clone(), Known::Nothing)]
+    );
 
     let claims = other.claim(&asked[..1], Uuid::new_v4(), true).await.unwrap();
     assert_eq!(claims.claimed[0].refused_keys, [b"a".to_vec()]);
