@@ -215,7 +215,7 @@ impl Bench {
             topic: &run.partition.topic,
             partition: 0,
             record: run.get(0).unwrap(),
-            origin: Origin { step, offset: self.offset },
+            origin: Origin { step, offset: self.offset, sent_at: 0 },
             is_tainted: self.is_tainted,
             is_alone: self.is_alone,
         };

@@ -11,6 +11,8 @@ use crate::kafka::Positions;
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 
+use super::refused::{Early, Ruling};
+
 /// The partitions of a lane, in order.
 pub(super) type HeldByPartition = BTreeMap<TopicPartition, Held>;
 
@@ -37,6 +39,10 @@ pub(super) struct Held {
     pub(super) moved_at: Instant,
     /// The place of the move whose delete it waits for, and since when.
     pub(super) waits_for: Option<(String, Instant)>,
+    /// What is decided about records that the database has refused, by their offsets.
+    pub(super) rulings: BTreeMap<i64, Ruling>,
+    /// The record that last had to wait for other rows.
+    pub(super) early: Option<Early>,
     /// Whether the stop still has to be written into the checkpoint.
     pub(super) is_mark_due: bool,
 }
@@ -69,6 +75,10 @@ pub(super) const PARTITION_COUNT: &str = "partition count";
 /// What [`State::Waiting`] says of a row whose delete under its old key is not applied yet.
 pub(super) const MOVE: &str = "move";
 
+/// What [`State::Waiting`] says of a record that the database refuses as long as other rows are, or
+/// are not, there.
+pub(super) const CONSTRAINT: &str = "constraint";
+
 /// What [`State::Waiting`] says of a partition that another owner has claimed.
 pub(super) const FENCED: &str = "fenced";
 
@@ -86,6 +96,8 @@ impl Held {
             positions: Some(positions),
             moved_at: Instant::now(),
             waits_for: None,
+            rulings: BTreeMap::new(),
+            early: None,
             is_mark_due: false,
         }
     }

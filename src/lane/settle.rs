@@ -14,6 +14,7 @@ use crate::decode::LayoutRequest;
 use crate::kafka::Membership;
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
+use crate::refused::DeadLetter;
 use crate::status::TargetState;
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Table, TableName};
@@ -228,6 +229,8 @@ impl Lane {
         debug!(%partition, epoch = claim.epoch, next = next.get(), "claimed");
         held.state = State::Running;
         held.taints = Taints::new(refused_keys);
+        held.rulings.clear();
+        held.early = None;
         (held.applied, held.expected, held.mirrored) = (next, next, next);
         let waiting = held.positions.take();
         if !waiting.is_some_and(|positions| positions.offer(partition.clone(), next)) {
@@ -326,6 +329,7 @@ impl Lane {
         self.in_flight_marks.clear();
         let refused = match applied {
             Applied::Committed { refused } => refused,
+            Applied::Refused { rows } => return self.refused(batch, rows),
             Applied::Fenced { partitions } => return self.fenced(&partitions),
         };
         self.stale_count = 0;
@@ -334,6 +338,7 @@ impl Lane {
             if let Some(held) = self.held.get_mut(&step.partition) {
                 held.applied = step.to;
                 held.moved_at = Instant::now();
+                held.forget_rulings();
             }
         }
         for mark in &batch.key_marks {
@@ -341,12 +346,19 @@ impl Lane {
                 held.taints.commit(mark);
             }
         }
-        self.written.dead_letters += as_count(batch.dead_letters.len() + refused.len());
-        for letter in refused {
-            let reason = letter.refusal.reason.name();
+        for DeadLetter { partition, record, refusal } in batch.dead_letters.iter().chain(&refused) {
+            self.written.dead_letters += 1;
+            let reason = refusal.reason.name();
             metrics::counter!(telemetry::DEAD_LETTERS, "reason" => reason).increment(1);
-            let (partition, offset) = (letter.partition, letter.record.offset);
-            warn!(%partition, offset, reason, "refused a record: kept as a dead letter");
+            warn!(
+                topic = %partition.topic,
+                partition = partition.partition,
+                offset = record.offset,
+                reason,
+                table = refusal.table,
+                detail = refusal.detail,
+                "refused a record: kept as a dead letter",
+            );
         }
         self.written.rows += count(batch);
         if batch.tables.iter().any(|(rows, _)| !rows.departures().is_empty()) {

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Lane;
-use super::held::{Held, MOVE, State};
+use super::held::{CONSTRAINT, Held, MOVE, State};
 use crate::checkpoint::NextOffset;
 use crate::kafka::Watermarks;
 use crate::record::TopicPartition;
@@ -65,6 +65,7 @@ fn status(
         state: match &held.state {
             // It looks again and again, and waits in between.
             State::Running if held.waits_for.is_some() => PartitionState::Waiting(MOVE.to_owned()),
+            State::Running if held.has_early() => PartitionState::Waiting(CONSTRAINT.to_owned()),
             state => shown(state),
         },
         next: is_placed.then_some(held.applied),

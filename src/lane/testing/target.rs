@@ -13,7 +13,9 @@ use crate::rows::Rows;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
 use crate::target::sqlite::Sqlite;
-use crate::target::{Applied, Claimed, Claims, Dialect, Holding, Target, TargetError, Touched};
+use crate::target::{
+    Applied, Claimed, Claims, Dialect, Fault, Holding, RefusedRow, Target, TargetError, Touched,
+};
 
 /// Asks the test at each call.
 pub(super) struct Actor {
@@ -193,6 +195,16 @@ pub(in crate::lane) fn unknown(name: &str, is_topic_known: bool) -> TargetAnswer
 /// The batch is applied.
 pub(in crate::lane) fn committed() -> TargetAnswer {
     Ok(Outcome::Applied(Applied::Committed { refused: Vec::new() }))
+}
+
+/// The target refuses the rows of records, each with an offset and a SQLSTATE.
+pub(in crate::lane) fn refused(name: &str, records: &[(i64, &str)]) -> TargetAnswer {
+    let row = |(offset, sqlstate): &(i64, &str)| {
+        let (sqlstate, text) = (sqlstate.to_string(), "no".to_owned());
+        let fault = Fault { table: Some("t".to_owned()), sqlstate, constraint: None, text };
+        RefusedRow { partition: partition(name), offset: *offset, fault }
+    };
+    Ok(Outcome::Applied(Applied::Refused { rows: records.iter().map(row).collect() }))
 }
 
 /// Partitions are somebody else's.

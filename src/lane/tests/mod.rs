@@ -6,3 +6,4 @@ mod heads;
 mod leads;
 mod positions;
 mod rebalances;
+mod refused;

@@ -17,6 +17,7 @@ mod sql;
 mod taken;
 mod tls;
 mod widen;
+mod writer;
 
 use std::fmt;
 
