@@ -12,6 +12,10 @@ use crate::refused::{DeadLetter, KeptRecord, Reason, Refusal};
 use crate::rows::{Keyless, Move, Rows, Shape};
 use crate::table::{Table, TableName};
 
+mod part;
+
+pub use part::{Part, Place};
+
 /// What was collected since the last batch, in the order it came.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -181,33 +185,36 @@ impl Batch {
     pub fn fold(self) -> Folded {
         let Self { tables, steps, mut dead_letters, schema_changes, key_marks, .. } = self;
         let last_halves = last_halves(tables.iter());
-        let mut folded = Vec::with_capacity(tables.len());
-        for mut rows in tables.into_iter().filter(|rows| !rows.is_empty()) {
-            let mut winners = fold(&mut rows);
-            let is_last = |create: usize| {
-                let step = rows.index().get(create).map(|row| row.step);
-                let last =
-                    step.and_then(|step| last_halves.get(&step)).map(|half| half.transaction);
-                last == rows.half(create).map(|half| half.transaction)
-            };
-            // In a transaction that another has followed, a key was taken only if it was left.
-            winners.unsettled.arrived.retain(|it| it.left_at.is_some() || is_last(it.create));
-            let kept = rows.kept().filter(|(row, _)| winners.refused.binary_search(row).is_ok());
-            dead_letters.extend(kept.filter_map(|kept| letter(&rows, kept, &steps, WITHOUT_ROW)));
-            folded.push((rows, winners));
-        }
-        folded.sort_by(|(a, _), (b, _)| a.shape().table.name.cmp(&b.shape().table.name));
+        let (tables, refused) = fold_tables(tables, &last_halves, &steps);
+        dead_letters.extend(refused);
         let leads = Vec::new();
-        Folded {
-            tables: folded,
-            steps,
-            dead_letters,
-            schema_changes,
-            key_marks,
-            last_halves,
-            leads,
-        }
+        Folded { tables, steps, dead_letters, schema_changes, key_marks, last_halves, leads }
     }
+}
+
+/// Finds the winners of tables, which come in the order of their names, and what the fold refuses.
+fn fold_tables(
+    tables: Vec<Rows>,
+    last_halves: &HashMap<usize, Move>,
+    steps: &[Step],
+) -> (Vec<(Rows, Winners)>, Vec<DeadLetter>) {
+    let mut folded = Vec::with_capacity(tables.len());
+    let mut dead_letters = Vec::new();
+    for mut rows in tables.into_iter().filter(|rows| !rows.is_empty()) {
+        let mut winners = fold(&mut rows);
+        let is_last = |create: usize| {
+            let step = rows.index().get(create).map(|row| row.step);
+            let last = step.and_then(|step| last_halves.get(&step)).map(|half| half.transaction);
+            last == rows.half(create).map(|half| half.transaction)
+        };
+        // In a transaction that another has followed, a key was taken only if it was left.
+        winners.unsettled.arrived.retain(|it| it.left_at.is_some() || is_last(it.create));
+        let kept = rows.kept().filter(|(row, _)| winners.refused.binary_search(row).is_ok());
+        dead_letters.extend(kept.filter_map(|kept| letter(&rows, kept, steps, WITHOUT_ROW)));
+        folded.push((rows, winners));
+    }
+    folded.sort_by(|(a, _), (b, _)| a.shape().table.name.cmp(&b.shape().table.name));
+    (folded, dead_letters)
 }
 
 const WITHOUT_ROW: (Reason, &str) = (
@@ -239,7 +246,7 @@ fn letter(
 ) -> Option<DeadLetter> {
     let step = rows.index().get(row).and_then(|row| steps.get(row.step))?;
     let table = Some(rows.shape().table.name.to_string());
-    let refusal = Refusal { reason, table, detail: detail.to_owned() };
+    let refusal = Refusal { table, ..Refusal::new(reason, detail) };
     let (partition, record) = (step.partition.clone(), record.clone());
     Some(DeadLetter { partition, record, refusal })
 }

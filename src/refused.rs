@@ -27,11 +27,13 @@ pub enum Reason {
     BehindDeadLetter,
     /// A record of a change log that its order puts before an earlier one.
     OutOfOrder,
+    /// The database refuses the row: a constraint, or a value that only it can judge.
+    RowRefused,
 }
 
 impl Reason {
     /// Every reason, in the order of the list in README.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::NotAnEnvelope,
         Self::SchemaNotFound,
@@ -42,6 +44,7 @@ impl Reason {
         Self::UnavailableWithoutRow,
         Self::BehindDeadLetter,
         Self::OutOfOrder,
+        Self::RowRefused,
     ];
 
     /// Returns the reason as tables, metrics and README spell it.
@@ -57,6 +60,7 @@ impl Reason {
             Self::UnavailableWithoutRow => "unavailable_without_row",
             Self::BehindDeadLetter => "behind_dead_letter",
             Self::OutOfOrder => "out_of_order",
+            Self::RowRefused => "row_refused",
         }
     }
 }
@@ -76,12 +80,14 @@ pub struct Refusal {
     pub table: Option<String>,
     /// One line: names, types and lengths, never values.
     pub detail: String,
+    /// The five characters by which the database says why, where it is the one that refuses.
+    pub sqlstate: Option<String>,
 }
 
 impl Refusal {
     /// Refuses for a reason, before the table is known.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, table: None, detail: one_line(detail.into()) }
+        Self { reason, table: None, detail: one_line(detail.into()), sqlstate: None }
     }
 }
 

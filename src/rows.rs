@@ -53,6 +53,11 @@ impl Shape {
         };
         self.table.columns.iter().filter(move |it| !it.generated && !is_filled(it))
     }
+
+    /// Returns whether a row that goes and comes again is as it was.
+    pub fn is_replaceable(&self) -> bool {
+        self.deletes == Deletes::Hard && self.others().next().is_none()
+    }
 }
 
 /// What a delete at the source does at the target.
@@ -99,6 +104,8 @@ pub struct Row {
     pub step: usize,
     /// Its record's offset.
     pub offset: i64,
+    /// When its record was sent, in milliseconds since the epoch; 0 when nothing says so.
+    pub sent_at: i64,
     key: Range<usize>,
     cells: Range<usize>,
 }
@@ -267,6 +274,27 @@ impl Rows {
     /// index.
     pub fn kept(&self) -> impl Iterator<Item = (usize, &KeptRecord)> {
         self.kept.iter().map(|(row, record)| (*row, record))
+    }
+
+    /// Copies some of the changes as a batch of their own; what rows leave behind, and a truncate,
+    /// stay here.
+    pub fn part(&self, rows: &[usize]) -> Self {
+        let mut part = Self::new(Arc::clone(&self.shape));
+        for (&row, at) in rows.iter().zip(0..) {
+            let Some(found) = self.index.get(row) else { continue };
+            let mut copy = |bytes: &[u8]| {
+                let start = part.bytes.len();
+                part.bytes.extend_from_slice(bytes);
+                start..part.bytes.len()
+            };
+            let (key, cells) = (copy(self.key(found)), copy(self.cells(found)));
+            part.index.push(Row { key, cells, ..found.clone() });
+            part.moves.extend(self.half(row).map(|half| (at, half)));
+            let kept = self.kept.binary_search_by_key(&row, |(kept, _)| *kept).ok();
+            let kept = kept.and_then(|kept| self.kept.get(kept));
+            part.kept.extend(kept.map(|(_, record)| (at, record.clone())));
+        }
+        part
     }
 
     /// Fills the unavailable cells of an upsert with those of an earlier one.

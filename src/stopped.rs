@@ -31,8 +31,6 @@ pub enum StopReason {
     RightMissing,
     /// The database refused a statement for a reason that is no fault of one record.
     TargetRefused,
-    /// The database refused a row; finding which is not decided by guessing.
-    RowRefused,
     /// The group has a committed offset, but the sink has no row for the topic.
     PositionUnknown,
     /// Another group holds the partition under this sink name.
@@ -63,7 +61,7 @@ pub enum StopReason {
 
 impl StopReason {
     /// Every reason, in the order of the list in README.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 25] = [
         Self::TableMissing,
         Self::ColumnMissing,
         Self::ColumnUnfit,
@@ -76,7 +74,6 @@ impl StopReason {
         Self::SchemaUnreadable,
         Self::RightMissing,
         Self::TargetRefused,
-        Self::RowRefused,
         Self::PositionUnknown,
         Self::HeldByGroup,
         Self::LogGap,
@@ -107,7 +104,6 @@ impl StopReason {
             Self::SchemaUnreadable => "schema_unreadable",
             Self::RightMissing => "right_missing",
             Self::TargetRefused => "target_refused",
-            Self::RowRefused => "row_refused",
             Self::PositionUnknown => "position_unknown",
             Self::HeldByGroup => "held_by_group",
             Self::LogGap => "log_gap",

@@ -135,7 +135,7 @@ impl Trial {
             let mut batch = Batch::default();
             let claim = Claim { epoch: 0, token: uuid::Uuid::nil() };
             let step = batch.step(&partition, claim, NextOffset::at(record.offset));
-            let origin = Origin { step, offset: record.offset };
+            let origin = Origin { step, offset: record.offset, sent_at: 0 };
             // Nothing is written: whether a truncate may be is for the lane to find out.
             let (is_tainted, is_alone) = (false, Some(true));
             let arrival = Arrival { topic, partition: 0, record, origin, is_tainted, is_alone };

@@ -10,6 +10,7 @@ use crate::decode::value::kind::{Form, Kind, SourceName, SourceTable};
 use crate::decode::value::semantic::{Literal, Unfit, value};
 use crate::refused::{Reason, Refusal};
 use crate::rows::{Keyless, RowWriter, Shape};
+use crate::rules::AfterRefused;
 
 /// How the records of a schema become rows.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Layout {
     pub is_changelog: bool,
     /// The column whose octets a snapshot's record may have in the wrong order.
     pub turned: Option<String>,
+    /// What becomes of records behind a refused one of their key.
+    pub after_refused: AfterRefused,
 }
 
 /// What happens to one field.
@@ -52,7 +55,7 @@ pub struct Step {
 impl Layout {
     /// Compiles a mapping.
     pub fn new(mapped: Mapped) -> Self {
-        let Mapped { source, is_written, shape, placeholder, changelog } = mapped;
+        let Mapped { source, is_written, shape, placeholder, changelog, after_refused } = mapped;
         let turned = turned(&source, &is_written);
         let placeholder = Placeholder::new(&placeholder);
         let changelog = changelog.filter(|_| source.form.is_flat()).map(Arc::new);
@@ -92,7 +95,8 @@ impl Layout {
         let cells = written.iter().enumerate().filter(|(cell, _)| !shape.key.contains(cell));
         let toasted = cells.filter(|(_, step)| Placeholder::is_for(&step.kind));
         let toasted = toasted.map(|(cell, _)| cell).collect();
-        Self { source: source.name, shape, row, key, form, toasted, is_changelog, turned }
+        let source = source.name;
+        Self { source, shape, row, key, form, toasted, is_changelog, turned, after_refused }
     }
 
     /// Returns the layout for a row in which every value is there, also one that looks like the
@@ -123,7 +127,8 @@ impl Layout {
         let (source, shape, key) = (self.source.clone(), self.shape.clone(), self.key.clone());
         let (form, toasted, turned) = (self.form, self.toasted.clone(), self.turned.clone());
         let is_changelog = self.is_changelog;
-        Self { source, shape, row, key, form, toasted, is_changelog, turned }
+        let after_refused = self.after_refused;
+        Self { source, shape, row, key, form, toasted, is_changelog, turned, after_refused }
     }
 
     /// Finishes a refusal with the table's name.

@@ -7,7 +7,7 @@ use crate::moves::MoveRequest;
 use crate::record::Record;
 use crate::refused::Refusal;
 use crate::rows::{Origin, Shape};
-use crate::rules::Changelog;
+use crate::rules::{AfterRefused, Changelog};
 use crate::stopped::Stop;
 
 pub mod avro;
@@ -158,6 +158,8 @@ pub struct Mapped {
     pub placeholder: Arc<str>,
     /// What a flat record's columns say of what happened; `None` for those of a transform.
     pub changelog: Option<Changelog>,
+    /// What becomes of records behind a refused one of their key.
+    pub after_refused: AfterRefused,
 }
 
 /// A record as it reaches the decoder.

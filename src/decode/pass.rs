@@ -15,6 +15,7 @@ use crate::decode::{Arrival, Change, Decoded, Ignored, Op, SchemaId, avro, flat,
 use crate::moves::{Departure, MoveRequest, Moved};
 use crate::refused::Reason;
 use crate::rows::{Deletes, Keyless, Move, RowWriter, Rows, Touch};
+use crate::rules::AfterRefused;
 use crate::stopped::{Stop, StopReason};
 
 /// A record with all that its pass needs.
@@ -38,6 +39,9 @@ const NEW_KEY: &str = "__debezium.newkey";
 
 impl<'a> Pass<'a> {
     pub(super) fn run(mut self, batch: &mut Batch) -> Result<Decoded, Failed> {
+        if self.arrival.is_tainted && self.layout.after_refused == AfterRefused::Block {
+            return Err(refused(Reason::BehindDeadLetter, "a record of its key is refused"));
+        }
         let Some(rows) = batch.rows(&self.layout.shape) else { return Ok(Decoded::NeedsNewBatch) };
         if self.is_tombstone() {
             if self.layout.shape.key.is_empty() {

@@ -16,7 +16,7 @@ use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, Registered
 use crate::mapping::Mapping;
 use crate::record::{Run, TopicPartition};
 use crate::rows::{Cell, Cells, Deletes, Keyless, Origin, Row, RowOp, Rows, Shape};
-use crate::rules::Changelog;
+use crate::rules::{AfterRefused, Changelog};
 use crate::table::{Column, Encode, Misfit, Table, TableName};
 
 /// A record to decode.
@@ -102,6 +102,8 @@ pub(super) struct Bench {
     pub mapping: Option<Mapping>,
     /// What flat records' columns say of what happened.
     pub changelog: Option<Changelog>,
+    /// What becomes of records behind a refused one of their key.
+    pub after_refused: AfterRefused,
     schemas: serde_json::Value,
     offset: i64,
 }
@@ -127,6 +129,7 @@ impl Default for Bench {
             key: None,
             mapping: None,
             changelog: None,
+            after_refused: AfterRefused::Continue,
             schemas,
             offset: 0,
         }
@@ -212,7 +215,7 @@ impl Bench {
             topic: &run.partition.topic,
             partition: 0,
             record: run.get(0).unwrap(),
-            origin: Origin { step, offset: self.offset },
+            origin: Origin { step, offset: self.offset, sent_at: 0 },
             is_tainted: self.is_tainted,
             is_alone: self.is_alone,
         };
@@ -250,7 +253,8 @@ impl Bench {
         let is_written = source.columns.iter().map(is_written).collect();
         let placeholder = "__debezium_unavailable_value".into();
         let (shape, changelog) = (Arc::new(shape), self.changelog.clone());
-        Mapped { source, is_written, shape, placeholder, changelog }
+        let after_refused = self.after_refused;
+        Mapped { source, is_written, shape, placeholder, changelog, after_refused }
     }
 
     fn describe(&mut self, decoded: &Decoded) -> String {

@@ -152,7 +152,7 @@ fn parse_images(changes: &str) -> Rows {
                 writer.push(Value::Text(cell)).unwrap();
             }
         };
-        let origin = Origin { step: 0, offset };
+        let origin = Origin { step: 0, offset, sent_at: 0 };
         match (change.strip_prefix('+'), change.strip_prefix('-'), change.split_once('>')) {
             (Some(after), ..) => image(after, &mut writer),
             (_, Some(before), _) => {
@@ -227,7 +227,7 @@ fn parse(changes: &str) -> Rows {
 }
 
 fn write(rows: &mut Rows, change: &str, offset: i64) {
-    let origin = Origin { step: 0, offset };
+    let origin = Origin { step: 0, offset, sent_at: 0 };
     let (change, lsn) = match change.split_once('@') {
         Some((change, place)) => (change, place.parse().unwrap()),
         None => (change, 100 + offset),

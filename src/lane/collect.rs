@@ -1,13 +1,14 @@
 //! Collecting: records of the run at the head go through the decoder into the batch.
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
-use super::held::{Held, PARTITION_COUNT, SCHEMA, State};
+use super::held::{CONSTRAINT, Held, PARTITION_COUNT, SCHEMA, State};
+use super::refused::Ruling;
 use super::{Blocked, HEAD_WAIT, Lane};
 use crate::batch::{Batch, KeyMark};
 use crate::checkpoint::{LastRecord, NextOffset};
-use crate::decode::{Arrival, Decoded, Op, SchemaId};
+use crate::decode::{Arrival, Change, Decoded, Op, SchemaId};
 use crate::record::{Record, Run, TopicPartition};
 use crate::refused::{DeadLetter, Refusal};
 use crate::rows::Origin;
@@ -22,6 +23,8 @@ enum Ended {
     Stopped(Stop),
     /// The next record waits for something.
     Blocked(Blocked),
+    /// The partition waits before the next record, and the others go on.
+    Early,
 }
 
 impl Lane {
@@ -42,6 +45,7 @@ impl Lane {
         match ended {
             Ended::UsedUp => {}
             Ended::Stopped(stop) => self.stop(&run.partition, stop),
+            Ended::Early => self.park(&run.partition, State::Waiting(CONSTRAINT)),
             Ended::Blocked(blocked) => {
                 match blocked {
                     Blocked::Schema(id, _) => self.fetch_schema(id),
@@ -71,54 +75,89 @@ impl Lane {
                 topic: &run.partition.topic,
                 partition: run.partition.partition,
                 record,
-                origin: Origin { step, offset: record.offset },
+                origin: Origin {
+                    step,
+                    offset: record.offset,
+                    sent_at: record.timestamp.unwrap_or_default(),
+                },
                 is_tainted: held.taints.contains(record.key),
                 is_alone,
             };
-            let mut source_position = None;
-            let early = match self.decoder.decode(arrival, &mut self.filling) {
-                Decoded::Change(change) | Decoded::Truncate(change) => {
+            let source_position = match self.collect_record(&run.partition, held, arrival) {
+                Ok(Some(change)) => {
                     changes.push(change.op);
-                    if change.is_whole {
-                        self.mark_key(&run.partition, held, record, false);
-                    }
-                    source_position = change.source_position;
-                    None
+                    change.source_position
                 }
-                Decoded::Ignored(_) => None,
-                Decoded::Refused(refusal) if self.limits.stop_on_refused => {
-                    Some(Ended::Stopped(refused(record, &refusal)))
+                Ok(None) => None,
+                Err(early) => {
+                    ended = early;
+                    break;
                 }
-                Decoded::Refused(refusal) => {
-                    self.refuse(&run.partition, held, record, refusal);
-                    None
-                }
-                Decoded::NeedsSchema(id) => Some(self.await_schema(id)),
-                Decoded::NeedsLayout(request) => Some(Ended::Blocked(Blocked::Layout(request))),
-                Decoded::NeedsMoved(request) => Some(Ended::Blocked(Blocked::Moved(request))),
-                Decoded::NeedsPartitionCount => {
-                    let until = Instant::now() + HEAD_WAIT;
-                    Some(Ended::Blocked(Blocked::PartitionCount(until)))
-                }
-                Decoded::NeedsNewBatch => Some(Ended::Blocked(Blocked::Batch)),
-                Decoded::Stopped(stop) => Some(Ended::Stopped(stop)),
             };
-            if let Some(early) = early {
-                ended = early;
-                break;
-            }
             let Record { offset, timestamp, .. } = record;
             let leader_epoch = run.leader_epoch;
             let last = LastRecord { offset, timestamp, leader_epoch, source_position };
             self.filling.advance(step, last);
             held.expected = NextOffset::after(offset);
             count += 1;
+            if held.rulings.get(&offset) == Some(&Ruling::Alone) {
+                ended = Ended::Blocked(Blocked::Batch);
+                break;
+            }
         }
         if count > 0 {
             self.filling_since.get_or_insert_with(Instant::now);
             count_records(&run.partition.topic, count, &changes);
         }
         ended
+    }
+
+    /// Collects a record, if nothing must come first; returns the change that it is, if it is one.
+    fn collect_record(
+        &mut self,
+        partition: &TopicPartition,
+        held: &mut Held,
+        arrival: Arrival<'_>,
+    ) -> Result<Option<Change>, Ended> {
+        let record = arrival.record;
+        let ruling = held.rulings.get(&record.offset);
+        if let Some(early) = self.before(ruling) {
+            return Err(early);
+        }
+        match self.decode(arrival, ruling) {
+            Decoded::Change(change) | Decoded::Truncate(change) => {
+                if change.is_whole {
+                    self.mark_key(partition, held, record, false);
+                }
+                Ok(Some(change))
+            }
+            Decoded::Ignored(_) => Ok(None),
+            Decoded::Refused(refusal) if self.limits.stop_on_refused => {
+                Err(Ended::Stopped(refused(record, &refusal)))
+            }
+            Decoded::Refused(refusal) => {
+                self.refuse(partition, held, record, refusal);
+                Ok(None)
+            }
+            Decoded::NeedsSchema(id) => Err(self.await_schema(id)),
+            Decoded::NeedsLayout(request) => Err(Ended::Blocked(Blocked::Layout(request))),
+            Decoded::NeedsMoved(request) => Err(Ended::Blocked(Blocked::Moved(request))),
+            Decoded::NeedsPartitionCount => {
+                let until = Instant::now() + HEAD_WAIT;
+                Err(Ended::Blocked(Blocked::PartitionCount(until)))
+            }
+            Decoded::NeedsNewBatch => Err(Ended::Blocked(Blocked::Batch)),
+            Decoded::Stopped(stop) => Err(Ended::Stopped(stop)),
+        }
+    }
+
+    /// Returns what keeps a record from being collected by what is decided about it.
+    fn before(&self, ruling: Option<&Ruling>) -> Option<Ended> {
+        match ruling? {
+            Ruling::Refuse(_) => None,
+            Ruling::Wait => Some(Ended::Early),
+            Ruling::Alone => (!self.filling.is_empty()).then_some(Ended::Blocked(Blocked::Batch)),
+        }
     }
 
     /// Moves the checkpoint to the end of the log where no record stands before it any more: later
@@ -151,17 +190,6 @@ impl Lane {
         record: Record<'_>,
         refusal: Refusal,
     ) {
-        let reason = refusal.reason.name();
-        metrics::counter!(telemetry::DEAD_LETTERS, "reason" => reason).increment(1);
-        warn!(
-            topic = %partition.topic,
-            partition = partition.partition,
-            offset = record.offset,
-            reason,
-            table = refusal.table,
-            detail = refusal.detail,
-            "refused a record: kept as a dead letter",
-        );
         self.mark_key(partition, held, record, true);
         let (partition, record) = (partition.clone(), record.into());
         self.filling.dead_letters.push(DeadLetter { partition, record, refusal });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::held::{MOVE, PARTITION_COUNT, SCHEMA, State};
+use super::held::{CONSTRAINT, MOVE, PARTITION_COUNT, SCHEMA, State};
 use super::identity::Proofs;
 use super::{Blocked, Lane};
 use crate::checkpoint::{Claim, NextOffset};
@@ -47,8 +47,8 @@ pub(super) enum Finding {
     Membership(Membership),
     /// What the log holds where the broker had no record; `None` when nobody answered.
     Range(Reset, Option<Watermarks>),
-    /// It is time to look again for rows that moved.
-    Moves,
+    /// It is time to look again for what partitions wait for.
+    Look(&'static str),
     /// How many partitions a topic has.
     PartitionCount(Arc<str>, usize),
     /// Lost partitions that are no more.
@@ -71,9 +71,12 @@ impl Lane {
             Finding::First(first) => self.place(first),
             Finding::Membership(membership) => self.proven(membership),
             Finding::Range(reset, ends) => self.compare_range(reset, ends),
-            Finding::Moves => {
-                self.is_looking_for_moves = false;
-                self.unpark_all(MOVE);
+            Finding::Look(what) => {
+                self.looking_for.remove(what);
+                if what == CONSTRAINT {
+                    self.try_early();
+                }
+                self.unpark_all(what);
             }
             Finding::PartitionCount(topic, count) => self.learn_partition_count(topic, count),
             Finding::Gone(gone) => self.give_up(gone),
@@ -130,12 +133,17 @@ impl Lane {
 
     /// Has the partitions go on soon that wait for a delete under an old key.
     pub(super) fn look_for_moves_later(&mut self) {
-        if std::mem::replace(&mut self.is_looking_for_moves, true) {
+        self.look_later(MOVE, LOOK_AGAIN);
+    }
+
+    /// Has the partitions go on after a pause that wait for this.
+    pub(super) fn look_later(&mut self, what: &'static str, pause: Duration) {
+        if !self.looking_for.insert(what) {
             return;
         }
-        self.errands.spawn(async {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            Finding::Moves
+        self.errands.spawn(async move {
+            tokio::time::sleep(pause).await;
+            Finding::Look(what)
         });
     }
 

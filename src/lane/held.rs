@@ -12,6 +12,8 @@ use crate::kafka::Positions;
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 
+use super::refused::{Early, Ruling};
+
 /// The partitions of a lane, in order.
 pub(super) type HeldByPartition = BTreeMap<TopicPartition, Held>;
 
@@ -44,6 +46,10 @@ pub(super) struct Held {
     pub(super) moved_at: Instant,
     /// The place of the move whose delete it waits for, and since when.
     pub(super) waits_for: Option<(String, Instant)>,
+    /// What is decided about records that the database has refused, by their offsets.
+    pub(super) rulings: BTreeMap<i64, Ruling>,
+    /// The record that last had to wait for other rows.
+    pub(super) early: Option<Early>,
     /// Whether the stop still has to be written into the checkpoint.
     pub(super) is_mark_due: bool,
 }
@@ -80,6 +86,9 @@ pub(super) const MOVE: &str = "move";
 
 /// What [`State::Waiting`] says of a topic that has more partitions than before.
 pub(super) const GROWTH: &str = "partition increase";
+/// What [`State::Waiting`] says of a record that the database refuses as long as other rows are, or
+/// are not, there.
+pub(super) const CONSTRAINT: &str = "constraint";
 
 /// What [`State::Waiting`] says of a partition that another owner has claimed.
 pub(super) const FENCED: &str = "fenced";
@@ -101,6 +110,8 @@ impl Held {
             positions: Some(positions),
             moved_at: Instant::now(),
             waits_for: None,
+            rulings: BTreeMap::new(),
+            early: None,
             is_mark_due: false,
         }
     }

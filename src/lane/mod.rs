@@ -35,6 +35,7 @@ mod identity;
 mod jitter;
 mod leads;
 mod rebalance;
+mod refused;
 mod settle;
 mod show;
 #[cfg(test)]
@@ -133,7 +134,8 @@ pub struct Lane {
     // Ids that were asked for with patience already, without success.
     unknown_schemas: HashSet<SchemaId>,
     counting: HashSet<Arc<str>>,
-    is_looking_for_moves: bool,
+    // For what a partition that waits is soon to look again.
+    looking_for: HashSet<&'static str>,
     // How many partitions the topics of truncates have; forgotten when partitions are assigned.
     partition_counts: HashMap<Arc<str>, usize>,
     looks: Looks,
@@ -213,7 +215,7 @@ impl Lane {
             fetching: HashSet::new(),
             unknown_schemas: HashSet::new(),
             counting: HashSet::new(),
-            is_looking_for_moves: false,
+            looking_for: HashSet::new(),
             partition_counts: HashMap::new(),
             looks: Looks::default(),
             gone: Vec::new(),

@@ -1,12 +1,13 @@
 //! Settling: what an answer of the target means for partitions, batches and the next order.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::held::{FENCED, MOVE, State, Taints};
+use super::show::count;
 use super::writer::{Answer, Order, Outcome};
 use super::{Blocked, Lane};
 use crate::batch::{Folded, Leader, SchemaChange};
@@ -15,6 +16,7 @@ use crate::decode::LayoutRequest;
 use crate::kafka::Membership;
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
+use crate::refused::DeadLetter;
 use crate::status::TargetState;
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Table, TableName};
@@ -258,6 +260,8 @@ impl Lane {
         held.state = State::Proving;
         held.taints = Taints::new(refused_keys);
         held.remembered = remembered;
+        held.rulings.clear();
+        held.early = None;
         (held.applied, held.expected, held.mirrored) = (next, next, next);
         Some((partition, claim))
     }
@@ -353,6 +357,7 @@ impl Lane {
         self.in_flight_marks.clear();
         let refused = match applied {
             Applied::Committed { refused } => refused,
+            Applied::Refused { rows } => return self.refused(batch, rows),
             Applied::Fenced { partitions } => return self.fenced(&partitions),
         };
         self.stale_count = 0;
@@ -361,6 +366,7 @@ impl Lane {
             if let Some(held) = self.held.get_mut(&step.partition) {
                 held.applied = step.to;
                 held.moved_at = Instant::now();
+                held.forget_rulings();
             }
         }
         for mark in &batch.key_marks {
@@ -368,12 +374,19 @@ impl Lane {
                 held.taints.commit(mark);
             }
         }
-        self.written.dead_letters += as_count(batch.dead_letters.len() + refused.len());
-        for letter in refused {
-            let reason = letter.refusal.reason.name();
+        for DeadLetter { partition, record, refusal } in batch.dead_letters.iter().chain(&refused) {
+            self.written.dead_letters += 1;
+            let reason = refusal.reason.name();
             metrics::counter!(telemetry::DEAD_LETTERS, "reason" => reason).increment(1);
-            let (partition, offset) = (letter.partition, letter.record.offset);
-            warn!(%partition, offset, reason, "refused a record: kept as a dead letter");
+            warn!(
+                topic = %partition.topic,
+                partition = partition.partition,
+                offset = record.offset,
+                reason,
+                table = refusal.table,
+                detail = refusal.detail,
+                "refused a record: kept as a dead letter",
+            );
         }
         self.written.rows += count(batch);
         if batch.tables.iter().any(|(rows, _)| !rows.departures().is_empty()) {
@@ -446,39 +459,6 @@ impl Lane {
             Membership::Unknown => self.prove_later(),
         }
     }
-}
-
-fn as_count(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-/// Counts what a commit has made visible, and returns how many rows that is.
-fn count(batch: &Folded) -> u64 {
-    let mut written = 0;
-    for (rows, winners) in &batch.tables {
-        let table = rows.shape().table.name.to_string();
-        let upserts = winners.upserts.len() + winners.partial.len();
-        // Whether what only passed through stays is the target's to say: one row either way.
-        let passed = winners.unsettled.passed.len();
-        let deletes = winners.deletes.len() + winners.images.len() + passed;
-        for (op, count) in [("upsert", upserts), ("delete", deletes)] {
-            if count > 0 {
-                let count = as_count(count);
-                written += count;
-                metrics::counter!(telemetry::ROWS_WRITTEN, "table" => table.clone(), "op" => op)
-                    .increment(count);
-            }
-        }
-    }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    for step in batch.steps.iter().filter(|step| step.moves()) {
-        let then = step.last.as_ref().and_then(|last| last.timestamp);
-        if let Some(then) = then.and_then(|then| u64::try_from(then).ok()) {
-            let passed = now.saturating_sub(Duration::from_millis(then));
-            metrics::histogram!(telemetry::END_TO_END).record(passed);
-        }
-    }
-    written
 }
 
 /// An error with its sources on one line.

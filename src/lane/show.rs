@@ -1,17 +1,19 @@
 //! Showing: what the lane lets others see of itself.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Lane;
-use super::held::{Held, MOVE, State};
+use super::held::{CONSTRAINT, Held, MOVE, State};
+use crate::batch::Folded;
 use crate::checkpoint::NextOffset;
 use crate::kafka::Watermarks;
 use crate::record::TopicPartition;
 use crate::status::{LaneStatus, PartitionState, PartitionStatus, Pulse, StatusBoard, TargetState};
 use crate::stopped::{Stop, StopReason};
+use crate::telemetry;
 
 /// How often a lane under load shows itself.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
@@ -65,6 +67,7 @@ fn status(
         state: match &held.state {
             // It looks again and again, and waits in between.
             State::Running if held.waits_for.is_some() => PartitionState::Waiting(MOVE.to_owned()),
+            State::Running if held.has_early() => PartitionState::Waiting(CONSTRAINT.to_owned()),
             state => shown(state),
         },
         next: is_placed.then_some(held.applied),
@@ -85,4 +88,37 @@ fn shown(state: &State) -> PartitionState {
         State::Waiting(what) => PartitionState::Waiting((*what).to_owned()),
         State::Stopped(stop) => PartitionState::Stopped(stop.clone()),
     }
+}
+
+/// Counts what a commit has made visible, and returns how many rows that is.
+pub(super) fn count(batch: &Folded) -> u64 {
+    let mut written = 0;
+    for (rows, winners) in &batch.tables {
+        let table = rows.shape().table.name.to_string();
+        let upserts = winners.upserts.len() + winners.partial.len();
+        // Whether what only passed through stays is the target's to say: one row either way.
+        let passed = winners.unsettled.passed.len();
+        let deletes = winners.deletes.len() + winners.images.len() + passed;
+        for (op, count) in [("upsert", upserts), ("delete", deletes)] {
+            if count > 0 {
+                let count = as_count(count);
+                written += count;
+                metrics::counter!(telemetry::ROWS_WRITTEN, "table" => table.clone(), "op" => op)
+                    .increment(count);
+            }
+        }
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    for step in batch.steps.iter().filter(|step| step.moves()) {
+        let then = step.last.as_ref().and_then(|last| last.timestamp);
+        if let Some(then) = then.and_then(|then| u64::try_from(then).ok()) {
+            let passed = now.saturating_sub(Duration::from_millis(then));
+            metrics::histogram!(telemetry::END_TO_END).record(passed);
+        }
+    }
+    written
+}
+
+fn as_count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -89,9 +89,7 @@ impl Draft<'_> {
             deletes: self.rule.deletes.clone(),
             synced_at,
         };
-        let placeholder = self.mapping.tables.rules.placeholder(&mapped.name.server);
-        let (shape, changelog) = (Arc::new(shape), self.rule.changelog);
-        let mapped = Mapped { source: mapped, is_written, shape, placeholder, changelog };
+        let mapped = self.mapped(mapped, is_written, shape);
         Ok(Plan { mapped, change })
     }
 
@@ -104,6 +102,13 @@ impl Draft<'_> {
             self.fit(source, target)?;
         }
         Ok(())
+    }
+
+    /// Adds what the rules say of a table's records.
+    fn mapped(self, source: SourceTable, is_written: Vec<bool>, shape: Shape) -> Mapped {
+        let placeholder = self.mapping.tables.rules.placeholder(&source.name.server);
+        let (shape, TableRule { changelog, after_refused, .. }) = (Arc::new(shape), self.rule);
+        Mapped { source, is_written, shape, placeholder, changelog, after_refused }
     }
 
     /// Returns the target's names of the key's columns, in the order of the record's key; none

@@ -27,6 +27,8 @@ pub struct Origin {
     pub step: usize,
     /// Its record's offset.
     pub offset: i64,
+    /// When its record was sent, in milliseconds since the epoch; 0 when nothing says so.
+    pub sent_at: i64,
 }
 
 impl<'a> RowWriter<'a> {
@@ -140,8 +142,8 @@ impl<'a> RowWriter<'a> {
             self.keep(record);
         }
         let (op, is_partial) = (self.op, self.is_partial);
-        let Origin { step, offset } = origin;
-        self.rows.index.push(Row { op, is_partial, step, offset, key, cells });
+        let Origin { step, offset, sent_at } = origin;
+        self.rows.index.push(Row { op, is_partial, step, offset, sent_at, key, cells });
         self.is_finished = true;
         Ok(())
     }
@@ -165,8 +167,8 @@ impl<'a> RowWriter<'a> {
             None => self.append_key(self.start..self.rows.bytes.len())?,
         };
         let (op, is_partial, cells) = (RowOp::Delete, false, key.clone());
-        let Origin { step, offset } = origin;
-        self.rows.index.push(Row { op, is_partial, step, offset, key, cells });
+        let Origin { step, offset, sent_at } = origin;
+        self.rows.index.push(Row { op, is_partial, step, offset, sent_at, key, cells });
         self.is_finished = true;
         Ok(())
     }

@@ -37,6 +37,7 @@ pub struct TableSection {
     mode: Option<Mode>,
     /// What becomes of a table without a key.
     keyless: Option<Keyless>,
+    /// What becomes of records behind a refused one of their key.
     after_refused: Option<AfterRefused>,
     /// Which columns of a flat change log say what happened.
     pub changelog: Option<Changelog>,
@@ -115,10 +116,14 @@ fn delete() -> String {
     "DELETE".to_owned()
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What becomes of records behind a refused one of their key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum AfterRefused {
+pub enum AfterRefused {
+    /// They are kept behind it, until an operator decides.
     Block,
+    /// They are applied, unless a value is unavailable that the refused one may have had.
+    #[default]
     Continue,
 }
 
@@ -126,6 +131,11 @@ impl TableSection {
     /// Returns whether rows replace each other.
     pub fn mode(&self) -> Mode {
         self.mode.unwrap_or_default()
+    }
+
+    /// Returns what becomes of records behind a refused one of their key.
+    pub fn after_refused(&self) -> AfterRefused {
+        self.after_refused.unwrap_or_default()
     }
 
     /// Returns what becomes of a table without a key.
@@ -220,10 +230,6 @@ fn source_part(parts: &Table, problems: &mut Problems) -> BTreeMap<String, Sourc
 impl TableSection {
     /// Adds what the types let through.
     fn check(&self, path: &str, problems: &mut Problems) {
-        let mut later = |key: &str| problems.add(&format!("{path}.{key}"), "is not supported yet");
-        if self.after_refused == Some(AfterRefused::Block) {
-            later("after_refused = \"block\"");
-        }
         if self.changelog.is_some() && self.key.is_none() && self.mode() == Mode::Upsert {
             let rule = "needs key: the columns that identify a row of the table";
             problems.add(&format!("{path}.changelog"), rule);

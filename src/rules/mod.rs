@@ -7,7 +7,9 @@ use crate::decode::value::kind::{Form, SourceName};
 use crate::rows::{Deletes, Keyless};
 use crate::table::TableName;
 
-pub use file::{Changelog, ColumnSection, ConfigFile, DeletePolicy, Mode, TableSection};
+pub use file::{
+    AfterRefused, Changelog, ColumnSection, ConfigFile, DeletePolicy, Mode, TableSection,
+};
 pub use pattern::{DatabaseUnknown, Pattern, Template};
 pub use source::SourceSettings;
 
@@ -46,6 +48,8 @@ pub struct TableRule {
     pub mode: Mode,
     /// What becomes of updates and deletes when there is no key.
     pub keyless: Keyless,
+    /// What becomes of records behind a refused one of their key.
+    pub after_refused: AfterRefused,
     /// What a flat record's columns say of what happened.
     pub changelog: Option<Changelog>,
     /// Which columns go, and how.
@@ -80,8 +84,11 @@ impl Rules {
             DeletePolicy::Ignore => Deletes::Ignore,
         };
         let (mode, keyless) = (section.mode(), section.keyless());
+        let after_refused = section.after_refused();
         let TableSection { key, changelog, columns, .. } = section;
-        Ok(TableRule { target, key, deletes, mode, keyless, changelog, columns })
+        let rule =
+            TableRule { target, key, deletes, mode, keyless, after_refused, changelog, columns };
+        Ok(rule)
     }
 
     /// Returns whether the rules mean both source tables to meet in one target table: its name is

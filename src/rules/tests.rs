@@ -44,7 +44,7 @@ key = ["id"]
 deletes = "soft"
 mode = "append"
 keyless = "match"
-after_refused = "continue"
+after_refused = "block"
 [table."public.orders".columns]
 exclude = ["secret"]
 rename = { a = "b" }
@@ -129,14 +129,6 @@ fn wrong_values_are_told_with_what_is_known() {
             table."d" does not fit: invalid type: string "id", expected a sequence, in `key`
             source."s".time_precision_mode "x" must be one of adaptive, adaptive_time_microseconds, connect, isostring, microseconds, nanoseconds, structured
             source."s".hstore_handling_mode "jsonb" must be one of json, map"#]],
-    );
-}
-
-#[test]
-fn what_comes_later_is_refused_not_ignored() {
-    refused(
-        "[table.'a']\nafter_refused = 'block'",
-        &expect![[r#"table."a".after_refused = "block" is not supported yet"#]],
     );
 }
 

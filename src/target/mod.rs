@@ -13,12 +13,16 @@ use crate::stopped::{Stop, StopReason};
 use crate::table::{Column, Table, TableName};
 
 mod ewkb;
+mod fault;
 pub mod inspect;
 mod octets;
 mod parts_text;
 pub mod postgres;
+mod search;
 pub mod sqlite;
 mod text;
+
+pub use fault::{Fault, RefusedRow};
 
 /// Whose checkpoint rows a connection reads and writes.
 #[derive(Clone, Debug)]
@@ -68,7 +72,7 @@ pub trait Target: Send + 'static {
 
     /// Shows that the owner lives: sets `updated_at`; a claim that is no longer ours is left alone.
     ///
-    /// So an owner learns also at rest what others have done meanwhile.
+    /// Returns what of the target has changed behind the owner's back.
     fn touch(
         &mut self,
         holdings: &[Holding],
@@ -126,6 +130,9 @@ pub trait Target: Send + 'static {
     ///
     /// Where a source table leads to a table that another one leads to meanwhile, the layout counts
     /// as stale.
+    ///
+    /// A batch that the database refuses for its data is tried in parts, until the records are found
+    /// whose rows it refuses, or all of it has gone in.
     ///
     /// After [`TargetError::Unreachable`] the outcome is unknown; repeating the same batch settles
     /// it, because the steps are conditional.
@@ -201,6 +208,12 @@ pub enum Applied {
         /// Partial rows without a row at the target, kept as dead letters in the same transaction.
         refused: Vec<DeadLetter>,
     },
+    /// The database refuses rows for what they are: nothing of the batch was applied, and without
+    /// them it would be.
+    Refused {
+        /// The records' rows.
+        rows: Vec<RefusedRow>,
+    },
     /// A partition is no longer ours or stands elsewhere: nothing of the batch was applied.
     Fenced {
         /// The partitions whose row did not match.
@@ -260,17 +273,9 @@ pub enum TargetError {
     /// The password, the role or a right is refused.
     #[error("target denies access")]
     Denied(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A constraint or a conversion refuses a row.
-    #[error("target refuses a row{}", table.as_ref().map(|table| format!(" of table \"{table}\"")).unwrap_or_default())]
-    Row {
-        /// The table, where the server names it.
-        table: Option<String>,
-        /// The five characters of the SQL standard.
-        sqlstate: String,
-        /// What the server said, without its detail, which repeats values.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    /// A constraint or a conversion refuses a row, and no record of the batch brings it.
+    #[error("target refuses a row{}", .0.table.as_ref().map(|table| format!(" of table \"{table}\"")).unwrap_or_default())]
+    Row(#[source] Fault),
     /// Anything else: nothing unlisted is guessed.
     #[error("target refuses a statement")]
     Statement(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -297,8 +302,7 @@ impl TargetError {
             Self::Exhausted(_) => Disposition::Retry("exhausted"),
             Self::StaleLayout { .. } => Disposition::Rewind,
             Self::Denied(_) => Disposition::Stop(StopReason::RightMissing),
-            Self::Row { .. } => Disposition::Stop(StopReason::RowRefused),
-            Self::Statement(_) => Disposition::Stop(StopReason::TargetRefused),
+            Self::Row(_) | Self::Statement(_) => Disposition::Stop(StopReason::TargetRefused),
         }
     }
 }

@@ -28,11 +28,13 @@ mod postgres_keyless;
 mod postgres_laws;
 mod postgres_leads;
 mod postgres_parts;
+mod postgres_refused;
 mod postgres_schema;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_support;
 mod postgres_types;
 mod proof_can_fail;
+mod refused;
 mod rules;
 mod scale;
 mod schema_change;

@@ -15,7 +15,7 @@ use afterimage::rows::Deletes;
 use afterimage::stopped::StopReason;
 use afterimage::target::inspect::{Deed, Inspect};
 use afterimage::target::postgres::Postgres;
-use afterimage::target::{Applied, Disposition, Target, TargetError};
+use afterimage::target::{Applied, Disposition, RefusedRow, Target, TargetError};
 use uuid::Uuid;
 
 use crate::postgres_support::{Does, World, batch, claim, creation, shape};
@@ -254,16 +254,21 @@ async fn a_refused_row_is_told_without_its_values() {
     let shape = shape(&table, &["id"], Deletes::Hard);
     let claimed = claim(&mut target, &[partition(0)]).await.remove(0);
 
-    for (values, state) in [
-        ([row(1, secret, -5), row(2, "b", 1)], "23514"),
-        ([row(1, secret, 5), row(2, secret, 1)], "23505"),
+    for (values, at, state) in [
+        ([row(1, secret, -5), row(2, "b", 1)], 0, "23514"),
+        ([row(1, secret, 5), row(2, secret, 1)], 1, "23505"),
     ] {
         let changes = [Does::Upsert(&values[0]), Does::Upsert(&values[1])];
-        let error = target.apply(&batch(&claimed, &shape, &changes)).await.unwrap_err();
-        let TargetError::Row { table: Some(name), sqlstate, source } = &error else { panic!() };
-        assert_eq!((name, sqlstate.as_str()), (&table.name.to_string(), state));
-        assert!(!format!("{error} {source} {source:?}").contains(secret), "{source:?}");
-        assert!(source.to_string().contains("constraint"), "{source}");
+        let applied = target.apply(&batch(&claimed, &shape, &changes)).await.unwrap();
+        let Applied::Refused { rows } = applied else { panic!("{applied:?}") };
+        let [RefusedRow { partition: of, offset, fault }] = rows.as_slice() else { panic!() };
+        assert_eq!((of, *offset), (&partition(0), at));
+        assert_eq!(
+            (fault.table.as_ref(), fault.sqlstate.as_str()),
+            (Some(&table.name.to_string()), state)
+        );
+        assert!(!format!("{fault} {fault:?}").contains(secret), "{fault:?}");
+        assert!(fault.to_string().contains("constraint"), "{fault}");
     }
     assert_eq!(text(&world.sql(&format!("SELECT count(*) FROM {schema}.t")).await), "0");
 }

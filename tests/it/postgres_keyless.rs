@@ -40,7 +40,7 @@ fn batch<'a>(
     };
     for (offset, (before, after)) in (claimed.next.get()..).zip(changes) {
         let mut writer = batch.rows(shape).unwrap().upsert();
-        let origin = Origin { step, offset };
+        let origin = Origin { step, offset, sent_at: 0 };
         if let Some(before) = before {
             push(&mut writer, before);
             writer.end_before();

@@ -173,7 +173,7 @@ pub(crate) fn batch(claimed: &Claimed, shape: &Arc<Shape>, changes: &[Does<'_>])
         for value in *values {
             writer.push(*value).unwrap_or_else(|misfit| panic!("{value:?}: {misfit}"));
         }
-        writer.finish(Origin { step, offset }, record(offset)).unwrap();
+        writer.finish(Origin { step, offset, sent_at: 0 }, record(offset)).unwrap();
         batch.advance(step, last(offset));
     }
     batch.fold()

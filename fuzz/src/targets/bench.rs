@@ -214,7 +214,7 @@ impl Bench {
             topic: &self.partition.topic,
             partition: 0,
             record,
-            origin: Origin { step, offset: self.offset },
+            origin: Origin { step, offset: self.offset, sent_at: 0 },
             is_tainted: false,
             is_alone: Some(true),
         };

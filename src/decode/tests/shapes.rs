@@ -4,6 +4,7 @@ use crate::decode::testing::{Bench, Sample};
 use crate::decode::value::kind::Kind;
 use crate::decode::{Decoded, RegisteredSchema, SchemaId};
 use crate::rows::{Deletes, Keyless};
+use crate::rules::AfterRefused;
 use crate::stopped::StopReason;
 
 const TOPIC: &str = "s.public.t";
@@ -250,6 +251,19 @@ fn the_placeholder_stands_for_a_missing_value_unless_a_snapshot_or_a_key_has_it(
                   have had it";
     check(bench, &change("u", row), behind);
     check(bench, &change("u", r#"{"id":1,"note":null}"#), "Update t id=1 note=null");
+}
+
+#[test]
+fn a_table_that_blocks_keeps_every_record_behind_a_refused_one() {
+    let bench = &mut Bench::default();
+    (bench.is_tainted, bench.after_refused) = (true, AfterRefused::Block);
+    let behind = "behind_dead_letter: a record of its key is refused";
+    for op in ["c", "u", "r", "d"] {
+        check(bench, &change(op, r#"{"id":1,"note":"n"}"#), behind);
+    }
+    check(bench, &sample(1, None), behind);
+    bench.is_tainted = false;
+    check(bench, &change("u", r#"{"id":1,"note":"n"}"#), "Update t id=1 note='n'");
 }
 
 #[test]

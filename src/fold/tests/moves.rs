@@ -172,7 +172,7 @@ impl Target {
             for _ in ["a", "b"].iter().filter(|_| row.is_some()) {
                 writer.push(Value::Text(&row.unwrap_or_default().to_string())).unwrap();
             }
-            writer.finish(Origin { step, offset }, kept(offset)).unwrap();
+            writer.finish(Origin { step, offset, sent_at: 0 }, kept(offset)).unwrap();
             rows.note_move(Move { is_create: row.is_some(), transaction, lsn });
         }
         let Folded { tables, last_halves, .. } = batch.fold();

@@ -282,6 +282,7 @@ impl Connection {
                     self.world.met(Met::EndReached);
                 }
             }
+            Applied::Refused { .. } => unreachable!("no table of the worlds has a constraint"),
             Applied::Fenced { partitions } => {
                 self.world.met(Met::Fenced);
                 let group = self.world.group();
@@ -464,6 +465,7 @@ impl Target for Connection {
                 self.count(batch, applied, was_there && !steps.is_empty());
                 self.note(|| match applied {
                     Applied::Committed { .. } => format!("applied{}", text()),
+                    Applied::Refused { rows } => format!("refuses rows: {}", rows.len()),
                     Applied::Fenced { partitions } => format!("is fenced:{}", named(partitions)),
                 });
             }

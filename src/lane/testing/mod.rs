@@ -36,7 +36,7 @@ pub(super) use records::{
 use target::Actor;
 pub(super) use target::{
     absent, claim_in, claims, committed, denied, done, elsewhere, fenced, found, held_by, led_by,
-    nothing, places, remembering, stale, touched, unknown, unreachable,
+    nothing, places, refused, remembering, stale, touched, unknown, unreachable,
 };
 
 /// Longer than anything a lane waits for by itself.

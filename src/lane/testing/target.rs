@@ -17,7 +17,8 @@ use crate::stopped::Stop;
 use crate::table::{Table, TableName};
 use crate::target::sqlite::Sqlite;
 use crate::target::{
-    Applied, Claimed, Claims, Dialect, Holding, Known, Target, TargetError, Touched,
+    Applied, Claimed, Claims, Dialect, Fault, Holding, Known, RefusedRow, Target, TargetError,
+    Touched,
 };
 
 /// Asks the test at each call.
@@ -234,6 +235,16 @@ pub(in crate::lane) fn unknown(name: &str, known: Known) -> TargetAnswer {
 /// The batch is applied.
 pub(in crate::lane) fn committed() -> TargetAnswer {
     Ok(Outcome::Applied(Applied::Committed { refused: Vec::new() }))
+}
+
+/// The target refuses the rows of records, each with an offset and a SQLSTATE.
+pub(in crate::lane) fn refused(name: &str, records: &[(i64, &str)]) -> TargetAnswer {
+    let row = |(offset, sqlstate): &(i64, &str)| {
+        let (sqlstate, text) = (sqlstate.to_string(), "no".to_owned());
+        let fault = Fault { table: Some("t".to_owned()), sqlstate, constraint: None, text };
+        RefusedRow { partition: partition(name), offset: *offset, fault }
+    };
+    Ok(Outcome::Applied(Applied::Refused { rows: records.iter().map(row).collect() }))
 }
 
 /// Partitions are somebody else's.

@@ -7,3 +7,4 @@ mod identity;
 mod leads;
 mod positions;
 mod rebalances;
+mod refused;

@@ -1,24 +1,25 @@
 //! Apply: one transaction that carries rows, dead letters, schema changes and the checkpoint.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::batch::{Folded, without_row};
 use crate::checkpoint::Step;
 use crate::fold::Winners;
 use crate::refused::DeadLetter;
-use crate::rows::{Cell, Cells, Deletes, Keyless, Row, RowOp, Rows};
+use crate::rows::Rows;
 use crate::table::{Column, TableName};
 use crate::target::postgres::catalog::{self, Described, Wire};
-use crate::target::postgres::columns::Columns;
 use crate::target::postgres::error::{Doing, sqlstate, target_error};
 use crate::target::postgres::fence::{self, Lane, Standing};
 use crate::target::postgres::session::{Session, bind};
+use crate::target::postgres::writer::Writer;
 use crate::target::postgres::{ddl, leads, letters, moves, sql, taken};
-use crate::target::{Applied, TargetError};
+use crate::target::search::{Search, Try};
+use crate::target::{Applied, Fault, RefusedRow, TargetError};
 
 /// Applies the batch; after an error the session must be dropped.
 pub(super) async fn apply(
@@ -30,9 +31,14 @@ pub(super) async fn apply(
     assert!(batch.steps.iter().all(|step| step.from <= step.to), "no step goes back");
     assert!(!steps.is_empty() || batch.tables.is_empty(), "rows come with a step");
     let mut one_by_one = BTreeSet::new();
+    let mut fault = None;
     loop {
-        let attempt = Attempt { lane, batch, steps: &steps, one_by_one: &one_by_one };
-        match attempt.run(session).await {
+        let mut attempt = Attempt { lane, batch, steps: &steps, one_by_one: &mut one_by_one };
+        let ended = match &fault {
+            None => attempt.run(session).await,
+            Some(fault) => attempt.search(session, fault).await,
+        };
+        match ended {
             Ok(refused) => {
                 session.run_all(sql::COMMIT.to_owned()).await.map_err(other)?;
                 return Ok(Applied::Committed { refused });
@@ -47,20 +53,17 @@ pub(super) async fn apply(
                     Standing::Elsewhere(partitions) => Applied::Fenced { partitions },
                 });
             }
-            // One row at a time can meet it only in somebody's trigger.
-            Err(Failure::TouchedTwice(table)) if one_by_one.contains(&table) => {
-                let text = format!("a trigger of table \"{table}\" touches more than one row");
-                return verdict(session, lane, &steps, TargetError::Statement(text.into())).await;
-            }
-            Err(Failure::TouchedTwice(table)) => {
+            Err(Failure::Again) => {
                 session.run_all(sql::ROLLBACK.to_owned()).await.map_err(other)?;
-                one_by_one.insert(table);
             }
-            Err(Failure::Unmatched(table)) => {
-                session.run_all(sql::ROLLBACK.to_owned()).await.map_err(other)?;
-                one_by_one.insert(table);
+            Err(Failure::Refused(rows)) => {
+                let settled = settled(roll_back(session, lane, &steps).await?);
+                return Ok(settled.unwrap_or(Applied::Refused { rows }));
             }
-            Err(Failure::Target(error)) => return verdict(session, lane, &steps, error).await,
+            Err(Failure::Target(error)) => match verdict(session, lane, &steps, error).await {
+                Err(TargetError::Row(found)) if fault.is_none() => fault = Some(found),
+                verdict => return verdict,
+            },
         }
     }
 }
@@ -79,13 +82,18 @@ async fn verdict(
         | TargetError::Exhausted(_) => return Err(error),
         TargetError::StaleLayout { .. }
         | TargetError::Denied(_)
-        | TargetError::Row { .. }
+        | TargetError::Row(_)
         | TargetError::Statement(_) => {}
     }
-    match roll_back(session, lane, steps).await? {
-        Standing::Before => Err(error),
-        Standing::After => Ok(Applied::Committed { refused: Vec::new() }),
-        Standing::Elsewhere(partitions) => Ok(Applied::Fenced { partitions }),
+    settled(roll_back(session, lane, steps).await?).ok_or(error)
+}
+
+/// Says what has become of the batch; `None` while its partitions stand where it begins.
+fn settled(standing: Standing) -> Option<Applied> {
+    match standing {
+        Standing::Before => None,
+        Standing::After => Some(Applied::Committed { refused: Vec::new() }),
+        Standing::Elsewhere(partitions) => Some(Applied::Fenced { partitions }),
     }
 }
 
@@ -109,11 +117,10 @@ enum Failure {
     NotMoved {
         refused: Vec<DeadLetter>,
     },
-    /// The server finds two keys of the batch equal that differ as bytes.
-    TouchedTwice(TableName),
-    /// An image before is no row of a table without a key: which changes that concerns shows only in
-    /// the order they came.
-    Unmatched(TableName),
+    /// A table's rows must go one by one.
+    Again,
+    /// The database refuses rows.
+    Refused(Vec<RefusedRow>),
     Target(TargetError),
 }
 
@@ -129,62 +136,213 @@ struct Attempt<'a> {
     batch: &'a Folded,
     /// The steps that move.
     steps: &'a [&'a Step],
-    /// Tables whose rows go one by one, in the order they came.
-    one_by_one: &'a BTreeSet<TableName>,
+    /// Tables whose rows go one by one, in the order they came: the server finds two keys of the
+    /// batch equal that differ as bytes, or an image before is no row of a table without a key.
+    one_by_one: &'a mut BTreeSet<TableName>,
 }
 
 impl Attempt<'_> {
     /// Does everything but COMMIT; returns the partial rows that found no row.
-    async fn run(&self, session: &mut Session) -> Result<Vec<DeadLetter>, Failure> {
-        let tables = self.batch.tables.iter().map(|(rows, _)| rows.shape().table.as_ref());
-        let names = tables.map(|table| &table.name).collect::<Vec<_>>();
-        self.start(session, &names).await?;
-        leads::enter(session, &self.batch.leads).await?;
-        let described = catalog::describe(session, &names).await.map_err(other)?;
+    async fn run(&mut self, session: &mut Session) -> Result<Vec<DeadLetter>, Failure> {
+        let all_wires = self.start(session).await?;
         let mut refused = Vec::new();
-        for ((rows, winners), described) in self.batch.tables.iter().zip(&described) {
-            let table = &rows.shape().table.name;
-            let wires = wires(&rows.shape().columns, described);
-            let wires = wires.ok_or_else(|| TargetError::StaleLayout { table: table.clone() })?;
-            let is_one_by_one = self.one_by_one.contains(table);
-            let left = moves::leave(session, self.lane.sink, rows, &wires, &self.batch.steps).await;
-            left.map_err(|error| rows_failure(error, table))?;
-            let settled =
-                taken::settle(session, self.lane.sink, (rows, winners), &wires, &self.batch.steps)
-                    .await;
-            let settled = settled.map_err(|error| rows_failure(error, table))?;
-            let winners = settled.as_ref().unwrap_or(winners);
-            let mut writer = Writer { session, rows, wires };
-            let missing = match (rows.shape().keyless, rows.shape().key.is_empty()) {
-                (Keyless::Match, true) if is_one_by_one => writer.match_one_by_one().await,
-                (Keyless::Match, true) => match writer.match_images(winners).await {
-                    Ok(true) => Ok(Vec::new()),
-                    Ok(false) => return Err(Failure::Unmatched(table.clone())),
-                    Err(error) => Err(error),
-                },
-                _ => writer.write(winners, is_one_by_one).await,
-            };
-            let missing = missing.map_err(|error| rows_failure(error, table))?;
-            let steps = &self.batch.steps;
-            refused.extend(without_row(rows, &missing, steps));
+        for ((rows, winners), wires) in self.batch.tables.iter().zip(&all_wires) {
+            self.clear(session, rows, wires).await?;
+            refused.extend(self.write(session, (rows, winners), wires).await?);
         }
+        if !all_wires.is_empty() {
+            let check = session.run_all(sql::CHECK_CONSTRAINTS.to_owned()).await;
+            check.map_err(deferred)?;
+        }
+        self.finish(session, refused).await
+    }
+
+    /// Does the same in parts, until all rows are written or those are found that the server refuses.
+    async fn search(
+        &mut self,
+        session: &mut Session,
+        fault: &Fault,
+    ) -> Result<Vec<DeadLetter>, Failure> {
+        let all_wires = self.start(session).await?;
+        for ((rows, _), wires) in self.batch.tables.iter().zip(&all_wires) {
+            self.clear(session, rows, wires).await?;
+        }
+        let mut letters = Vec::new();
+        let mut search = Search::new(self.batch, fault);
+        while let Some(next) = search.next() {
+            if next.is_vacated && !self.may_vacate(session, &next).await? {
+                search.skip();
+                continue;
+            }
+            let outcome = self.attempt(session, &next, &all_wires).await?;
+            search.learn(outcome.map(|refused| letters.extend(refused)));
+        }
+        let tries = search.tries();
+        let refused = search.refused();
+        debug!(tries, refused = refused.len(), %fault, "tried a refused batch in parts");
+        if !refused.is_empty() {
+            return Err(Failure::Refused(refused));
+        }
+        self.finish(session, letters).await
+    }
+
+    /// Writes parts of the batch, one behind the other; after a fault nothing of them is left.
+    async fn attempt(
+        &mut self,
+        session: &mut Session,
+        next: &Try,
+        all_wires: &[Vec<Wire>],
+    ) -> Result<Result<Vec<DeadLetter>, Fault>, Failure> {
+        loop {
+            session.run_all(sql::BEGIN_PART.to_owned()).await.map_err(other)?;
+            let written = self.write_parts(session, next, all_wires).await;
+            let failure = match written {
+                Ok(refused) => match session.run_all(sql::END_PART.to_owned()).await {
+                    Ok(()) => return Ok(Ok(refused)),
+                    Err(error) => deferred(error),
+                },
+                Err(failure) => failure,
+            };
+            let fault = match failure {
+                Failure::Target(TargetError::Row(fault)) => Some(fault),
+                Failure::Again => None,
+                failure => return Err(failure),
+            };
+            session.run_all(sql::UNDO_PART.to_owned()).await.map_err(other)?;
+            if let Some(fault) = fault {
+                return Ok(Err(fault));
+            }
+        }
+    }
+
+    async fn write_parts(
+        &mut self,
+        session: &mut Session,
+        next: &Try,
+        all_wires: &[Vec<Wire>],
+    ) -> Result<Vec<DeadLetter>, Failure> {
+        let mut refused = Vec::new();
+        for part in &next.parts {
+            let part = self.batch.part(part);
+            let part = if next.is_vacated { part.vacated() } else { part };
+            refused.extend(part.refused);
+            for (rows, winners) in &part.tables {
+                let name = &rows.shape().table.name;
+                let mut tables = self.batch.tables.iter().zip(all_wires);
+                let of_name = tables.find(|((rows, _), _)| rows.shape().table.name == *name);
+                let (_, wires) = of_name.expect("a part has the batch's tables");
+                refused.extend(self.write(session, (rows, winners), wires).await?);
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Returns whether no other row goes or changes with those of the try, which come again.
+    async fn may_vacate(&self, session: &mut Session, next: &Try) -> Result<bool, Failure> {
+        let tables = next.parts.iter().flatten().map(|place| place.table).collect::<BTreeSet<_>>();
+        for (rows, _) in tables.iter().filter_map(|table| self.batch.tables.get(*table)) {
+            let name = &rows.shape().table.name;
+            let mut arguments = PgArguments::default();
+            bind(&mut arguments, sql::schema(name)).map_err(other)?;
+            bind(&mut arguments, name.table.as_str()).map_err(other)?;
+            let found = session.fetch(sql::IS_FOLLOWED.to_owned(), arguments).await;
+            let found = found.map_err(other)?;
+            let is_followed = found.first().map(|row| row.try_get(0)).transpose();
+            if is_followed.map_err(other)? != Some(false) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets a table's rows leave what they have under their old keys, and empties the table where the
+    /// batch says so.
+    async fn clear(
+        &self,
+        session: &mut Session,
+        rows: &Rows,
+        wires: &[Wire],
+    ) -> Result<(), Failure> {
+        let table = &rows.shape().table.name;
+        let failed = |error| Failure::Target(target_error(error, Doing::Rows(table)));
+        let left = moves::leave(session, self.lane.sink, rows, wires, &self.batch.steps).await;
+        left.map_err(failed)?;
+        Writer { session, rows, wires }.truncate().await.map_err(failed)
+    }
+
+    /// Writes a table's rows; returns the dead letters of those that found none to lean on.
+    async fn write(
+        &mut self,
+        session: &mut Session,
+        (rows, winners): (&Rows, &Winners),
+        wires: &[Wire],
+    ) -> Result<Vec<DeadLetter>, Failure> {
+        let (table, steps) = (&rows.shape().table.name, &self.batch.steps);
+        let is_one_by_one = self.one_by_one.contains(table);
+        let settled = taken::settle(session, self.lane.sink, (rows, winners), wires, steps).await;
+        let settled = settled.map_err(|error| self.rows_failure(error, table))?;
+        let winners = settled.as_ref().unwrap_or(winners);
+        let written = Writer { session, rows, wires }.write(winners, is_one_by_one).await;
+        match written.map_err(|error| self.rows_failure(error, table))? {
+            Some(missing) => Ok(without_row(rows, &missing, steps)),
+            None => {
+                self.one_by_one.insert(table.clone());
+                Err(Failure::Again)
+            }
+        }
+    }
+
+    fn rows_failure(&mut self, error: sqlx::Error, table: &TableName) -> Failure {
+        if sqlstate(&error).as_deref() == Some("21000") {
+            if self.one_by_one.insert(table.clone()) {
+                return Failure::Again;
+            }
+            // One row at a time can meet it only in somebody's trigger.
+            let text = format!("a trigger of table \"{table}\" touches more than one row");
+            return Failure::Target(TargetError::Statement(text.into()));
+        }
+        let error = target_error(error, Doing::Rows(table));
+        if matches!(error, TargetError::StaleLayout { .. }) {
+            warn!(%table, "the server does not know the table as the catalogue has it");
+        }
+        Failure::Target(error)
+    }
+
+    /// Keeps what is refused, and moves the checkpoint.
+    async fn finish(
+        &self,
+        session: &mut Session,
+        refused: Vec<DeadLetter>,
+    ) -> Result<Vec<DeadLetter>, Failure> {
         let all = self.batch.dead_letters.iter().chain(&refused).collect::<Vec<_>>();
         let sink = self.lane.sink;
         letters::keep(session, sink, &all).await.map_err(other)?;
         letters::mark_keys(session, sink, &self.batch.key_marks).await.map_err(other)?;
         taken::forget(session, sink, self.batch).await.map_err(other)?;
-        if !names.is_empty() {
-            let check = session.run_all(sql::CHECK_CONSTRAINTS.to_owned()).await;
-            check.map_err(|error| deferred_failure(error, &names))?;
-        }
         match fence::advance(session, self.lane, self.steps).await.map_err(other)? {
             true => Ok(refused),
             false => Err(Failure::NotMoved { refused }),
         }
     }
 
-    /// Begins, changes tables where the batch says so, and holds the tables as they are.
-    async fn start(&self, session: &mut Session, names: &[&TableName]) -> Result<(), Failure> {
+    /// Begins, changes tables where the batch says so, holds the tables as they are, and finds the way
+    /// of their cells.
+    async fn start(&self, session: &mut Session) -> Result<Vec<Vec<Wire>>, Failure> {
+        let tables = self.batch.tables.iter().map(|(rows, _)| rows.shape().table.as_ref());
+        let names = tables.map(|table| &table.name).collect::<Vec<_>>();
+        self.begin(session, &names).await?;
+        leads::enter(session, &self.batch.leads).await?;
+        let described = catalog::describe(session, &names).await.map_err(other)?;
+        let mut all_wires = Vec::with_capacity(names.len());
+        for ((rows, _), described) in self.batch.tables.iter().zip(&described) {
+            let table = &rows.shape().table.name;
+            let wires = wires(&rows.shape().columns, described);
+            all_wires.push(wires.ok_or_else(|| TargetError::StaleLayout { table: table.clone() })?);
+        }
+        Ok(all_wires)
+    }
+
+    async fn begin(&self, session: &mut Session, names: &[&TableName]) -> Result<(), Failure> {
         let locked = if self.batch.schema_changes.is_empty() {
             session.run_all(sql::start(names)).await
         } else {
@@ -217,253 +375,7 @@ pub(super) fn wires(columns: &[Column], described: &[Described]) -> Option<Vec<W
         .collect()
 }
 
-fn rows_failure(error: sqlx::Error, table: &TableName) -> Failure {
-    if sqlstate(&error).as_deref() == Some("21000") {
-        return Failure::TouchedTwice(table.clone());
-    }
-    let error = target_error(error, Doing::Rows(table));
-    if matches!(error, TargetError::StaleLayout { .. }) {
-        warn!(%table, "the server does not know the table as the catalogue has it");
-    }
-    Failure::Target(error)
-}
-
-/// Names the table of a deferred constraint where there is only one.
-fn deferred_failure(error: sqlx::Error, names: &[&TableName]) -> Failure {
-    match names {
-        [table] => Failure::Target(target_error(error, Doing::Rows(table))),
-        _ => Failure::Target(target_error(error, Doing::Other)),
-    }
-}
-
-/// What a row of the index becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Delete,
-    Image,
-    Upsert,
-    /// An upsert in place of a row that is deleted: it keeps nothing of it.
-    Renew,
-    Partial,
-}
-
-/// Writes the rows of one table.
-struct Writer<'a> {
-    session: &'a mut Session,
-    rows: &'a Rows,
-    wires: Vec<Wire>,
-}
-
-impl Writer<'_> {
-    /// Writes the winners; returns the partial rows that found no row to keep values from.
-    async fn write(
-        &mut self,
-        winners: &Winners,
-        is_one_by_one: bool,
-    ) -> Result<Vec<usize>, sqlx::Error> {
-        if self.rows.is_truncated() {
-            self.empty().await?;
-        }
-        // Without a key there is no row to keep values from.
-        let (mut missing, upserts) = (Vec::new(), winners.upserts.iter().copied());
-        let (partial, whole) = upserts.partition::<Vec<_>, _>(|&row| self.is_partial(row));
-        missing.extend(partial);
-        if !is_one_by_one {
-            self.write_as(Kind::Delete, &winners.deletes).await?;
-            let is_renewed = |row: &usize| self.kind_of_whole(*row, winners) == Kind::Renew;
-            let (renewed, others) = whole.into_iter().partition::<Vec<_>, _>(is_renewed);
-            self.write_as(Kind::Renew, &renewed).await?;
-            self.write_as(Kind::Upsert, &others).await?;
-            missing.extend(self.write_as(Kind::Partial, &winners.partial).await?);
-            return Ok(missing);
-        }
-        let deletes = winners.deletes.iter().map(|&row| (row, Kind::Delete));
-        let upserts = whole.iter().map(|&row| (row, self.kind_of_whole(row, winners)));
-        let partial = winners.partial.iter().map(|&row| (row, Kind::Partial));
-        let mut in_order = deletes.chain(upserts).chain(partial).collect::<Vec<_>>();
-        in_order.sort_by_key(|(row, _)| *row);
-        for (row, kind) in in_order {
-            missing.extend(self.write_as(kind, &[row]).await?);
-        }
-        Ok(missing)
-    }
-
-    /// Decides whether a row keeps what the target has beside its cells: a row that is marked deleted
-    /// does.
-    fn kind_of_whole(&self, row: usize, winners: &Winners) -> Kind {
-        let shape = self.rows.shape();
-        if winners.renewed.is_empty() || shape.deletes != Deletes::Hard {
-            return Kind::Upsert;
-        }
-        let key_of = |row: usize| self.rows.index().get(row).map(|row| self.rows.key(row));
-        let found = winners.renewed.binary_search_by_key(&key_of(row), |it| key_of(*it));
-        if found.is_ok() && shape.others().next().is_some() { Kind::Renew } else { Kind::Upsert }
-    }
-
-    /// Writes a table without a key whose rows are found by their images; `false` when one is not.
-    async fn match_images(&mut self, winners: &Winners) -> Result<bool, sqlx::Error> {
-        if self.rows.is_truncated() {
-            self.empty().await?;
-        }
-        if !self.write_as(Kind::Image, &winners.images).await?.is_empty() {
-            return Ok(false);
-        }
-        self.write_as(Kind::Upsert, &winners.upserts).await.map(|_| true)
-    }
-
-    /// Does the same in the order the changes came; returns those whose image is no row.
-    async fn match_one_by_one(&mut self) -> Result<Vec<usize>, sqlx::Error> {
-        if self.rows.is_truncated() {
-            self.empty().await?;
-        }
-        let mut missing = Vec::new();
-        for (at, row) in self.rows.index().iter().enumerate() {
-            if !self.rows.key(row).is_empty()
-                && !self.write_as(Kind::Image, &[at]).await?.is_empty()
-            {
-                missing.push(at);
-            } else if row.op == RowOp::Upsert {
-                self.write_as(Kind::Upsert, &[at]).await?;
-            }
-        }
-        Ok(missing)
-    }
-
-    fn is_partial(&self, row: usize) -> bool {
-        self.rows.index().get(row).is_some_and(|row| row.is_partial)
-    }
-
-    /// Empties the table, or marks all its rows deleted.
-    async fn empty(&mut self) -> Result<(), sqlx::Error> {
-        let shape = self.rows.shape();
-        let table = &shape.table.name;
-        let text = match &shape.deletes {
-            Deletes::Ignore => return Ok(()),
-            Deletes::Soft(deleted_at) => sql::mark_all_deleted(shape, deleted_at),
-            Deletes::Hard => {
-                let mut arguments = PgArguments::default();
-                bind(&mut arguments, sql::schema(table))?;
-                bind(&mut arguments, table.table.as_str())?;
-                let rows = self.session.fetch(sql::IS_TRUNCATABLE.to_owned(), arguments).await?;
-                match rows.first().map(|row| row.try_get(0)).transpose()? {
-                    Some(true) => sql::truncate(table),
-                    Some(false) | None => sql::remove_all(table),
-                }
-            }
-        };
-        self.session.run(text, PgArguments::default()).await.map(drop)
-    }
-
-    async fn write_as(&mut self, kind: Kind, rows: &[usize]) -> Result<Vec<usize>, sqlx::Error> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        let shape = self.rows.shape();
-        match kind {
-            Kind::Delete => {
-                let wires = shape.key.iter().filter_map(|&key| self.wires.get(key).cloned());
-                let wires = wires.collect::<Vec<_>>();
-                let wires = wires.iter().collect::<Vec<_>>();
-                let text = sql::delete(shape, &wires);
-                self.write_arrays(rows, &text, &wires, Rows::key).await?;
-                Ok(Vec::new())
-            }
-            Kind::Upsert | Kind::Renew => {
-                let wires = self.wires.clone();
-                let wires = wires.iter().collect::<Vec<_>>();
-                let text = match kind {
-                    Kind::Renew => sql::renew(shape, &wires),
-                    _ => sql::insert(shape, &wires),
-                };
-                self.write_arrays(rows, &text, &wires, Rows::cells).await?;
-                Ok(Vec::new())
-            }
-            Kind::Partial => self.update(rows).await,
-            Kind::Image => {
-                let wires = self.wires.clone();
-                let wires = wires.iter().collect::<Vec<_>>();
-                let text = sql::delete_images(shape, &wires);
-                self.write_counted(rows, &text, &wires, Rows::key).await
-            }
-        }
-    }
-
-    /// Sends rows as arrays, in as few statements as their size allows.
-    async fn write_arrays(
-        &mut self,
-        rows: &[usize],
-        text: &str,
-        wires: &[&Wire],
-        part: for<'r> fn(&'r Rows, &Row) -> &'r [u8],
-    ) -> Result<(), sqlx::Error> {
-        let mut columns = Columns::new(wires);
-        for row in rows.iter().filter_map(|&row| self.rows.index().get(row)) {
-            columns.push(Cells::new(part(self.rows, row)));
-            if columns.is_full() {
-                self.session.run(text.to_owned(), columns.take()?).await?;
-            }
-        }
-        if !columns.is_empty() {
-            self.session.run(text.to_owned(), columns.take()?).await?;
-        }
-        Ok(())
-    }
-
-    /// Updates what partial rows have, by the set of columns that they have.
-    async fn update(&mut self, rows: &[usize]) -> Result<Vec<usize>, sqlx::Error> {
-        let mut by_columns = BTreeMap::<Vec<usize>, Vec<usize>>::new();
-        for &row in rows {
-            if let Some(entry) = self.rows.index().get(row) {
-                let cells = Cells::new(self.rows.cells(entry)).enumerate();
-                let available = cells.filter(|(_, cell)| *cell != Cell::Unavailable);
-                let available = available.map(|(column, _)| column).collect();
-                by_columns.entry(available).or_default().push(row);
-            }
-        }
-        let mut missing = Vec::new();
-        for (available, rows) in by_columns {
-            missing.extend(self.update_columns(&available, &rows).await?);
-        }
-        missing.sort_unstable();
-        Ok(missing)
-    }
-
-    async fn update_columns(
-        &mut self,
-        available: &[usize],
-        rows: &[usize],
-    ) -> Result<Vec<usize>, sqlx::Error> {
-        let wires = available.iter().filter_map(|&column| self.wires.get(column).cloned());
-        let wires = wires.collect::<Vec<_>>();
-        let wires = wires.iter().collect::<Vec<_>>();
-        let text = sql::update(self.rows.shape(), available, &wires);
-        self.write_counted(rows, &text, &wires, Rows::cells).await
-    }
-
-    /// Sends rows as arrays with their ordinals, and returns those that do not come back.
-    async fn write_counted(
-        &mut self,
-        rows: &[usize],
-        text: &str,
-        wires: &[&Wire],
-        part: for<'r> fn(&'r Rows, &Row) -> &'r [u8],
-    ) -> Result<Vec<usize>, sqlx::Error> {
-        let mut missing = rows.iter().copied().collect::<BTreeSet<_>>();
-        let (mut columns, mut ordinals) = (Columns::new(wires), Vec::new());
-        for (&row, is_last) in rows.iter().zip((1..=rows.len()).map(|count| count == rows.len())) {
-            let Some(entry) = self.rows.index().get(row) else { continue };
-            let cells = Cells::new(part(self.rows, entry));
-            columns.push(cells.filter(|cell| *cell != Cell::Unavailable));
-            ordinals.push(i64::try_from(row).unwrap_or(i64::MAX));
-            if columns.is_full() || is_last {
-                let mut arguments = columns.take()?;
-                bind(&mut arguments, std::mem::take(&mut ordinals))?;
-                for found in self.session.fetch(text.to_owned(), arguments).await? {
-                    let ordinal = usize::try_from(found.try_get::<i64, _>(0)?);
-                    missing.remove(&ordinal.unwrap_or(usize::MAX));
-                }
-            }
-        }
-        Ok(missing.into_iter().collect())
-    }
+/// Says what a deferred constraint means; the server names its table.
+fn deferred(error: sqlx::Error) -> Failure {
+    Failure::Target(other(error))
 }

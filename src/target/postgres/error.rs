@@ -9,8 +9,8 @@ use std::fmt;
 use sqlx::postgres::PgDatabaseError;
 
 use crate::table::TableName;
-use crate::target::TargetError;
 use crate::target::postgres::tls;
+use crate::target::{Fault, TargetError};
 
 /// What was being done, where the same error means different things.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +95,8 @@ fn situation(error: &ServerError) -> Situation {
         "42P01" | "42703" | "42804" | "42P10" | "42704" | "3F000" | "08P01" | "22P03" | "XX000" => {
             Situation::Stale
         }
+        // A trigger's own word, and a value that is too long for an index.
+        "P0001" | "54000" => Situation::Data,
         "23505" | "42710" | "42P07" | "42701" | "42P06" => Situation::Exists,
         _ => match state.get(..2) {
             Some("08") => Situation::Unreachable,
@@ -113,6 +115,7 @@ struct ServerError {
     message: String,
     constraint: Option<String>,
     column: Option<String>,
+    table: Option<String>,
 }
 
 impl ServerError {
@@ -121,7 +124,9 @@ impl ServerError {
     }
 
     fn into_row(self, table: Option<String>) -> TargetError {
-        TargetError::Row { table, sqlstate: self.sqlstate.clone(), source: self.into() }
+        let text = self.to_string();
+        let Self { sqlstate, constraint, table: named, .. } = self;
+        TargetError::Row(Fault { table: table.or(named), sqlstate, constraint, text })
     }
 }
 
@@ -129,12 +134,17 @@ impl From<&PgDatabaseError> for ServerError {
     fn from(error: &PgDatabaseError) -> Self {
         Self {
             sqlstate: error.code().to_owned(),
-            // Data exceptions quote the value ("invalid input syntax for type integer: …").
-            message: if error.code().starts_with("22") {
-                "data exception".to_owned()
-            } else {
-                error.message().to_owned()
+            message: match error.code() {
+                // Data exceptions quote the value ("invalid input syntax for type integer: …"), and
+                // a trigger may quote anything.
+                code if code.starts_with("22") => "data exception".to_owned(),
+                "P0001" => "a trigger refuses it".to_owned(),
+                _ => error.message().to_owned(),
             },
+            table: error
+                .schema()
+                .zip(error.table())
+                .map(|(schema, table)| format!("{schema}.{table}")),
             constraint: error.constraint().map(str::to_owned),
             column: error.column().map(str::to_owned),
         }
@@ -168,6 +178,7 @@ mod tests {
                 message: String::new(),
                 constraint: None,
                 column: None,
+                table: None,
             };
             assert_eq!(situation(&error), expected, "{state}");
         }
@@ -183,7 +194,7 @@ mod tests {
         check(&["53000", "53100", "53200", "53300", "53400"], Situation::Exhausted);
         check(&["28000", "28P01", "42501", "3D000"], Situation::Denied);
         check(
-            &["42601", "P0001", "0A000", "58030", "55006", "25P02", "21000"],
+            &["42601", "P0002", "P0004", "54001", "0A000", "58030", "55006", "25P02", "21000"],
             Situation::Unlisted,
         );
     }
@@ -191,6 +202,7 @@ mod tests {
     #[test]
     fn data_is_told_from_layout() {
         check(&["22001", "22P02", "22003", "22021", "23502", "23503", "23514"], Situation::Data);
+        check(&["P0001", "54000"], Situation::Data);
         check(&["42P01", "42703", "42804", "42P10", "22P03", "08P01", "XX000"], Situation::Stale);
         check(&["23505", "42710", "42P07", "42701", "42P06"], Situation::Exists);
     }
@@ -202,6 +214,7 @@ mod tests {
             message: "duplicate key".to_owned(),
             constraint: Some("orders_pkey".to_owned()),
             column: None,
+            table: None,
         };
         assert_eq!(error.to_string(), "duplicate key (sqlstate 23505, constraint \"orders_pkey\")");
     }

@@ -147,21 +147,18 @@ pub(super) async fn begin(
     session.run(sql::BEGIN.to_owned(), arguments).await.map(drop)
 }
 
-/// Shows that the owner lives, or gives its claims up; returns those that are no longer ours.
+/// Shows that the owner lives, or gives its claims up.
 pub(super) async fn touch(
     session: &mut Session,
     sink: &Sink,
     claims: &[(TopicPartition, Claim)],
     is_given_up: bool,
-) -> Result<Vec<TopicPartition>, sqlx::Error> {
+) -> Result<(), sqlx::Error> {
     let mut arguments = partition_arguments(sink, claims.iter().map(|(partition, _)| partition))?;
     bind(&mut arguments, claims.iter().map(|(_, claim)| claim.epoch).collect::<Vec<_>>())?;
     bind(&mut arguments, claims.iter().map(|(_, claim)| claim.token).collect::<Vec<_>>())?;
     bind(&mut arguments, is_given_up)?;
-    let rows = session.fetch(sql::TOUCH.to_owned(), arguments).await?;
-    let ours = rows.iter().map(partition).collect::<Result<BTreeSet<_>, _>>()?;
-    let all = claims.iter().map(|(partition, _)| partition);
-    Ok(all.filter(|partition| !ours.contains(*partition)).cloned().collect())
+    session.run(sql::TOUCH.to_owned(), arguments).await.map(drop)
 }
 
 /// Writes why a partition is stopped, or that it runs.

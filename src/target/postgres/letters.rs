@@ -55,6 +55,7 @@ fn arguments(sink: &Sink, letters: &[&DeadLetter]) -> Result<PgArguments, sqlx::
     bind(&mut arguments, each(letters, |letter| headers(&letter.record)))?;
     bind(&mut arguments, each(letters, |letter| letter.refusal.reason.name()))?;
     bind(&mut arguments, each(letters, |letter| storable(&letter.refusal.detail)))?;
+    bind(&mut arguments, each(letters, |letter| letter.refusal.sqlstate.as_deref()))?;
     let timestamp = |letter: &DeadLetter| letter.record.timestamp;
     bind(
         &mut arguments,

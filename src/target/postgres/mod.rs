@@ -19,6 +19,7 @@ mod sql;
 mod taken;
 mod tls;
 mod widen;
+mod writer;
 
 use std::fmt;
 
@@ -188,7 +189,7 @@ impl Target for Postgres {
 
     async fn release(&mut self, claims: &[(TopicPartition, Claim)]) -> Result<(), TargetError> {
         let mut session = self.session().await?;
-        let released = fence::touch(&mut session, &self.sink, claims, true).await.map(drop);
+        let released = fence::touch(&mut session, &self.sink, claims, true).await;
         let released = released.map_err(|error| target_error(error, Doing::Other));
         self.keep(session, released).await?;
         for (partition, _) in claims {

@@ -7,14 +7,28 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 
+use tracing::debug;
+
 use crate::batch::{Folded, SchemaChange, without_row};
 use crate::checkpoint::Step;
+use crate::fold::Winners;
 use crate::refused::DeadLetter;
 use crate::rows::{Cell, Cells, Deletes, RowOp, Rows, Shape};
 use crate::table::Table;
+use crate::target::search::{Search, Try};
 use crate::target::sqlite::encode::{self, Content};
-use crate::target::sqlite::{Writing, catalog, fence, leads, moves, sql, taken, text, time_text};
-use crate::target::{Sink, TargetError};
+use crate::target::sqlite::{
+    Writing, catalog, execute, fence, leads, moves, sql, taken, text, time_text,
+};
+use crate::target::{Fault, RefusedRow, Sink, TargetError};
+
+/// What has become of a batch's rows.
+pub(super) enum Written {
+    /// All are written, but for partial ones that found no row.
+    All(Vec<DeadLetter>),
+    /// The database refuses these.
+    Refused(Vec<RefusedRow>),
+}
 
 /// Writes all of a batch but its steps; returns the partial rows that found no row.
 pub(super) async fn write(
@@ -22,23 +36,113 @@ pub(super) async fn write(
     sink: &Sink,
     batch: &Folded,
 ) -> Result<Vec<DeadLetter>, TargetError> {
-    let now = Arc::<str>::from(time_text(writing.now));
-    let connection = &mut writing.connection;
-    for change in &batch.schema_changes {
-        change_schema(connection, change).await?;
-    }
-    leads::enter(connection, &batch.leads, &now).await?;
+    let mut applying = Applying::start(writing, sink, batch).await?;
     let mut refused = Vec::new();
     for (rows, winners) in &batch.tables {
-        check_layout(connection, &rows.shape().table).await?;
-        moves::leave(connection, sink, (rows, &batch.steps), &now).await?;
-        let settled = taken::settle(connection, sink, (rows, winners), &batch.steps, &now).await?;
+        refused.extend(applying.write(rows, winners).await?);
+    }
+    applying.finish(&refused).await?;
+    Ok(refused)
+}
+
+/// Does the same in parts, until all rows are written or those are found that the database refuses.
+pub(super) async fn search(
+    writing: &mut Writing,
+    sink: &Sink,
+    batch: &Folded,
+    fault: &Fault,
+) -> Result<Written, TargetError> {
+    let mut applying = Applying::start(writing, sink, batch).await?;
+    let mut letters = Vec::new();
+    let mut search = Search::new(batch, fault);
+    while let Some(next) = search.next() {
+        let outcome = applying.attempt(&next).await?;
+        search.learn(outcome.map(|refused| letters.extend(refused)));
+    }
+    let tries = search.tries();
+    let refused = search.refused();
+    debug!(tries, refused = refused.len(), %fault, "tried a refused batch in parts");
+    if !refused.is_empty() {
+        return Ok(Written::Refused(refused));
+    }
+    applying.finish(&letters).await?;
+    Ok(Written::All(letters))
+}
+
+/// A batch on its way into the file.
+struct Applying<'a> {
+    connection: &'a mut SqliteConnection,
+    sink: &'a Sink,
+    batch: &'a Folded,
+    now: Arc<str>,
+}
+
+impl<'a> Applying<'a> {
+    /// Changes tables where the batch says so, lets rows leave what they have under their old keys,
+    /// and empties tables.
+    async fn start(
+        writing: &'a mut Writing,
+        sink: &'a Sink,
+        batch: &'a Folded,
+    ) -> Result<Self, TargetError> {
+        let now = Arc::<str>::from(time_text(writing.now));
+        let connection = &mut writing.connection;
+        for change in &batch.schema_changes {
+            change_schema(connection, change).await?;
+        }
+        leads::enter(connection, &batch.leads, &now).await?;
+        for (rows, _) in &batch.tables {
+            check_layout(connection, &rows.shape().table).await?;
+            moves::leave(connection, sink, (rows, &batch.steps), &now).await?;
+            Writer { connection, rows, now: &now }.truncate().await?;
+        }
+        Ok(Self { connection, sink, batch, now })
+    }
+
+    /// Writes parts of the batch, one behind the other; after a fault nothing of them is left.
+    async fn attempt(&mut self, next: &Try) -> Result<Result<Vec<DeadLetter>, Fault>, TargetError> {
+        execute(self.connection, "SAVEPOINT part").await?;
+        match self.write_parts(next).await {
+            Ok(refused) => {
+                execute(self.connection, "RELEASE part").await?;
+                Ok(Ok(refused))
+            }
+            Err(TargetError::Row(fault)) => {
+                execute(self.connection, "ROLLBACK TO part").await?;
+                execute(self.connection, "RELEASE part").await?;
+                Ok(Err(fault))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn write_parts(&mut self, next: &Try) -> Result<Vec<DeadLetter>, TargetError> {
+        let mut refused = Vec::new();
+        for part in &next.parts {
+            let part = self.batch.part(part);
+            let part = if next.is_vacated { part.vacated() } else { part };
+            refused.extend(part.refused);
+            for (rows, winners) in &part.tables {
+                refused.extend(self.write(rows, winners).await?);
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Writes a table's rows; returns the dead letters of those that found none to lean on.
+    async fn write(
+        &mut self,
+        rows: &Rows,
+        winners: &Winners,
+    ) -> Result<Vec<DeadLetter>, TargetError> {
+        let Self { connection, sink, batch, now } = self;
+        let settled = taken::settle(connection, sink, (rows, winners), &batch.steps, now).await?;
         let winners = settled.as_ref().unwrap_or(winners);
-        let mut table = Writer { connection, rows, now: &now };
-        table.truncate().await?;
+        let mut table = Writer { connection, rows, now };
+        let mut refused = Vec::new();
         if !winners.images.is_empty() {
             table.match_images(&batch.steps, &mut refused).await?;
-            continue;
+            return Ok(refused);
         }
         table.delete(&winners.deletes).await?;
         if rows.shape().deletes == Deletes::Hard && rows.shape().others().next().is_some() {
@@ -46,19 +150,24 @@ pub(super) async fn write(
         }
         table.upsert(&winners.upserts).await?;
         let missing = table.update(&winners.partial).await?;
-        refused.extend(without_row(rows, &missing, &batch.steps));
+        Ok(without_row(rows, &missing, &batch.steps))
     }
-    for letter in batch.dead_letters.iter().chain(&refused) {
-        keep(connection, sink, letter, &now).await?;
+
+    /// Keeps what is refused.
+    async fn finish(self, refused: &[DeadLetter]) -> Result<(), TargetError> {
+        let Self { connection, sink, batch, now } = self;
+        for letter in batch.dead_letters.iter().chain(refused) {
+            keep(connection, sink, letter, &now).await?;
+        }
+        taken::forget(connection, sink, batch).await?;
+        for mark in &batch.key_marks {
+            let statement = if mark.is_refused { sql::MARK_KEY } else { sql::CLEAR_KEY };
+            let query = fence::bind_partition(sqlx::query(statement), sink, &mark.partition);
+            let done = query.bind(&*mark.key).execute(&mut *connection).await;
+            done.map_err(TargetError::of_sqlite)?;
+        }
+        Ok(())
     }
-    taken::forget(connection, sink, batch).await?;
-    for mark in &batch.key_marks {
-        let statement = if mark.is_refused { sql::MARK_KEY } else { sql::CLEAR_KEY };
-        let query = fence::bind_partition(sqlx::query(statement), sink, &mark.partition);
-        let done = query.bind(&*mark.key).execute(&mut *connection).await;
-        done.map_err(TargetError::of_sqlite)?;
-    }
-    Ok(refused)
 }
 
 /// Brings a table to the form that the rows were encoded for, unless another member has done so.
@@ -215,7 +324,13 @@ impl Writer<'_> {
         // Names in the text are quoted by `sql`, and values are bound.
         let query = sqlx::query_with(AssertSqlSafe(Arc::clone(text)), binds);
         let done = query.execute(&mut *self.connection).await;
-        done.map(|done| done.rows_affected()).map_err(TargetError::of_sqlite)
+        done.map(|done| done.rows_affected()).map_err(|error| match TargetError::of_sqlite(error) {
+            TargetError::Row(fault) => {
+                let table = Some(self.shape().table.name.to_string());
+                TargetError::Row(Fault { table, ..fault })
+            }
+            error => error,
+        })
     }
 }
 
@@ -291,6 +406,7 @@ async fn keep(
         .bind(serde_json::Value::Array(headers.collect()).to_string())
         .bind(refusal.reason.name())
         .bind(&refusal.detail)
+        .bind(&refusal.sqlstate)
         .bind(timestamp)
         .bind(now);
     query.execute(connection).await.map_err(TargetError::of_sqlite)?;

@@ -1,6 +1,6 @@
 //! SQLite's result codes as the situations that a lane knows (<https://sqlite.org/rescode.html>).
 
-use crate::target::TargetError;
+use crate::target::{Fault, TargetError};
 
 impl TargetError {
     /// Classifies an error of a statement or of opening the file.
@@ -25,23 +25,29 @@ impl TargetError {
             }
             // PERM, READONLY, AUTH.
             (3 | 8 | 23, _) => Self::Denied(error.into()),
-            // CONSTRAINT; the message names table and column, never a value.
-            (19, _) => Self::Row {
-                table: table().map(|(table, _)| table.to_owned()),
-                sqlstate: sqlstate_of(code).to_owned(),
-                source: error.into(),
-            },
-            // TOOBIG, MISMATCH.
-            (18, _) => Self::Row { table: None, sqlstate: "22001".into(), source: error.into() },
-            (20, _) => Self::Row { table: None, sqlstate: "22000".into(), source: error.into() },
+            // CONSTRAINT, TOOBIG, MISMATCH.
+            (18..=20, _) => {
+                let table = table().map(|(table, _)| table.to_owned());
+                let table = table.filter(|_| matches!(code, 1299 | 1555 | 2067));
+                let (sqlstate, constraint) = (sqlstate_of(code).to_owned(), None);
+                let text = match code {
+                    // A trigger may say anything, also values.
+                    1811 => "a trigger refuses it".to_owned(),
+                    // The message names table and column or the constraint, never a value.
+                    _ => format!("{message} (sqlstate {sqlstate})"),
+                };
+                Self::Row(Fault { table, sqlstate, constraint, text })
+            }
             _ => Self::Statement(error.into()),
         }
     }
 }
 
-/// Returns the standard's name for an extended code of CONSTRAINT.
+/// Returns the standard's name for TOOBIG, MISMATCH and the extended codes of CONSTRAINT.
 fn sqlstate_of(code: u32) -> &'static str {
     match code {
+        18 => "22001",
+        20 => "22000",
         275 => "23514",
         787 => "23503",
         1299 => "23502",

@@ -144,24 +144,20 @@ pub(super) async fn begin(
     Ok(())
 }
 
-/// Runs [`sql::RELEASE`] or [`sql::TOUCH`] over claims; returns those that are no longer ours.
+/// Runs [`sql::RELEASE`] or [`sql::TOUCH`] over claims.
 pub(super) async fn set_time(
     writing: &mut Writing,
     sink: &Sink,
     statement: &'static str,
     claims: &[(TopicPartition, Claim)],
-) -> Result<Vec<TopicPartition>, TargetError> {
+) -> Result<(), TargetError> {
     let now = time_text(writing.now);
-    let mut lost = Vec::new();
     for (partition, claim) in claims {
         let query = bind_partition(sqlx::query(statement).bind(&now), sink, partition);
         let query = bind_claim(query, *claim);
-        let done = query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
-        if done.rows_affected() == 0 {
-            lost.push(partition.clone());
-        }
+        query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
     }
-    Ok(lost)
+    Ok(())
 }
 
 /// Writes whether a partition runs or is stopped.

@@ -22,6 +22,7 @@ use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
+use crate::target::sqlite::apply::Written;
 use crate::target::{Applied, Claims, Dialect, Holding, Sink, Target, TargetError, Touched, text};
 
 mod amend;
@@ -316,12 +317,27 @@ impl Target for Sqlite {
 
     async fn apply(&mut self, batch: &Folded) -> Result<Applied, TargetError> {
         let mut writing = self.begin_writing().await?;
-        let refused = apply::write(&mut writing, &self.sink, batch).await?;
+        let written = match apply::write(&mut writing, &self.sink, batch).await {
+            Err(TargetError::Row(fault)) => {
+                self.end(writing, "ROLLBACK").await?;
+                writing = self.begin_writing().await?;
+                apply::search(&mut writing, &self.sink, batch, &fault).await?
+            }
+            written => Written::All(written?),
+        };
         let fenced = fence::advance(&mut writing, &self.sink, &self.session, &batch.steps).await?;
-        if fenced.is_empty() {
-            self.end(writing, "COMMIT").await?;
-            return Ok(Applied::Committed { refused });
-        }
+        let refused = match written {
+            Written::All(refused) if fenced.is_empty() => {
+                self.end(writing, "COMMIT").await?;
+                return Ok(Applied::Committed { refused });
+            }
+            Written::Refused(rows) if fenced.is_empty() => {
+                self.end(writing, "ROLLBACK").await?;
+                return Ok(Applied::Refused { rows });
+            }
+            Written::All(refused) => refused,
+            Written::Refused(_) => Vec::new(),
+        };
         self.end(writing, "ROLLBACK").await?;
         let mut connection = self.connection().await?;
         let has_arrived = fence::has_arrived(&mut connection, &self.sink, &batch.steps).await?;

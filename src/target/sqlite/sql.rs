@@ -162,11 +162,11 @@ fn column_of(column: &Column) -> String {
 /// Keeps a refused record; a record that comes again is the same dead letter.
 pub(super) const DEAD_LETTER: &str = r#"INSERT INTO afterimage_dead_letter
     (sink, cluster_id, topic, "partition", record_offset, table_name, key, value, headers,
-    reason, error, record_timestamp, first_seen, last_seen, state)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, 'open')
+    reason, error, sqlstate, record_timestamp, first_seen, last_seen, state)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, 'open')
 ON CONFLICT (sink, cluster_id, topic, "partition", record_offset) DO UPDATE
 SET table_name = excluded.table_name, reason = excluded.reason, error = excluded.error,
-    last_seen = excluded.last_seen, state = 'open'"#;
+    sqlstate = excluded.sqlstate, last_seen = excluded.last_seen, state = 'open'"#;
 
 /// Marks a key whose newest image was refused; binds the partition's key and the record's key.
 pub(super) const MARK_KEY: &str = r#"INSERT INTO afterimage_refused_key

@@ -9,6 +9,8 @@ pub(crate) enum Moment {
     Filled,
     /// Before the first row of a table is written, inside the transaction.
     FirstWrite,
+    /// Before a part of a refused batch is written again, inside the transaction.
+    Part,
     /// Before the checkpoint moves: all rows are written, and locked.
     Step,
     /// In the middle of the statement that moves the checkpoint: half of it is sent.
@@ -25,7 +27,7 @@ impl Moment {
     /// Returns whether the transaction is open then.
     pub(crate) fn is_inside(self) -> bool {
         match self {
-            Self::FirstWrite | Self::Step | Self::MidStep | Self::Commit => true,
+            Self::FirstWrite | Self::Part | Self::Step | Self::MidStep | Self::Commit => true,
             Self::Filled | Self::CommitSent | Self::Mirror => false,
         }
     }
@@ -36,6 +38,7 @@ impl fmt::Display for Moment {
         f.write_str(match self {
             Self::Filled => "filling",
             Self::FirstWrite => "in the transaction, before its rows",
+            Self::Part => "in the transaction, before a part of it",
             Self::Step => "in the transaction, before its checkpoint",
             Self::MidStep => "in the transaction, in mid-statement",
             Self::Commit => "in the transaction, before COMMIT",
@@ -51,6 +54,8 @@ pub(crate) enum Statement {
     Begin,
     /// Writes rows of a replicated table.
     Write,
+    /// Begins a part that may be taken back.
+    Part,
     /// Moves the checkpoint.
     Step,
     Commit,
@@ -65,6 +70,8 @@ impl Statement {
             Self::Begin
         } else if sql.starts_with("COMMIT") {
             Self::Commit
+        } else if sql.starts_with("SAVEPOINT") {
+            Self::Part
         } else if sql.contains("afterimage.checkpoint") {
             if sql.contains("SET next_offset") { Self::Step } else { Self::Other }
         } else if sql.contains(schema) && writes.iter().any(|verb| sql.contains(verb)) {
@@ -79,6 +86,7 @@ impl Statement {
         match moment {
             Moment::Filled => self == Self::Begin,
             Moment::FirstWrite => self == Self::Write,
+            Moment::Part => self == Self::Part,
             Moment::Step | Moment::MidStep => self == Self::Step,
             Moment::Commit => self == Self::Commit && stepped,
             Moment::CommitSent | Moment::Mirror => false,

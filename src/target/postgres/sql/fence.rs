@@ -85,8 +85,7 @@ WITH o AS (
 UPDATE afterimage.checkpoint AS c
 SET owner = CASE WHEN $7 THEN NULL ELSE c.owner END, updated_at = pg_catalog.clock_timestamp()
 FROM o
-WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"
-RETURNING c.topic, c.\"partition\"";
+WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"";
 
 /// Writes what tells logs from others; a row that carries another claim is left alone.
 ///

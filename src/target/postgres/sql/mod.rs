@@ -26,9 +26,9 @@ pub(super) use inspect::{
 pub(super) use leads::{KEEP_LEADS, LEADERS, LOCK_LEADS, MET};
 pub(super) use moves::{FORGET_MOVES, find_left, leave, leave_of_batch};
 pub(super) use rows::{
-    CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, IS_TRUNCATABLE, MARK_KEYS, ROLLBACK,
-    delete, delete_images, insert, lock, mark_all_deleted, remove_all, renew, start, truncate,
-    update,
+    BEGIN_PART, CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, END_PART, IS_FOLLOWED,
+    IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, UNDO_PART, delete, delete_images, insert, lock,
+    mark_all_deleted, remove_all, renew, start, truncate, update,
 };
 pub(super) use schema::{
     IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, alter_column, bootstrap,

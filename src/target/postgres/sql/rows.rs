@@ -8,6 +8,17 @@ use crate::target::postgres::sql::{quote, relation};
 /// Checks what is deferred while the transaction can still be repeated, not at COMMIT.
 pub(in crate::target::postgres) const CHECK_CONSTRAINTS: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 
+/// Begins a part of a batch that may be taken back alone.
+pub(in crate::target::postgres) const BEGIN_PART: &str = "SAVEPOINT part";
+
+/// Ends a part, and checks what is deferred while it can still be taken back.
+pub(in crate::target::postgres) const END_PART: &str =
+    "SET CONSTRAINTS ALL IMMEDIATE;\nSET CONSTRAINTS ALL DEFERRED;\nRELEASE SAVEPOINT part";
+
+/// Takes a part back.
+pub(in crate::target::postgres) const UNDO_PART: &str =
+    "ROLLBACK TO SAVEPOINT part;\nRELEASE SAVEPOINT part";
+
 /// Ends the transaction with everything.
 pub(in crate::target::postgres) const COMMIT: &str = "COMMIT";
 
@@ -27,21 +38,37 @@ FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2";
 
+/// Whether other rows go or change when a row of the table does: by a foreign key, or by a trigger.
+///
+/// Parameters: schema, table.
+pub(in crate::target::postgres) const IS_FOLLOWED: &str = "\
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_constraint AS k
+    WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')
+  ) OR EXISTS (
+    SELECT FROM pg_catalog.pg_trigger AS t
+    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND (t.tgtype & 8) <> 0
+  )
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2";
+
 /// Keeps refused records; one that was kept before is only seen again.
 ///
 /// Parameters: sink, cluster, then arrays: topics, partitions, offsets, tables, keys, values,
-/// headers, reasons, errors, timestamps.
+/// headers, reasons, errors, SQLSTATEs, timestamps.
 pub(in crate::target::postgres) const DEAD_LETTERS: &str = "\
 INSERT INTO afterimage.dead_letter (sink, cluster_id, topic, \"partition\", record_offset,
-  table_name, key, value, headers, reason, error, record_timestamp)
+  table_name, key, value, headers, reason, error, sqlstate, record_timestamp)
 SELECT $1, $2, w.topic, w.\"partition\", w.record_offset, w.table_name, w.key, w.value,
-  w.headers::pg_catalog.jsonb, w.reason, w.error,
+  w.headers::pg_catalog.jsonb, w.reason, w.error, w.sqlstate,
   pg_catalog.to_timestamp(w.record_timestamp / 1000.0)
 FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
   $6::pg_catalog.text[], $7::pg_catalog.bytea[], $8::pg_catalog.bytea[], $9::pg_catalog.text[],
-  $10::pg_catalog.text[], $11::pg_catalog.text[], $12::pg_catalog.int8[])
+  $10::pg_catalog.text[], $11::pg_catalog.text[], $12::pg_catalog.text[],
+  $13::pg_catalog.int8[])
   AS w (topic, \"partition\", record_offset, table_name, key, value, headers, reason, error,
-    record_timestamp)
+    sqlstate, record_timestamp)
 ON CONFLICT (sink, cluster_id, topic, \"partition\", record_offset)
 DO UPDATE SET last_seen = excluded.last_seen";
 
@@ -65,9 +92,10 @@ USING unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.bytea[
 WHERE k.sink = $1 AND k.cluster_id = $2 AND k.topic = w.topic AND k.\"partition\" = w.\"partition\"
   AND k.key_hash = pg_catalog.sha256(w.key)";
 
-/// Begins a transaction, and holds the tables against changes.
+/// Begins a transaction, and holds the tables against changes. What may be checked at the end is:
+/// the order of a batch's rows is not the source's.
 pub(in crate::target::postgres) fn start(tables: &[&TableName]) -> String {
-    const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+    const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;\nSET CONSTRAINTS ALL DEFERRED";
     if tables.is_empty() { BEGIN.to_owned() } else { format!("{BEGIN};\n{}", lock(tables)) }
 }
 
@@ -438,11 +466,13 @@ mod tests {
     #[test]
     fn a_transaction_begins_with_its_locks() {
         let table = shape(&[], HARD, true).table.name.clone();
-        assert_eq!(start(&[]), "BEGIN ISOLATION LEVEL READ COMMITTED");
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED;\nSET CONSTRAINTS ALL DEFERRED";
+        assert_eq!(start(&[]), begin);
         check(
             &start(&[&table, &table]),
             &expect![[r#"
                 BEGIN ISOLATION LEVEL READ COMMITTED;
+                SET CONSTRAINTS ALL DEFERRED;
                 LOCK TABLE ONLY "s"."t", ONLY "s"."t" IN ROW EXCLUSIVE MODE"#]],
         );
     }

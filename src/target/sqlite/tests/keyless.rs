@@ -18,7 +18,7 @@ async fn without_a_key_a_change_takes_one_row_that_is_equal_to_its_image_before(
         let step = batch.step(&claimed.partition, claimed.claim, claimed.next);
         for (offset, (before, after)) in (claimed.next.get()..).zip(changes) {
             let mut writer = batch.rows(&shape).unwrap().upsert();
-            let origin = Origin { step, offset };
+            let origin = Origin { step, offset, sent_at: 0 };
             let image = |writer: &mut RowWriter<'_>, id: i64| {
                 for value in [Value::Int(id), Value::Null, Value::Null] {
                     writer.push(value).unwrap();

@@ -33,7 +33,7 @@ async fn check(taken: i64, ends: [usize; 2], expected: &[&str]) {
             let values = [Value::Int(*id), Value::Text("new"), Value::Null];
             let count = if *is_create { values.len() } else { 1 };
             values[..count].iter().for_each(|value| writer.push(*value).unwrap());
-            writer.finish(Origin { step, offset }, kept(offset)).unwrap();
+            writer.finish(Origin { step, offset, sent_at: 0 }, kept(offset)).unwrap();
             rows.note_move(Move { is_create: *is_create, transaction: 5, lsn: offset });
             moved.advance(step, last(offset));
         }
