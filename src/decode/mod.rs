@@ -124,6 +124,30 @@ pub enum Ignored {
     Delete,
 }
 
+impl Ignored {
+    /// Every kind, in the order of README's sentence on them.
+    pub const ALL: [Self; 6] = [
+        Self::Tombstone,
+        Self::Heartbeat,
+        Self::Transaction,
+        Self::SchemaChange,
+        Self::Message,
+        Self::Delete,
+    ];
+
+    /// Returns the kind as metrics spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tombstone => "tombstone",
+            Self::Heartbeat => "heartbeat",
+            Self::Transaction => "transaction",
+            Self::SchemaChange => "schema_change",
+            Self::Message => "message",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 /// A table as a new schema describes it, for which the lane must find the target's side.
 #[derive(Debug)]
 pub struct LayoutRequest {

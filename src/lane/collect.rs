@@ -7,7 +7,7 @@ use super::held::{Held, PARTITION_COUNT, SCHEMA, State};
 use super::{Blocked, HEAD_WAIT, Lane};
 use crate::batch::{Batch, KeyMark};
 use crate::checkpoint::{LastRecord, NextOffset};
-use crate::decode::{Arrival, Decoded, Op, SchemaId};
+use crate::decode::{Arrival, Decoded, Ignored, Op, SchemaId};
 use crate::record::{Record, Run, TopicPartition};
 use crate::refused::{DeadLetter, Refusal};
 use crate::rows::Origin;
@@ -60,8 +60,7 @@ impl Lane {
         };
         let step = self.filling.step(&run.partition, claim, held.expected);
         let is_alone = self.partition_counts.get(&run.partition.topic).map(|count| *count == 1);
-        let mut count = 0_u64;
-        let mut changes = Vec::new();
+        let mut tally = Tally::default();
         let mut ended = Ended::UsedUp;
         for record in run.iter() {
             if record.offset < held.expected.get() {
@@ -78,14 +77,17 @@ impl Lane {
             let mut source_position = None;
             let early = match self.decoder.decode(arrival, &mut self.filling) {
                 Decoded::Change(change) | Decoded::Truncate(change) => {
-                    changes.push(change.op);
+                    tally.changes.push(change.op);
                     if change.is_whole {
                         self.mark_key(&run.partition, held, record, false);
                     }
                     source_position = change.source_position;
                     None
                 }
-                Decoded::Ignored(_) => None,
+                Decoded::Ignored(why) => {
+                    tally.ignored.push(why);
+                    None
+                }
                 Decoded::Refused(refusal) if self.limits.stop_on_refused => {
                     Some(Ended::Stopped(refused(record, &refusal)))
                 }
@@ -110,11 +112,11 @@ impl Lane {
             let Record { offset, timestamp, .. } = record;
             self.filling.advance(step, LastRecord { offset, timestamp, source_position });
             held.expected = NextOffset::after(offset);
-            count += 1;
+            tally.records += 1;
         }
-        if count > 0 {
+        if tally.records > 0 {
             self.filling_since.get_or_insert_with(Instant::now);
-            count_records(&run.partition.topic, count, &changes);
+            tally.count(&run.partition.topic);
         }
         ended
     }
@@ -264,18 +266,38 @@ impl Lane {
     }
 }
 
-/// Counts what a run brought; a topic stands for its table, behind the connector's prefix.
-fn count_records(topic: &str, count: u64, changes: &[Op]) {
-    metrics::counter!(telemetry::RECORDS, "topic" => topic.to_owned()).increment(count);
-    let table = topic.split_once('.').map_or(topic, |(_, table)| table);
-    for op in Op::ALL {
-        let count = changes.iter().filter(|change| **change == op).count();
-        if count > 0 {
-            let count = u64::try_from(count).unwrap_or(u64::MAX);
-            metrics::counter!(telemetry::CHANGES, "table" => table.to_owned(), "op" => op.name())
-                .increment(count);
+/// What a run brought.
+#[derive(Debug, Default)]
+struct Tally {
+    records: u64,
+    changes: Vec<Op>,
+    ignored: Vec<Ignored>,
+}
+
+impl Tally {
+    /// Counts it; a topic stands for its table, behind the connector's prefix.
+    fn count(&self, topic: &str) {
+        metrics::counter!(telemetry::RECORDS, "topic" => topic.to_owned()).increment(self.records);
+        let table = topic.split_once('.').map_or(topic, |(_, table)| table);
+        for op in Op::ALL {
+            let count = count_of(&self.changes, op);
+            if count > 0 {
+                let (table, op) = (table.to_owned(), op.name());
+                metrics::counter!(telemetry::CHANGES, "table" => table, "op" => op)
+                    .increment(count);
+            }
+        }
+        for kind in Ignored::ALL {
+            let count = count_of(&self.ignored, kind);
+            if count > 0 {
+                metrics::counter!(telemetry::IGNORED, "kind" => kind.name()).increment(count);
+            }
         }
     }
+}
+
+fn count_of<T: PartialEq>(all: &[T], one: T) -> u64 {
+    u64::try_from(all.iter().filter(|it| **it == one).count()).unwrap_or(u64::MAX)
 }
 
 fn refused(record: Record<'_>, refusal: &Refusal) -> Stop {

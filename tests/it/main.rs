@@ -9,6 +9,7 @@
 mod bad_input;
 mod converters;
 mod delivery;
+mod events;
 mod formats;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod framing;
