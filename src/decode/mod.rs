@@ -13,6 +13,7 @@ use crate::stopped::Stop;
 pub mod avro;
 pub mod cloud;
 mod decoder;
+mod departed;
 pub mod flat;
 pub mod found;
 pub mod inspect;

@@ -91,6 +91,9 @@ impl Lane {
                 Decoded::Refused(refusal) if self.limits.stop_on_refused => {
                     Some(Ended::Stopped(refused(record, &refusal)))
                 }
+                Decoded::Refused(_) if !self.decoder.leave_refused(&arrival, &mut self.filling) => {
+                    Some(Ended::Blocked(Blocked::Batch))
+                }
                 Decoded::Refused(refusal) => {
                     self.refuse(&run.partition, held, record, refusal);
                     None
