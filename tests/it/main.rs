@@ -15,8 +15,10 @@ mod formats;
 mod framing;
 mod kill;
 mod leads;
+mod letters;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod looking;
+mod mariadb;
 mod moves;
 mod postgres;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
@@ -40,5 +42,6 @@ mod secure_target;
 mod shapes;
 mod support;
 mod topics;
+mod unavailable;
 mod vectors;
 mod zombie;
