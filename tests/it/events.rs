@@ -16,8 +16,7 @@ fn rows(world: &World, table: &str) -> String {
     if !world.target.holds(&is_there) {
         return String::new();
     }
-    let text =
-        format!("SELECT string_agg(concat_ws(' ', region, code, id, name), ', ' ORDER BY id)");
+    let text = "SELECT string_agg(concat_ws(' ', region, code, id, name), ', ' ORDER BY id)";
     world.target.value(&format!("{text} FROM {name}")).unwrap_or_default()
 }
 
