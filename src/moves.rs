@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::rows::Shape;
+use crate::rows::{NULL, Shape};
 
 /// What a delete leaves behind when its row goes on under another key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +19,19 @@ pub struct Departure {
     pub key: Vec<u8>,
     /// The columns that a create may lack, as indexes into the shape's.
     pub columns: Arc<[usize]>,
-    /// Whether a refused record of the key may have had the values.
+    /// Whether the delete is refused, or a refused record of the key may have had the values.
     pub is_refused: bool,
     /// The cells that the row has if the target has none: it came to the old key in this batch.
     pub otherwise: Option<Vec<u8>>,
+}
+
+impl Departure {
+    /// Makes what a refused delete leaves: that its row's values are not to be had. No row has NULLs
+    /// for its key, which is not known.
+    pub fn of_refused(place: String, step: usize, shape: &Shape, columns: Arc<[usize]>) -> Self {
+        let key = NULL.to_be_bytes().repeat(shape.key.len());
+        Self { place, step, key, columns, is_refused: true, otherwise: None }
+    }
 }
 
 /// A create's question for the values that it lacks.

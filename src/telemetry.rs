@@ -15,6 +15,8 @@ use crate::settings::LogFormat;
 pub const RECORDS: &str = "afterimage_records_total";
 /// Changes decoded, by `table` and `op`.
 pub const CHANGES: &str = "afterimage_changes_total";
+/// Records that write nothing, by `kind`.
+pub const IGNORED: &str = "afterimage_ignored_total";
 /// Rows written after folding, by `table` and `op`.
 pub const ROWS_WRITTEN: &str = "afterimage_rows_written_total";
 /// Changes of a batch.
@@ -81,9 +83,10 @@ const fn histogram(name: &'static str, help: &'static str) -> Metric {
 }
 
 /// Every metric, in the order of the list in README.
-pub const METRICS: [Metric; 14] = [
+pub const METRICS: [Metric; 15] = [
     counter(RECORDS, &["topic"], "Records read"),
     counter(CHANGES, &["table", "op"], "Changes decoded"),
+    counter(IGNORED, &["kind"], "Records that write nothing"),
     counter(ROWS_WRITTEN, &["table", "op"], "Rows written, after folding"),
     histogram(BATCH_ROWS, "Changes of a batch"),
     histogram(BATCH_APPLY, "Time of a batch's transaction"),

@@ -67,7 +67,8 @@ impl Listing {
 
         let width = |column: usize| {
             let cells = lines.iter().filter_map(|line| line.get(column));
-            cells.map(|text| text.chars().count()).max().unwrap_or(0)
+            // Only the last column is longer than that, and nothing stands behind it.
+            cells.map(|text| text.chars().count()).max().unwrap_or(0).min(WIDTH_MAX + 1)
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         // A column's name stands over its numbers.
@@ -157,6 +158,16 @@ mod tests {
             {"topic":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx","lag":7,"reason":"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"}
         "#]],
         );
+    }
+
+    #[test]
+    fn the_last_column_is_shown_whole_however_long_it_is() {
+        let long = "y".repeat(100_000);
+        let mut listing = Listing::new(["a", "b"]);
+        listing.push([json!("x"), json!(long)]);
+        let mut out = Vec::new();
+        listing.write(Format::Table, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("A  B\nx  {long}\n"));
     }
 
     #[test]

@@ -29,16 +29,16 @@ use crate::stopped::{Stop, StopReason};
 /// Turns records into rows, by the layouts it has learned.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    topics: HashMap<Arc<str>, Topic>,
-    schemas: Schemas,
+    pub(super) topics: HashMap<Arc<str>, Topic>,
+    pub(super) schemas: Schemas,
     layout_count: u64,
     // The last delete of each partition: its offset and its key. Its tombstone follows at once.
     deleted: HashMap<(Arc<str>, i32), (i64, Vec<u8>)>,
     // What was left for the record at this topic, partition and offset.
     moved: Option<(Arc<str>, i32, i64, Moved)>,
     // The last record of each partition of a change log: its offset and its order.
-    orders: Orders,
-    scratch: Vec<u8>,
+    pub(super) orders: Orders,
+    pub(super) scratch: Vec<u8>,
 }
 
 /// The schemas of the registry by id. `None`: there is no such id. An error: nobody can read it.

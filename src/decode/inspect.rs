@@ -69,7 +69,7 @@ impl Decoder {
         let Ok((_, _, place)) = self.read(value, "value") else { return Ok(seen) };
         let row = match value_field.as_ref().map(meaning) {
             Some(Meaning::Ignored(ignored)) => {
-                seen.op = Some(ignored_name(ignored).to_owned());
+                seen.op = Some(ignored.name().to_owned());
                 return Ok(seen);
             }
             Some(Meaning::Unknown(_)) => return Ok(seen),
@@ -102,7 +102,7 @@ impl Decoder {
                 let mut take = |name| envelope.remove(name).filter(|row| !row.is_null());
                 (seen.before, seen.after) = (take("before"), take("after"));
             }
-            None => seen.op = Some(ignored_name(Ignored::Tombstone).to_owned()),
+            None => seen.op = Some(Ignored::Tombstone.name().to_owned()),
         }
         if row.is_some() || key_field.as_ref().is_some_and(|key| !key.fields.is_empty()) {
             let row = row.as_ref().map(|(_, row)| row).filter(|row| !row.fields.is_empty());
@@ -150,18 +150,6 @@ impl Decoder {
         let tree = serde_json::from_slice::<Json>(text).ok();
         let format = tree.is_some().then_some(format);
         Ok((field, Side { format, schema_id: None, tree }))
-    }
-}
-
-/// Names a record that is no row.
-fn ignored_name(ignored: Ignored) -> &'static str {
-    match ignored {
-        Ignored::Tombstone => "tombstone",
-        Ignored::Heartbeat => "heartbeat",
-        Ignored::Transaction => "transaction",
-        Ignored::SchemaChange => "schema_change",
-        Ignored::Message => "message",
-        Ignored::Delete => "delete",
     }
 }
 

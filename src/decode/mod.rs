@@ -13,6 +13,7 @@ use crate::stopped::Stop;
 pub mod avro;
 pub mod cloud;
 mod decoder;
+mod departed;
 pub mod flat;
 pub mod found;
 pub mod inspect;
@@ -122,6 +123,30 @@ pub enum Ignored {
     Message,
     /// A delete or truncate that the settings say to ignore.
     Delete,
+}
+
+impl Ignored {
+    /// Every kind, in the order of README's sentence on them.
+    pub const ALL: [Self; 6] = [
+        Self::Tombstone,
+        Self::Heartbeat,
+        Self::Transaction,
+        Self::SchemaChange,
+        Self::Message,
+        Self::Delete,
+    ];
+
+    /// Returns the kind as metrics spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tombstone => "tombstone",
+            Self::Heartbeat => "heartbeat",
+            Self::Transaction => "transaction",
+            Self::SchemaChange => "schema_change",
+            Self::Message => "message",
+            Self::Delete => "delete",
+        }
+    }
 }
 
 /// A table as a new schema describes it, for which the lane must find the target's side.

@@ -35,7 +35,7 @@ pub(super) struct Pass<'a> {
 const OLD_KEY: &str = "__debezium.oldkey";
 
 /// The header of a delete that names the key that its row has from now on.
-const NEW_KEY: &str = "__debezium.newkey";
+pub(super) const NEW_KEY: &str = "__debezium.newkey";
 
 impl<'a> Pass<'a> {
     pub(super) fn run(mut self, batch: &mut Batch) -> Result<Decoded, Failed> {
@@ -231,7 +231,11 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn walk(&mut self, layout: &Layout, writer: &mut RowWriter<'_>) -> Result<Found, Failed> {
+    pub(super) fn walk(
+        &mut self,
+        layout: &Layout,
+        writer: &mut RowWriter<'_>,
+    ) -> Result<Found, Failed> {
         let is_flat = layout.form.is_flat();
         let walked = match self.value {
             Body::Json(text) if is_flat => json::walk_flat(text, layout, writer, self.scratch),

@@ -205,6 +205,11 @@ impl Topic {
         self.0.first()
     }
 
+    /// Iterates over the layouts that are known, each with the mark of the values it is for.
+    pub(super) fn layouts(&self) -> impl Iterator<Item = (&Mark, &Arc<Layout>)> {
+        self.0.iter().filter_map(|sight| Some((&sight.value, sight.rows()?.layout.as_ref()?)))
+    }
+
     /// Iterates over the rows' sights.
     pub(super) fn rows_mut(&mut self) -> impl Iterator<Item = &mut RowSight> {
         self.0.iter_mut().filter_map(|sight| match &mut sight.known {

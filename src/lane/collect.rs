@@ -8,7 +8,7 @@ use super::refused::Ruling;
 use super::{Blocked, HEAD_WAIT, Lane};
 use crate::batch::{Batch, KeyMark};
 use crate::checkpoint::{LastRecord, NextOffset};
-use crate::decode::{Arrival, Change, Decoded, Op, SchemaId};
+use crate::decode::{Arrival, Change, Decoded, Ignored, Op, SchemaId};
 use crate::record::{Record, Run, TopicPartition};
 use crate::refused::{DeadLetter, Refusal};
 use crate::rows::Origin;
@@ -25,6 +25,16 @@ enum Ended {
     Blocked(Blocked),
     /// The partition waits before the next record, and the others go on.
     Early,
+}
+
+/// What a record came to.
+enum Collected {
+    /// A change of a row, or a truncate.
+    Change(Change),
+    /// Nothing to write.
+    Ignored(Ignored),
+    /// A dead letter.
+    Refused,
 }
 
 impl Lane {
@@ -64,8 +74,7 @@ impl Lane {
         };
         let step = self.filling.step(&run.partition, claim, held.expected);
         let is_alone = self.partition_counts.get(&run.partition.topic).map(|count| *count == 1);
-        let mut count = 0_u64;
-        let mut changes = Vec::new();
+        let mut tally = Tally::default();
         let mut ended = Ended::UsedUp;
         for record in run.iter() {
             if record.offset < held.expected.get() {
@@ -84,11 +93,15 @@ impl Lane {
                 is_alone,
             };
             let source_position = match self.collect_record(&run.partition, held, arrival) {
-                Ok(Some(change)) => {
-                    changes.push(change.op);
+                Ok(Collected::Change(change)) => {
+                    tally.changes.push(change.op);
                     change.source_position
                 }
-                Ok(None) => None,
+                Ok(Collected::Ignored(why)) => {
+                    tally.ignored.push(why);
+                    None
+                }
+                Ok(Collected::Refused) => None,
                 Err(early) => {
                     ended = early;
                     break;
@@ -99,15 +112,15 @@ impl Lane {
             let last = LastRecord { offset, timestamp, leader_epoch, source_position };
             self.filling.advance(step, last);
             held.expected = NextOffset::after(offset);
-            count += 1;
+            tally.records += 1;
             if held.rulings.get(&offset) == Some(&Ruling::Alone) {
                 ended = Ended::Blocked(Blocked::Batch);
                 break;
             }
         }
-        if count > 0 {
+        if tally.records > 0 {
             self.filling_since.get_or_insert_with(Instant::now);
-            count_records(&run.partition.topic, count, &changes);
+            tally.count(&run.partition.topic);
         }
         ended
     }
@@ -118,7 +131,7 @@ impl Lane {
         partition: &TopicPartition,
         held: &mut Held,
         arrival: Arrival<'_>,
-    ) -> Result<Option<Change>, Ended> {
+    ) -> Result<Collected, Ended> {
         let record = arrival.record;
         let ruling = held.rulings.get(&record.offset);
         if let Some(early) = self.before(ruling) {
@@ -129,15 +142,18 @@ impl Lane {
                 if change.is_whole {
                     self.mark_key(partition, held, record, false);
                 }
-                Ok(Some(change))
+                Ok(Collected::Change(change))
             }
-            Decoded::Ignored(_) => Ok(None),
+            Decoded::Ignored(why) => Ok(Collected::Ignored(why)),
             Decoded::Refused(refusal) if self.limits.stop_on_refused => {
                 Err(Ended::Stopped(refused(record, &refusal)))
             }
+            Decoded::Refused(_) if !self.decoder.leave_refused(&arrival, &mut self.filling) => {
+                Err(Ended::Blocked(Blocked::Batch))
+            }
             Decoded::Refused(refusal) => {
                 self.refuse(partition, held, record, refusal);
-                Ok(None)
+                Ok(Collected::Refused)
             }
             Decoded::NeedsSchema(id) => Err(self.await_schema(id)),
             Decoded::NeedsLayout(request) => Err(Ended::Blocked(Blocked::Layout(request))),
@@ -296,18 +312,38 @@ impl Lane {
     }
 }
 
-/// Counts what a run brought; a topic stands for its table, behind the connector's prefix.
-fn count_records(topic: &str, count: u64, changes: &[Op]) {
-    metrics::counter!(telemetry::RECORDS, "topic" => topic.to_owned()).increment(count);
-    let table = topic.split_once('.').map_or(topic, |(_, table)| table);
-    for op in Op::ALL {
-        let count = changes.iter().filter(|change| **change == op).count();
-        if count > 0 {
-            let count = u64::try_from(count).unwrap_or(u64::MAX);
-            metrics::counter!(telemetry::CHANGES, "table" => table.to_owned(), "op" => op.name())
-                .increment(count);
+/// What a run brought.
+#[derive(Debug, Default)]
+struct Tally {
+    records: u64,
+    changes: Vec<Op>,
+    ignored: Vec<Ignored>,
+}
+
+impl Tally {
+    /// Counts it; a topic stands for its table, behind the connector's prefix.
+    fn count(&self, topic: &str) {
+        metrics::counter!(telemetry::RECORDS, "topic" => topic.to_owned()).increment(self.records);
+        let table = topic.split_once('.').map_or(topic, |(_, table)| table);
+        for op in Op::ALL {
+            let count = count_of(&self.changes, op);
+            if count > 0 {
+                let (table, op) = (table.to_owned(), op.name());
+                metrics::counter!(telemetry::CHANGES, "table" => table, "op" => op)
+                    .increment(count);
+            }
+        }
+        for kind in Ignored::ALL {
+            let count = count_of(&self.ignored, kind);
+            if count > 0 {
+                metrics::counter!(telemetry::IGNORED, "kind" => kind.name()).increment(count);
+            }
         }
     }
+}
+
+fn count_of<T: PartialEq>(all: &[T], one: T) -> u64 {
+    u64::try_from(all.iter().filter(|it| **it == one).count()).unwrap_or(u64::MAX)
 }
 
 fn refused(record: Record<'_>, refusal: &Refusal) -> Stop {

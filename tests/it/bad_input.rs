@@ -103,6 +103,21 @@ fn a_table_whose_columns_do_not_fit_stops_its_partition() {
 }
 
 #[test]
+fn a_name_that_the_database_would_cut_stops_its_partition() {
+    let world = World::new("longname");
+    let (users, orders) = (world.topic("public.users", &[]), world.topic("public.orders", &[]));
+    produce(&users, 0, &[Draft::fixture("json/users-create")]);
+    produce(&orders, 0, &[Draft::fixture("json/orders-create")]);
+
+    let rule = format!("public.users=public.{}", "n".repeat(64));
+    let _member = world.member("member").args(["--table", &rule]).start();
+
+    let reason = until_stopped(&world, &users, "target_refused");
+    assert!(reason.contains("nnnn"), "{reason}");
+    until(SOON, "the other table goes on", || count(&world, "public.orders") == 1);
+}
+
+#[test]
 fn records_that_cannot_be_rows_are_dead_letters_and_the_rest_lands() {
     let world = World::new("letters");
     let users = world.topic("public.users", &LARGE);

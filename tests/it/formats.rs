@@ -1,7 +1,7 @@
 //! The same changes in three formats give the same target.
 
 use crate::delivery::{CHANGES, SAMPLE};
-use crate::support::{Format, Stack, World, judge};
+use crate::support::{Format, SOON, Stack, World, judge};
 
 const TABLES: [&str; 3] = ["users", "orders", "employees"];
 
@@ -64,4 +64,31 @@ fn until_equal(world: &World, schema: &str) {
     let pairs = TABLES.map(|table| format!("{}.{table}={schema}.{table}", world.name));
     let source = &Stack::get().source_admin;
     judge::until_equal(crate::support::LATER, source, world.target.url(), &pairs);
+}
+
+#[test]
+fn decimals_that_json_writes_as_numbers_keep_their_digits() {
+    let world = World::new("numeric");
+    let source = world.source(
+        "CREATE TABLE amounts (id numeric(20, 3) PRIMARY KEY, small numeric(12, 2),
+             large numeric(60, 20), free numeric, list numeric(12, 2)[]);
+         INSERT INTO amounts VALUES (0.001, 1.10, 1e39, 1.5, '{1.20,NULL,-3.40}'),
+             (12345678901234567.125, -0.01, -1e-20, 1e20, '{}'), (-1, NULL, NULL, NULL, NULL)",
+    );
+    let settings = ["key", "value"]
+        .map(|side| (format!("{side}.converter.decimal.format"), "NUMERIC".to_owned()));
+    let prefix = source.connect_with(Format::Json, "", &settings);
+    let _member = world.member("member").start();
+    world.until_equal(&["amounts"]);
+    source.database.run(
+        "UPDATE amounts SET small = 9999999999.99, large = large / 7 WHERE id = 0.001;
+         UPDATE amounts SET id = 1.125 WHERE id = -1;
+         DELETE FROM amounts WHERE small = -0.01",
+    );
+    world.until_equal(&["amounts"]);
+    assert_eq!(world.dead_letters(), []);
+
+    let topic = format!("{prefix}.{}.amounts", world.name);
+    let sent = world.member("look").run(&["debug", "messages", &topic, "--raw"], SOON);
+    assert!(sent.out.contains(r#""small":1.10"#), "numbers were sent: {}", sent.out);
 }

@@ -13,10 +13,18 @@ pub(crate) struct Subjects(Vec<String>);
 impl Subjects {
     /// Registers a schema under a subject and returns its id.
     pub(crate) fn register(&mut self, subject: &str, schema: &Value, references: &Value) -> u32 {
+        self.post(subject, &json!({"schema": schema.to_string(), "references": references}))
+    }
+
+    /// Registers a Protobuf file.
+    pub(crate) fn register_protobuf(&mut self, subject: &str, file: &str) -> u32 {
+        self.post(subject, &json!({"schemaType": "PROTOBUF", "schema": file}))
+    }
+
+    fn post(&mut self, subject: &str, body: &Value) -> u32 {
         self.0.push(subject.to_owned());
         let url = format!("{}/subjects/{subject}/versions", Stack::get().registry);
-        let body = json!({"schema": schema.to_string(), "references": references}).to_string();
-        let answer = http::send("POST", &url, Some(&body)).unwrap();
+        let answer = http::send("POST", &url, Some(&body.to_string())).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
         let id = serde_json::from_str::<Value>(&answer.body).unwrap()["id"].as_u64().unwrap();
         u32::try_from(id).unwrap()

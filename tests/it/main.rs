@@ -11,14 +11,17 @@ mod bad_input;
 mod converters;
 mod delivery;
 mod engines;
+mod events;
 mod formats;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod framing;
 mod identity;
 mod kill;
 mod leads;
+mod letters;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod looking;
+mod mariadb;
 mod moves;
 mod postgres;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
@@ -44,5 +47,6 @@ mod secure_target;
 mod shapes;
 mod support;
 mod topics;
+mod unavailable;
 mod vectors;
 mod zombie;

@@ -137,3 +137,68 @@ fn a_create_whose_value_is_lost_for_good_is_a_dead_letter() {
     let state = "SELECT bool_and(state = 'refused' AND value IS NULL) FROM afterimage.key_move";
     assert!(world.target.holds(state));
 }
+
+#[test]
+fn a_create_does_not_wait_for_a_delete_that_was_refused() {
+    let world = World::new("unmoved");
+    let topic = world.topic_of(2, "public.orders", &[]);
+    let delete = fixture("move-unavailable-delete");
+    let unread = Draft { key: Some(b"{\"schema\":".to_vec()), ..delete };
+    produce(&topic, 0, &[fixture("create-long"), unread]);
+    produce(&topic, 1, &[fixture("move-unavailable-create"), fixture("create")]);
+    let _member = world.member("member").start();
+    // Far sooner than a create gives up that has nothing to wait for.
+    world.until_at_ends(&world.name);
+
+    let reasons = world.dead_letters().into_iter().map(|(_, reason, _)| reason);
+    assert_eq!(reasons.collect::<Vec<_>>(), ["malformed", "unavailable_without_row"]);
+    assert_eq!(rows(&world), "9001 5, 9003 2560", "the row under the old key is as it was");
+    let state = "SELECT bool_and(state = 'refused' AND value IS NULL) FROM afterimage.key_move";
+    assert!(world.target.holds(state));
+}
+
+#[test]
+fn the_halves_of_a_move_reach_two_members_in_either_order() {
+    let world = World::new("halves");
+    let topic = world.topic_of(2, "public.orders", &[]);
+    produce(&topic, 0, &[fixture("create-long")]);
+    let _members = ["one", "two"].map(|label| world.member(label).start());
+    until(LATER, "the row is there", || {
+        world.target.holds("SELECT to_regclass('public.orders') IS NOT NULL")
+            && rows(&world) == "9003 2560"
+    });
+    until(LATER, "each member has a partition", || owners(&world).len() == 2);
+    let before = owners(&world);
+    let (delete, create) = ("move-unavailable-delete", "move-unavailable-create");
+
+    produce(&topic, 0, &[fixture(delete), fixture("move-unavailable-tombstone")]);
+    until(SOON, "the row has left its key", || rows(&world).is_empty());
+    produce(&topic, 1, &[fixture(create)]);
+    until(SOON, "the row arrives whole", || rows(&world) == "9004 2560");
+
+    // On to the next key, by a place of its own in the log; now the create comes first.
+    let on = |name: &str| {
+        let next = fixture(name).with("9004", "9005").with("9003", "9004");
+        next.with("32494688", "32499999")
+    };
+    produce(&topic, 0, &[on(create)]);
+    until(SOON, "the create waits", || {
+        world.target.holds(&format!(
+            "SELECT next_offset = 3 FROM afterimage.checkpoint
+             WHERE topic = '{topic}' AND partition = 0"
+        ))
+    });
+    produce(&topic, 1, &[on(delete), on("move-unavailable-tombstone")]);
+    until(SOON, "the row arrives whole again", || rows(&world) == "9005 2560");
+
+    world.until_at_ends(&world.name);
+    assert_eq!(owners(&world), before, "each half was applied by a member of its own");
+    assert_eq!(world.dead_letters(), []);
+}
+
+/// The sessions that own partitions, without repetition.
+fn owners(world: &World) -> Vec<String> {
+    let owners =
+        "SELECT DISTINCT owner FROM afterimage.checkpoint WHERE owner IS NOT NULL ORDER BY 1";
+    world.target.rows(owners).into_iter().flatten().flatten().collect()
+}

@@ -194,3 +194,46 @@ async fn a_writer_changes_no_table_of_another_owner() {
     let count = world.sql(&format!("SELECT count(*)::text FROM {schema}.t")).await;
     assert_eq!(count[0][0].as_deref(), Some("0"));
 }
+
+#[tokio::test]
+async fn a_column_is_not_there_until_the_rows_behind_it_are() {
+    let world = World::new().await;
+    let mut target = world.target();
+    let mut claimed = claim(&mut target, &[TopicPartition::new("topic", 0)]).await.remove(0);
+    let before = world.table("t", &[("id", Kind::Int64)], &["id"]);
+    let values = [Value::Int(1)];
+    let mut first =
+        batch(&claimed, &shape(&before, &["id"], Deletes::Hard), &[Does::Upsert(&values)]);
+    first.schema_changes.push(creation(&before));
+    target.apply(&first).await.unwrap();
+    claimed.next = first.steps[0].to;
+
+    let wide = world.table("t", &[("id", Kind::Int64), ("n", Kind::Int32)], &["id"]);
+    let added = wide.columns.iter().find(|column| column.name == "n").unwrap();
+    let mut after = before.clone();
+    after.columns.push(added.clone());
+    let statements = vec![(DIALECT.add_column)(&before.name, added)];
+    let shape = shape(&after, &["id"], Deletes::Hard);
+    let values = [Value::Int(2), Value::Int(7)];
+    let mut second = batch(&claimed, &shape, &[Does::Upsert(&values)]);
+    let after = Arc::new(after);
+    second.schema_changes.push(SchemaChange { before: Some(before), after, statements });
+    // Its owner may alter the table, and write no row to it.
+    let table = format!("{}.t", world.schema);
+    world.sql(&format!("REVOKE INSERT ON {table} FROM writer")).await;
+    let error = target.apply(&second).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Stop(StopReason::RightMissing), "{error}");
+    let columns = format!(
+        "SELECT string_agg(column_name, ' ' ORDER BY ordinal_position)
+         FROM information_schema.columns WHERE table_schema = '{}'",
+        world.schema
+    );
+    assert_eq!(world.sql(&columns).await[0][0].as_deref(), Some("id synced_at"));
+
+    world.sql(&format!("GRANT INSERT ON {table} TO writer")).await;
+    let committed = Applied::Committed { refused: Vec::new() };
+    assert_eq!(target.apply(&second).await.unwrap(), committed);
+    assert_eq!(world.sql(&columns).await[0][0].as_deref(), Some("id synced_at n"));
+    let rows = world.sql(&format!("SELECT id, n FROM {table} WHERE n = 7")).await;
+    assert_eq!(rows.len(), 1);
+}

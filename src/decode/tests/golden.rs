@@ -69,6 +69,23 @@ fn decimals() {
 }
 
 #[test]
+fn decimals_that_json_writes_as_numbers() {
+    for (number, expected) in [
+        ("1.10", "decimal 1.10"),
+        ("-0.01", "decimal -0.01"),
+        ("0", "decimal 0"),
+        ("1E+2", "decimal 1E+2"),
+        ("-1.5e-7", "decimal -1.5e-7"),
+        ("123456789012345678901234567890.12", "decimal 123456789012345678901234567890.12"),
+        ("null", "null"),
+    ] {
+        assert_eq!(Twin::new(&decimal(2), number).json(), expected);
+    }
+    let list = array(&decimal(2));
+    assert_eq!(Twin::new(&list, "[1.20,null,3.40]").json(), "[decimal 1.20, null, decimal 3.40]");
+}
+
+#[test]
 fn times() {
     let time = |name: &str| named("int64", &format!("io.debezium.time.{name}"));
     let short = |name: &str| named("int32", &format!("io.debezium.time.{name}"));

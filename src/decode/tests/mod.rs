@@ -8,6 +8,7 @@ mod golden;
 mod hostile;
 mod keys;
 mod laws;
+mod mysql;
 mod shapes;
 mod sources;
 mod structured;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::kafka::log::LogError;
 use crate::lane::testing::{
-    Bench, Known, SCHEMA, TargetAnswer, absent, avro, came, committed, create, done, found,
+    Bench, Known, SCHEMA, Sent, TargetAnswer, absent, avro, came, committed, create, done, found,
     tombstone, truncate, went,
 };
 use crate::lane::writer::Outcome;
@@ -165,6 +165,27 @@ async fn a_row_that_left_nothing_under_its_old_key_is_refused_at_last() {
     }
     assert!(started.elapsed() >= 600 * SECOND, "it waits long enough");
     bench.answer("apply t[0] 1..2, 1 unavailable_without_row", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_does_not_wait_for_what_a_refused_delete_has_left() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    let unread = Sent { key: Some(b"{".to_vec()), ..went("t", 2) };
+    bench.deliver("t[0]", 1, &[unread, came("t", 3)]).await;
+    bench.answer("apply t[0] 1..2, t left 77, 1 malformed", committed()).await;
+    bench.answer("moved 77 2", left(Some(Moved::Gone))).await;
+    bench.answer("apply t[0] 2..3, 2 unavailable_without_row", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_halves_of_a_move_in_one_run_are_a_batch_each() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    bench.deliver("t[0]", 1, &[went("t", 2), came("t", 3)]).await;
+    bench.answer("apply t[0] 1..2, t -1 left 77", committed()).await;
+    bench.answer("moved 77 2", left(Some(Moved::Values(vec![Some(b"tn".to_vec())])))).await;
+    bench.answer("apply t[0] 2..3, t +2", committed()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,7 +68,7 @@ async fn a_tombstone_behind_a_refused_delete_is_nothing() {
     bench.answer("apply t[0] 1..3, t -1 left 77", refused("t[0]", &[(1, "P0001")])).await;
 
     bench.deliver("t[0]", 1, &records()).await;
-    bench.answer("apply t[0] 1..3, 1 row_refused", committed()).await;
+    bench.answer("apply t[0] 1..3, t left 77, 1 row_refused", committed()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Database, LATER, SOON, Stack, http, kafka, until, within};
+use crate::support::{Database, LATER, SOON, connector, kafka, until, within};
 
 /// How the records of a connector are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,39 +86,20 @@ impl Source {
         let mut config = config(format, &self.name, &prefix);
         let set = settings.iter().map(|(name, value)| (name.clone(), json!(value)));
         config.as_object_mut().unwrap().extend(set);
-        let config = config.to_string();
-        let url = format!("{}/connectors/{prefix}/config", Stack::get().connect);
-        let mut answered = String::new();
-        until(LATER, &format!("Connect takes the connector {prefix}"), || {
-            // 409 while the worker rebalances.
-            match http::send("PUT", &url, Some(&config)) {
-                Ok(answer) => {
-                    answered = format!("{}: {}", answer.status, answer.body);
-                    assert_ne!(answer.status, 400, "{answered}");
-                    answer.status < 300
-                }
-                Err(error) => {
-                    answered = error.to_string();
-                    false
-                }
-            }
-        });
+        connector::start(&prefix, &config);
         until(LATER, &format!("the connector {prefix} streams"), || self.streams(&prefix));
         prefix
     }
 
     /// The snapshot is done when the slot has somebody who reads it.
     fn streams(&self, prefix: &str) -> bool {
-        let url = format!("{}/connectors/{prefix}/status", Stack::get().connect);
-        let status = http::get(&url).map(|answer| answer.body).unwrap_or_default();
-        assert!(!status.contains("\"FAILED\""), "the connector {prefix} failed: {status}");
+        connector::must_not_have_failed(prefix);
         self.database
             .holds(&format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{prefix}'"))
     }
 
     fn remove(&self, prefix: &str) {
-        let url = format!("{}/connectors/{prefix}", Stack::get().connect);
-        within(SOON, || http::send("DELETE", &url, None).is_ok_and(|answer| answer.status != 409));
+        connector::remove(prefix);
         let slot = format!("FROM pg_replication_slots WHERE slot_name = '{prefix}'");
         within(SOON, || {
             let sql = format!("SELECT pg_drop_replication_slot(slot_name) {slot} AND NOT active");
@@ -149,12 +130,7 @@ impl Drop for Source {
 
 /// The project's own configuration, with this test's names in it.
 fn config(format: Format, schema: &str, prefix: &str) -> Value {
-    let path = format!("{}/debezium-config/{}", env!("CARGO_MANIFEST_DIR"), format.template());
-    let mut text = std::fs::read_to_string(path).unwrap();
-    for (name, value) in std::env::vars() {
-        text = text.replace(&format!("${{{name}}}"), &value);
-    }
-    let mut config: Value = serde_json::from_str(&text).unwrap();
+    let mut config = connector::template(format.template());
     let map = config.as_object_mut().unwrap();
     map.remove("table.include.list");
     for (key, value) in [
