@@ -112,8 +112,8 @@ fn a_name_that_the_database_would_cut_stops_its_partition() {
     let rule = format!("public.users=public.{}", "n".repeat(64));
     let _member = world.member("member").args(["--table", &rule]).start();
 
-    let reason = until_stopped(&world, &users, "target_refused");
-    assert!(reason.contains("nnnn"), "{reason}");
+    let reason = until_stopped(&world, &users, "table_missing");
+    assert!(reason.contains("64 bytes"), "{reason}");
     until(SOON, "the other table goes on", || count(&world, "public.orders") == 1);
 }
 

@@ -38,11 +38,16 @@ pub enum Packing<'a> {
 }
 
 /// Reads a number of single precision from its own digits: those of a double in between may round
-/// to its neighbour.
+/// to its neighbour. More digits than tell such numbers apart are none's, unless they are exact.
 pub fn single(text: &str) -> Option<Literal<'static>> {
+    const DIGITS_MAX: usize = 9;
     let is_number = text.starts_with(|letter: char| letter == '-' || letter.is_ascii_digit());
-    let single = text.parse::<f32>().ok().filter(|single| is_number && single.is_finite());
-    single.map(Literal::Float32)
+    let single = text.parse::<f32>().ok().filter(|single| is_number && single.is_finite())?;
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0');
+    let is_of_single = || digits.count() <= DIGITS_MAX;
+    let is_exact = || text.parse::<f64>().is_ok_and(|double| double == f64::from(single));
+    (is_exact() || is_of_single()).then_some(Literal::Float32(single))
 }
 
 impl Packing<'_> {
@@ -186,6 +191,20 @@ impl<'a> Packer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_of_single_precision_has_no_more_digits_than_that() {
+        let read = |text| match single(text) {
+            Some(Literal::Float32(single)) => Some(single),
+            _ => None,
+        };
+        assert_eq!(read("0.1"), Some(0.1));
+        assert_eq!(read("-1.17549435E-38"), Some(-1.175_494_35e-38));
+        assert_eq!(read("16777217.55"), None);
+        assert_eq!(read("1.23456789012"), None);
+        assert_eq!(read("0.000012345678"), Some(0.000_012_345_678));
+        assert_eq!(read("3.0000000000000"), Some(3.0));
+    }
 
     #[test]
     fn what_was_packed_comes_out_again() {

@@ -189,7 +189,9 @@ enum Form {
 /// Finds what writes a type's cells; `None` when no conversion leads there.
 fn taker(base: &Base) -> Option<(Encode, Form)> {
     if let Some(encode) = encode_of(base.id) {
-        return Some((encode, Form::Binary));
+        // In binary form the server obeys the encoding that a document says it once had.
+        let form = if base.id == XML { Form::Text } else { Form::Binary };
+        return Some((encode, form));
     }
     if let Some(element) = &base.element {
         if let Some(encode) = element_of(base.id).and_then(array_encode) {
@@ -330,7 +332,6 @@ fn array_encode(element: u32) -> Option<Encode> {
         TEXT => array::<TEXT>,
         OID => array::<OID>,
         JSON => array::<JSON>,
-        XML => array::<XML>,
         FLOAT4 => array::<FLOAT4>,
         FLOAT8 => array::<FLOAT8>,
         BPCHAR => array::<BPCHAR>,

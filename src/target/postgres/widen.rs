@@ -32,7 +32,7 @@ pub(super) fn widened(existing: &Column, source: &SourceColumn) -> Option<Column
         {
             Chosen { id: wanted.type_id, name: wanted.type_name, modifier: wanted.modifier }
         }
-        (BIT | VARBIT, BIT | VARBIT) => bits(existing, &wanted)?,
+        (BIT | VARBIT, BIT | VARBIT) => bits(existing, &wanted, source)?,
         _ => return None,
     };
     let encode = catalog::encode_of(id);
@@ -100,12 +100,19 @@ fn text(existing: &Column, wanted: &Column, source: &SourceColumn) -> Option<Cho
     }
 }
 
-fn bits(existing: &Column, wanted: &Column) -> Option<Chosen> {
+/// A string of a fixed length may begin with zeros, which `bit varying` does not know of, and what the
+/// source has made of its own rows no record says: nothing leads to another `bit(n)`, so that the
+/// table stops.
+fn bits(existing: &Column, wanted: &Column, source: &SourceColumn) -> Option<Chosen> {
     let length = |column: &Column| u32::try_from(column.modifier).ok();
-    let own = length(existing)?;
     let is_fixed = existing.type_id == BIT;
+    let is_wanted_fixed = wanted.type_id == BIT && (is_fixed || source.source_type.is_some());
+    if is_wanted_fixed {
+        let is_same = is_fixed && length(existing) == length(wanted);
+        return Chosen::sized(BIT, "bit", length(wanted), 0).filter(|_| !is_same);
+    }
+    let own = length(existing)?;
     match length(wanted) {
-        Some(length) if length == own && wanted.type_id == BIT => None,
         Some(length) if length <= own && !is_fixed => None,
         Some(length) => Chosen::sized(VARBIT, "bit varying", Some(length.max(own)), 0),
         None => Some(Chosen::plain(VARBIT, "bit varying")),
@@ -202,8 +209,14 @@ mod tests {
         check("timestamp(6)", (Kind::Timestamp(Unit::Millis), None), None);
         check("timestamptz(3)", (Kind::ZonedTimestamp, None), None);
         check("bit(3)", (Kind::Bits { length: Some(3) }, None), None);
-        check("bit(3)", (Kind::Bits { length: Some(5) }, None), Some("bit varying(5)"));
-        check("bit(5)", (Kind::Bits { length: Some(3) }, None), Some("bit varying(5)"));
+        check("bit(3)", (Kind::Bits { length: Some(5) }, None), Some("bit(5)"));
+        check("bit(5)", (Kind::Bits { length: Some(3) }, None), Some("bit(3)"));
+        check(
+            "bit(3)",
+            (Kind::Bits { length: Some(5) }, Some(("VARBIT", 5))),
+            Some("bit varying(5)"),
+        );
+        check("varbit(5)", (Kind::Bits { length: Some(5) }, Some(("BIT", 5))), Some("bit(5)"));
         check("varbit(5)", (Kind::Bits { length: Some(3) }, None), None);
         check("varbit(5)", (Kind::Bits { length: None }, None), Some("bit varying"));
         check("varbit", (Kind::Bits { length: Some(3) }, None), None);

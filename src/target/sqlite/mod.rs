@@ -103,6 +103,8 @@ impl Sqlite {
             .pragma("cache_size", format!("-{CACHE_KIB}"))
             .pragma("wal_autocheckpoint", WAL_PAGES.to_string())
             .disable_statement_logging();
+        // Nobody waits for the lock that a new file's change to a write-ahead log takes.
+        let _turn = self.turn().await?;
         let mut connection = options.connect().await.map_err(TargetError::of_sqlite)?;
         self.bootstrap(&mut connection).await?;
         Ok(connection)
@@ -128,7 +130,6 @@ impl Sqlite {
             .await
             .map_err(TargetError::of_sqlite)?;
         if found.is_none() {
-            let _turn = self.turn().await?;
             execute(connection, "BEGIN IMMEDIATE").await?;
             for statement in sql::BOOTSTRAP {
                 execute(connection, statement).await?;
