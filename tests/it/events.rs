@@ -139,7 +139,9 @@ fn records_that_are_no_rows_are_counted_by_their_kind() {
     // What only MariaDB's connector sends, as it has sent it.
     let changes = world.topic("changes", &[]);
     produce(&changes, 0, &[(); 3].map(|()| Draft::fixture("mariadb/schema-change")));
-    let topics = format!(r"^{prefix}\..*,__debezium-heartbeat.{prefix}");
+    let heartbeats = format!("__debezium-heartbeat.{prefix}");
+    until(LATER, "the heart beats", || !kafka::ends(&heartbeats).is_empty());
+    let topics = format!(r"^{prefix}\..*,{heartbeats}");
     let member = world.member("member").topics(&topics).start();
 
     source.database.run("INSERT INTO t VALUES (1), (2); DELETE FROM t WHERE id = 1");

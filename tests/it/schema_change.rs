@@ -69,6 +69,9 @@ fn a_table_grows_with_its_source_while_two_members_share_its_partitions() {
         let ids = turn * 100..turn * 100 + 20;
         let inserts = ids.map(|id| insert.replace("{id}", &id.to_string())).collect::<Vec<_>>();
         source.database.run(&inserts.join(";"));
+        if *what == "the key" {
+            release(&world);
+        }
         world.until_equal(&["t"]);
         eprintln!("{what} arrived");
     }
@@ -83,7 +86,7 @@ fn a_table_grows_with_its_source_while_two_members_share_its_partitions() {
             "amount numeric(14,4)",
             "score double precision",
             "at timestamp(6) without time zone",
-            "code bit varying(5)",
+            "code bit(3)",
             "gone integer",
             "old text",
             "synced_at timestamp with time zone not null",
@@ -101,6 +104,20 @@ fn a_table_grows_with_its_source_while_two_members_share_its_partitions() {
     assert_eq!(members.map(Member::terminate), [0, 0]);
 }
 
+/// Lets a table's partitions go on once all have stopped: keys of another type move between them.
+fn release(world: &World) {
+    let topic = format!("{0}.{0}.t", world.name);
+    let stopped = format!(
+        "SELECT count(*) FROM afterimage.checkpoint WHERE topic = '{topic}' AND state = 'stopped'
+             AND state_reason LIKE 'key_encoding_changed%'"
+    );
+    until(LATER, "all partitions stop", || world.target.number(&stopped) == 4);
+    let operator = world.member("operator").topics(&topic).variable("USER", "ada");
+    let command = ["checkpoint", "release", "--topic", &topic, "--reason", "nothing lags behind"];
+    let ended = operator.run(&command, SOON);
+    assert_eq!(ended.code, 0, "{}", ended.error);
+}
+
 /// Returns the columns of the world's table t.
 fn types(target: &Database, schema: &str) -> Vec<String> {
     let rows = target.rows(&format!(
@@ -115,6 +132,8 @@ fn types(target: &Database, schema: &str) -> Vec<String> {
 fn a_sqlite_file_follows_as_far_as_it_can() {
     let world = World::new("growlite");
     let source = world.source(TABLE);
+    // Of one partition, so that no key can move when its type changes.
+    kafka::create_topic(&format!("{0}.{0}.t", world.name), 1, &[]);
     source.connect(Format::Json);
     let target = format!("sqlite://{}", world.folder().join("target.db").display());
     let member = world.member("member").target(&target).start();
@@ -125,15 +144,14 @@ fn a_sqlite_file_follows_as_far_as_it_can() {
     for ((what, change, insert), turn) in GROWTH.iter().zip(1_i32..) {
         // The one that SQLite cannot follow comes last.
         if *what != "an integer to a number" {
-            // The connector does not say how many zeros a bit varying begins with.
-            source.database.run(&change.replace(", ALTER code TYPE bit varying(5)", ""));
+            source.database.run(change);
         }
         if *what == "numbers" {
             // A decimal is text there: it gets the digits of its new type when its row comes again.
             source.database.run("UPDATE t SET small = small");
         }
         let ids = turn * 100..turn * 100 + 5;
-        let insert = insert.replace("99999999999999999999999.5", "9").replace("10101", "101");
+        let insert = insert.replace("99999999999999999999999.5", "9");
         let inserts = ids.map(|id| insert.replace("{id}", &id.to_string())).collect::<Vec<_>>();
         source.database.run(&inserts.join(";"));
         judge::until_equal(LATER, admin, &target, &table);
