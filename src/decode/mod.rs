@@ -172,7 +172,7 @@ pub struct LayoutId(pub u64);
 /// The target's side of a table, compiled by the lane's mapping.
 #[derive(Clone, Debug)]
 pub struct Mapped {
-    /// The source's table, with every [`Kind`](kind::Kind) resolved.
+    /// The source's table, with every [`Kind`](crate::decode::value::kind::Kind) resolved.
     pub source: SourceTable,
     /// For each of the source's columns, whether the shape's next column takes it; the cells of a
     /// row follow the source's columns.

@@ -199,7 +199,7 @@ mod tests {
             _ => None,
         };
         assert_eq!(read("0.1"), Some(0.1));
-        assert_eq!(read("-1.17549435E-38"), Some(-1.175_494_35e-38));
+        assert_eq!(read("-1.17549435E-38"), Some(-f32::MIN_POSITIVE));
         assert_eq!(read("16777217.55"), None);
         assert_eq!(read("1.23456789012"), None);
         assert_eq!(read("0.000012345678"), Some(0.000_012_345_678));
