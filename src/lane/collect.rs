@@ -82,6 +82,9 @@ impl Lane {
                     if change.is_whole {
                         self.mark_key(&run.partition, held, record, false);
                     }
+                    if change.op == Op::Truncate {
+                        self.outdate_refused(&run.partition, held, record.offset);
+                    }
                     source_position = change.source_position;
                     None
                 }
@@ -176,8 +179,16 @@ impl Lane {
     ) {
         let Some(key) = record.key else { return };
         if held.taints.note(key, is_refused) {
+            let (partition, key, offset) = (partition.clone(), key.to_vec(), record.offset);
+            self.filling.key_marks.push(KeyMark { partition, key, is_refused, offset });
+        }
+    }
+
+    /// Notes that no record refused before a truncate may come back to the table.
+    fn outdate_refused(&mut self, partition: &TopicPartition, held: &Held, offset: i64) {
+        for key in held.taints.keys() {
             let (partition, key) = (partition.clone(), key.to_vec());
-            self.filling.key_marks.push(KeyMark { partition, key, is_refused });
+            self.filling.key_marks.push(KeyMark { partition, key, is_refused: true, offset });
         }
     }
 

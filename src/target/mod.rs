@@ -13,6 +13,7 @@ use crate::table::{Column, Table, TableName};
 
 mod ewkb;
 pub mod inspect;
+pub mod letters;
 mod octets;
 mod parts_text;
 pub mod postgres;

@@ -29,7 +29,7 @@ mod records;
 mod target;
 
 pub(super) use records::{
-    SCHEMA, Sent, avro, came, create, malformed, partial, tombstone, truncate, went,
+    SCHEMA, Sent, avro, came, create, malformed, malformed_of, partial, tombstone, truncate, went,
 };
 use target::Actor;
 pub(super) use target::{

@@ -17,7 +17,7 @@ use crate::target::postgres::columns::Columns;
 use crate::target::postgres::error::{Doing, sqlstate, target_error};
 use crate::target::postgres::fence::{self, Lane, Standing};
 use crate::target::postgres::session::{Session, bind};
-use crate::target::postgres::{ddl, leads, letters, moves, sql, taken};
+use crate::target::postgres::{ddl, kept, leads, letters, moves, sql, taken};
 use crate::target::{Applied, TargetError};
 
 /// Applies the batch; after an error the session must be dropped.
@@ -28,7 +28,8 @@ pub(super) async fn apply(
 ) -> Result<Applied, TargetError> {
     let steps = batch.steps.iter().filter(|step| step.moves()).collect::<Vec<_>>();
     assert!(batch.steps.iter().all(|step| step.from <= step.to), "no step goes back");
-    assert!(!steps.is_empty() || batch.tables.is_empty(), "rows come with a step");
+    let has_end = !steps.is_empty() || batch.replay.is_some();
+    assert!(has_end || batch.tables.is_empty(), "rows come with a step");
     let mut one_by_one = BTreeSet::new();
     loop {
         let attempt = Attempt { lane, batch, steps: &steps, one_by_one: &one_by_one };
@@ -177,7 +178,11 @@ impl Attempt<'_> {
             let check = session.run_all(sql::CHECK_CONSTRAINTS.to_owned()).await;
             check.map_err(|error| deferred_failure(error, &names))?;
         }
-        match fence::advance(session, self.lane, self.steps).await.map_err(other)? {
+        let ended = match &self.batch.replay {
+            Some(replay) if all.is_empty() => kept::settle(session, sink, replay).await,
+            _ => fence::advance(session, self.lane, self.steps).await,
+        };
+        match ended.map_err(other)? {
             true => Ok(refused),
             false => Err(Failure::NotMoved { refused }),
         }

@@ -8,6 +8,7 @@ mod encode;
 mod error;
 mod fence;
 mod inspect;
+mod kept;
 mod leads;
 mod letters;
 mod moves;

@@ -55,7 +55,11 @@ pub(super) async fn write(
     for mark in &batch.key_marks {
         let statement = if mark.is_refused { sql::MARK_KEY } else { sql::CLEAR_KEY };
         let query = fence::bind_partition(sqlx::query(statement), sink, &mark.partition);
-        let done = query.bind(&*mark.key).execute(&mut *connection).await;
+        let mut query = query.bind(&*mark.key);
+        if mark.is_refused {
+            query = query.bind(mark.offset);
+        }
+        let done = query.execute(&mut *connection).await;
         done.map_err(TargetError::of_sqlite)?;
     }
     Ok(refused)

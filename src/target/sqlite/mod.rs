@@ -30,6 +30,7 @@ mod encode;
 mod error;
 mod fence;
 mod inspect;
+mod kept;
 mod leads;
 mod moves;
 mod plain;
@@ -126,6 +127,13 @@ impl Sqlite {
         if found.is_none() {
             let _turn = self.turn().await?;
             execute(connection, "BEGIN IMMEDIATE").await?;
+            for (table, column, statement) in sql::ADDED_COLUMNS {
+                let lacks = sqlx::query_scalar::<_, bool>(sql::LACKS_COLUMN).bind(table);
+                let lacks = lacks.bind(column).fetch_one(&mut *connection).await;
+                if lacks.map_err(TargetError::of_sqlite)? {
+                    execute(connection, statement).await?;
+                }
+            }
             for statement in sql::BOOTSTRAP {
                 execute(connection, statement).await?;
             }
@@ -279,6 +287,16 @@ impl Target for Sqlite {
     async fn apply(&mut self, batch: &Folded) -> Result<Applied, TargetError> {
         let mut writing = self.begin_writing().await?;
         let refused = apply::write(&mut writing, &self.sink, batch).await?;
+        if let Some(replay) = &batch.replay {
+            let is_refused = !(batch.dead_letters.is_empty() && refused.is_empty());
+            let has_ended = is_refused || kept::settle(&mut writing, &self.sink, replay).await?;
+            self.end(writing, if has_ended { "COMMIT" } else { "ROLLBACK" }).await?;
+            let partitions = vec![replay.partition.clone()];
+            return Ok(match has_ended {
+                true => Applied::Committed { refused },
+                false => Applied::Fenced { partitions },
+            });
+        }
         let fenced = fence::advance(&mut writing, &self.sink, &self.session, &batch.steps).await?;
         if fenced.is_empty() {
             self.end(writing, "COMMIT").await?;

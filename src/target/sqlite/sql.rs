@@ -4,18 +4,23 @@ use crate::rows::{Deletes, Shape};
 use crate::table::{Column, Table, TableName};
 
 mod leads;
+mod letters;
 mod moves;
 mod own;
 
 pub(super) use leads::{KEEP_LEAD, LEADERS, MET};
+pub(super) use letters::{
+    AUDIT_LETTER, CLEAR_KEY, COPIED, COUNT_UP, DEAD_LETTER, END_LETTER, KEPT_RECORD,
+    LEASE_UNCOPIED, LETTERS, MARK_KEY, MARK_SINCE, REFUSE_AGAIN, REFUSED_KEYS, STANDING,
+};
 pub(super) use moves::{
     FIND_LEFT, FIND_TAKEN, FORGET_MOVES, FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, LEAVE,
     values_of,
 };
-pub(super) use own::{BOOTSTRAP, IS_BOOTSTRAPPED, NEWEST_VERSION};
+pub(super) use own::{ADDED_COLUMNS, BOOTSTRAP, IS_BOOTSTRAPPED, LACKS_COLUMN, NEWEST_VERSION};
 
 /// The version of our own tables.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// SQLite's default limit for the binds of one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
 const BINDS_MAX: usize = 32_766;
@@ -170,34 +175,30 @@ pub(super) const KNOWS_TOPIC: &str = "SELECT EXISTS (
     SELECT 1 FROM afterimage_checkpoint WHERE sink = ? AND cluster_id = ? AND topic = ?
 )";
 
-/// Returns the refused keys of a partition.
-pub(super) const REFUSED_KEYS: &str = r#"SELECT key
-FROM afterimage_refused_key
-WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?"#;
-
 /// Makes a partition's row; binds its key, its first offset and the time.
 pub(super) const BEGIN: &str = r#"INSERT INTO afterimage_checkpoint
     (sink, cluster_id, topic, "partition", next_offset, epoch, updated_at)
 VALUES (?, ?, ?, ?, ?, 0, ?)
 ON CONFLICT (sink, cluster_id, topic, "partition") DO NOTHING"#;
 
-/// Gives a partition up; binds the time, the partition's key and the claim.
+/// Gives a partition up; binds the time, the partition's key and the claim, which is the same one when
+/// an operator has counted it up since: its steps alone are void.
 pub(super) const RELEASE: &str = r#"UPDATE afterimage_checkpoint
 SET owner = NULL, updated_at = ?
 WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-    AND epoch = ? AND claim_token = ?"#;
+    AND epoch >= ? AND claim_token = ?"#;
 
 /// Shows that the owner lives; binds the time, the partition's key and the claim.
 pub(super) const TOUCH: &str = r#"UPDATE afterimage_checkpoint
 SET updated_at = ?
 WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-    AND epoch = ? AND claim_token = ?"#;
+    AND epoch >= ? AND claim_token = ?"#;
 
 /// Writes a state; binds state, reason, time, the partition's key and the claim.
 pub(super) const MARK: &str = r#"UPDATE afterimage_checkpoint
 SET state = ?, state_reason = ?, updated_at = ?
 WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-    AND epoch = ? AND claim_token = ?"#;
+    AND epoch >= ? AND claim_token = ?"#;
 
 /// Moves a partition, which therefore runs; binds the next and the last offset, the last timestamp,
 /// the source's position, owner, time, the partition's key, the claim, and where the row must stand.
@@ -215,25 +216,6 @@ pub(super) const HAS_ARRIVED: &str = r#"SELECT EXISTS (
     WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
         AND epoch = ? AND claim_token = ? AND next_offset = ?
 )"#;
-
-/// Keeps a refused record; a record that comes again is the same dead letter.
-pub(super) const DEAD_LETTER: &str = r#"INSERT INTO afterimage_dead_letter
-    (sink, cluster_id, topic, "partition", record_offset, table_name, key, value, headers,
-    reason, error, record_timestamp, first_seen, last_seen, state)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, 'open')
-ON CONFLICT (sink, cluster_id, topic, "partition", record_offset) DO UPDATE
-SET table_name = excluded.table_name, reason = excluded.reason, error = excluded.error,
-    last_seen = excluded.last_seen, state = 'open'"#;
-
-/// Marks a key whose newest image was refused; binds the partition's key and the record's key.
-pub(super) const MARK_KEY: &str = r#"INSERT INTO afterimage_refused_key
-    (sink, cluster_id, topic, "partition", key)
-VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (sink, cluster_id, topic, "partition", key) DO NOTHING"#;
-
-/// Clears a key's mark; binds the partition's key and the record's key.
-pub(super) const CLEAR_KEY: &str = r#"DELETE FROM afterimage_refused_key
-WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ? AND key = ?"#;
 
 /// Returns whether a table is STRICT; no row when there is no such table.
 pub(super) const TABLE: &str = "SELECT strict

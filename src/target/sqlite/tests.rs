@@ -21,6 +21,7 @@ use crate::target::{Applied, Claimed, Sink, Target, TargetError};
 mod fence;
 mod keyless;
 mod leads;
+mod letters;
 mod moves;
 
 /// A file, and the partition `t[0]` that its tests move.

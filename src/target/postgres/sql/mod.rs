@@ -8,6 +8,7 @@ mod catalog;
 mod fence;
 mod inspect;
 mod leads;
+mod letters;
 mod moves;
 mod rows;
 mod schema;
@@ -21,6 +22,10 @@ pub(super) use inspect::{
     ADOPT, CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
 };
 pub(super) use leads::{KEEP_LEADS, LEADERS, LOCK_LEADS, MET};
+pub(super) use letters::{
+    AUDIT_LETTER, COPIED, COUNT_UP, END_LETTER, KEPT_RECORD, LEASE_UNCOPIED, LETTERS,
+    LOCK_PARTITION, MARK_SINCE, REFUSE_AGAIN, STANDING,
+};
 pub(super) use moves::{FORGET_MOVES, find_left, leave, leave_of_batch};
 pub(super) use rows::{
     CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, IS_TRUNCATABLE, MARK_KEYS, ROLLBACK,
