@@ -56,7 +56,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA {NAME} TO debezium;
 """
 
 # Each line is a transaction, so that batches end anywhere. The long notes are stored out of line, and
-# a changed key does not bring them along.
+# a changed key does not bring them along; a few keys at a time, because each waits for its delete.
 TURN = """
 INSERT INTO ledger SELECT nextval('entries'), 1 + i % 200, i * 0.01, CASE WHEN i % 3 = 0 THEN 'entry ' || i END
 FROM generate_series(1, 20) AS i;
@@ -69,10 +69,10 @@ DELETE FROM accounts WHERE id % 50 = (random() * 50)::int;
 INSERT INTO accounts SELECT id, nextval('versions'), 0, 'back', now()
 FROM generate_series(1, {accounts}) AS id WHERE (random() * 10)::int = 1 ON CONFLICT DO NOTHING;
 UPDATE accounts SET id = id + 1000, version = nextval('versions')
-WHERE id % 40 = (random() * 40)::int AND id < 1000
+WHERE id = (SELECT 1 + (random() * {accounts})::int)
   AND NOT EXISTS (SELECT FROM accounts AS other WHERE other.id = accounts.id + 1000);
 UPDATE accounts SET id = id - 1000, version = nextval('versions')
-WHERE id % 40 = (random() * 40)::int AND id > 1000
+WHERE id = (SELECT 1001 + (random() * {accounts})::int)
   AND NOT EXISTS (SELECT FROM accounts AS other WHERE other.id = accounts.id - 1000);
 """.format(accounts=ACCOUNTS)
 

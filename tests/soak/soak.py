@@ -26,7 +26,7 @@ from places import ROOT
 
 MEMBERS = 3
 # How long all may take to arrive once nothing goes wrong any more.
-CATCH_UP = 300
+CATCH_UP = 600
 
 
 def main():
