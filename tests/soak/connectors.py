@@ -55,6 +55,8 @@ def state(name):
 def drop():
     for suffix in TABLES:
         call("PUT", f"connectors/{NAME}_{suffix}/stop")
+        # Where another connector of the name has stood is nowhere to begin.
+        call("DELETE", f"connectors/{NAME}_{suffix}/offsets")
         call("DELETE", f"connectors/{NAME}_{suffix}")
         drop_slot(f"{NAME}_{suffix}")
     admin = AdminClient({"bootstrap.servers": BROKERS})
