@@ -68,7 +68,7 @@ async fn a_widened_column_is_as_it_was_planned_and_keeps_its_values() {
             source(Kind::Timestamp(Unit::Micros), None),
             "timestamp(6) without time zone 2024-02-29 23:59:59.999",
         ),
-        ("bit(3)", "B'101'", source(Kind::Bits { length: Some(5) }, None), "bit varying(5) 101"),
+        ("varbit(3)", "B'101'", source(Kind::Bits { length: Some(5) }, None), "bit varying(5) 101"),
         ("varbit(3)", "B'10'", source(Kind::Bits { length: None }, None), "bit varying 10"),
     ];
     for (number, (existing, value, source, expected)) in cases.iter().enumerate() {
