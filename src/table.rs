@@ -75,7 +75,7 @@ pub struct Column {
 }
 
 impl PartialEq for Column {
-    /// Compares what decides about cells; `encode` follows from it.
+    /// Compares what the target's catalogue says.
     fn eq(&self, other: &Self) -> bool {
         let facts = |column: &Self| {
             let Self { type_id, modifier, not_null, generated, is_fixed, .. } = column;
@@ -107,4 +107,7 @@ pub enum Misfit {
     /// The text contains what the target cannot store (PostgreSQL: U+0000), or is not of its form.
     #[error("is not valid for the column's type")]
     Form,
+    /// The text ends in blanks that mean nothing to the column's type, so that it would be another's.
+    #[error("ends in blanks, which the column's type does not keep")]
+    Blanks,
 }

@@ -114,8 +114,7 @@ mod tests {
 
     #[test]
     fn each_type_has_a_placeholder_of_its_own() {
-        for kind in [Kind::Text, Kind::Json, Kind::Xml, Kind::Tsvector, Kind::VariableScaleDecimal]
-        {
+        for kind in [Kind::Text, Kind::Json, Kind::Xml, Kind::Tsvector, Kind::DecimalText] {
             check(DEFAULT, &kind, Literal::Text(DEFAULT), true);
             check(DEFAULT, &kind, Literal::Text(""), false);
         }

@@ -15,8 +15,17 @@ pub struct MissingSetting(pub &'static str);
 pub struct Sender<'a> {
     /// What the user says of it.
     pub settings: Option<&'a SourceSettings>,
-    /// Whether it is MySQL's or MariaDB's.
-    pub is_mysql: bool,
+    /// Whether it is MySQL's or MariaDB's; `None` where the records name no connector.
+    pub is_mysql: Option<bool>,
+}
+
+impl Sender<'_> {
+    /// Returns whether a column may hold the bits of an integer without a sign. Where no record says
+    /// whose it is, a setting that only MySQL's and MariaDB's connectors have does.
+    fn may_be_unsigned(self) -> bool {
+        let is_set = || self.settings.is_some_and(|it| it.bigint_unsigned_handling_mode.is_some());
+        self.is_mysql.unwrap_or_else(is_set)
+    }
 }
 
 /// Returns the kind of a source column that is written to this target column; `None` when the
@@ -119,6 +128,9 @@ fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, Mi
         "json" | "jsonb" | "json_text" => Kind::Json,
         "bit" if digits.is_none_or(|digits| digits == 1) => Kind::Bool,
         "bit varying" if digits == Some(1) => Kind::Bool,
+        "bit varying" if sender.is_mysql == Some(true) => {
+            Kind::Unsupported("a bit string whose length no schema tells".to_owned())
+        }
         "bit" | "bit varying" | "bits_text" => Kind::Bits { length: digits },
         "hstore" => hstore(sender)?,
         "map_text" => Kind::Map,
@@ -152,7 +164,7 @@ fn decimal(arguments: Option<&str>, sender: Sender<'_>) -> Result<Kind, MissingS
     let mut numbers = arguments.into_iter().flat_map(|text| text.split(','));
     let precision = numbers.next().and_then(|text| text.trim().parse().ok());
     let scale = numbers.next().and_then(|text| text.trim().parse::<i32>().ok());
-    if sender.is_mysql && (precision, scale.unwrap_or(0)) == (Some(20), 0) {
+    if sender.may_be_unsigned() && (precision, scale.unwrap_or(0)) == (Some(20), 0) {
         let key = "bigint_unsigned_handling_mode";
         if setting(sender, key, |it| it.bigint_unsigned_handling_mode.as_ref())? == "long" {
             return Ok(Kind::Unsigned);
@@ -160,7 +172,8 @@ fn decimal(arguments: Option<&str>, sender: Sender<'_>) -> Result<Kind, MissingS
     }
     Ok(match (mode, arguments) {
         ("double", _) => Kind::Float64,
-        ("string", _) | (_, None) => Kind::VariableScaleDecimal,
+        ("string", _) => Kind::DecimalText,
+        (_, None) => Kind::VariableScaleDecimal,
         // The connector reads the eleven bits of a scale without their sign.
         (_, Some(_)) => {
             let scale = scale.unwrap_or(0);
@@ -175,7 +188,7 @@ fn money(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
     let digits = sender.settings.and_then(|it| it.money_fraction_digits);
     Ok(match mode {
         "double" => Kind::Float64,
-        "string" => Kind::VariableScaleDecimal,
+        "string" => Kind::DecimalText,
         _ => {
             let scale = i32::from(digits.ok_or(MissingSetting("money_fraction_digits"))?);
             Kind::Decimal { scale, precision: None }
@@ -248,7 +261,7 @@ fn interval(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
     if is_structured(sender) {
         return Ok(Kind::StructuredDuration);
     }
-    if sender.is_mysql {
+    if sender.is_mysql == Some(true) {
         // What is an interval here is a TIME there.
         return Ok(match time(None, sender)? {
             Kind::Time(unit) => Kind::Span(unit),
@@ -356,7 +369,7 @@ mod tests {
         };
         assert_eq!(find("precise", Some(3)), Ok(Kind::Decimal { scale: 3, precision: None }));
         assert_eq!(find("precise", None), Err(MissingSetting("money_fraction_digits")));
-        assert_eq!(find("string", None), Ok(Kind::VariableScaleDecimal));
+        assert_eq!(find("string", None), Ok(Kind::DecimalText));
         assert_eq!(find("double", None), Ok(Kind::Float64));
     }
 
@@ -368,7 +381,7 @@ mod tests {
                 bigint_unsigned_handling_mode: unsigned.map(str::to_owned),
                 ..defaults()
             };
-            let sender = Sender { settings: Some(&settings), is_mysql: true };
+            let sender = Sender { settings: Some(&settings), is_mysql: Some(true) };
             resolve(&Kind::Untyped, &column(type_name, 1), sender).map(Option::unwrap)
         };
         assert_eq!(find("connect", None, "interval"), Ok(Kind::Span(Unit::Millis)));
@@ -378,8 +391,25 @@ mod tests {
         let decimal = Kind::Decimal { scale: 0, precision: Some(20) };
         assert_eq!(find(micros, Some("long"), "numeric(20,0)"), Ok(Kind::Unsigned));
         assert_eq!(find(micros, Some("precise"), "numeric(20,0)"), Ok(decimal));
+        let bits = Kind::Unsupported("a bit string whose length no schema tells".to_owned());
+        assert_eq!(find(micros, None, "bit varying(9)"), Ok(bits));
         let missing = Err(MissingSetting("bigint_unsigned_handling_mode"));
         assert_eq!(find(micros, None, "numeric(20,0)"), missing);
+    }
+
+    #[test]
+    fn a_record_that_names_no_connector_is_read_by_what_the_user_says() {
+        let find = |unsigned: Option<&str>, is_mysql| {
+            let bigint_unsigned_handling_mode = unsigned.map(str::to_owned);
+            let settings = SourceSettings { bigint_unsigned_handling_mode, ..defaults() };
+            let sender = Sender { settings: Some(&settings), is_mysql };
+            resolve(&Kind::Untyped, &column("numeric(20,0)", 1), sender).map(Option::unwrap)
+        };
+        let decimal = || Ok(Kind::Decimal { scale: 0, precision: Some(20) });
+        assert_eq!(find(Some("long"), None), Ok(Kind::Unsigned));
+        assert_eq!(find(Some("precise"), None), decimal());
+        assert_eq!(find(None, None), decimal());
+        assert_eq!(find(Some("long"), Some(false)), decimal());
     }
 
     #[test]
@@ -441,7 +471,7 @@ mod tests {
     }
 
     fn from(settings: Option<&SourceSettings>) -> Sender<'_> {
-        Sender { settings, is_mysql: false }
+        Sender { settings, is_mysql: Some(false) }
     }
 
     fn column(type_name: &str, type_id: u32) -> Column {

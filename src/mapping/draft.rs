@@ -12,7 +12,7 @@ use crate::rows::{Deletes, Keyless, Shape};
 use crate::rules::{Mode, TableRule, is_of_router};
 use crate::settings::SchemaChanges;
 use crate::stopped::{Stop, StopReason};
-use crate::table::{Column, Misfit, Table, TableName};
+use crate::table::{Column, Encode, Misfit, Table, TableName};
 
 /// A plan in the making.
 pub(super) struct Draft<'a> {
@@ -50,15 +50,16 @@ impl Draft<'_> {
             statements,
         });
         let mut mapped = source;
+        let is_mysql = mapped.is_of_mysql();
         let (mut columns, mut is_written) = (Vec::new(), Vec::new());
         for source in &mut mapped.columns {
             let target = self.column_name(&source.name).and_then(|name| table.column(name));
             let target = target.filter(|column| !column.generated);
             is_written.push(target.is_some());
             let Some(target) = target else { continue };
-            self.resolve(source, target, (&mapped.name.server, mapped.is_mysql))?;
-            self.fit(source, target)?;
-            columns.push(target.clone());
+            self.resolve(source, target, (&mapped.name.server, is_mysql))?;
+            let encode = Some(self.fit(source, target)?);
+            columns.push(Column { encode, ..target.clone() });
         }
         self.fit_retyped(&mut mapped, &table)?;
         if self.is_partial {
@@ -95,10 +96,11 @@ impl Draft<'_> {
 
     /// Finds the kinds of the key's columns that the key's schema types for itself.
     fn fit_retyped(&self, mapped: &mut SourceTable, table: &Table) -> Result<(), Stop> {
+        let is_mysql = mapped.is_of_mysql();
         for source in &mut mapped.retyped {
             let target = self.column_name(&source.name).and_then(|name| table.column(name));
             let Some(target) = target.filter(|column| !column.generated) else { continue };
-            self.resolve(source, target, (&mapped.name.server, mapped.is_mysql))?;
+            self.resolve(source, target, (&mapped.name.server, is_mysql))?;
             self.fit(source, target)?;
         }
         Ok(())
@@ -265,7 +267,7 @@ impl Draft<'_> {
         &self,
         source: &mut SourceColumn,
         target: &Column,
-        (server, is_mysql): (&str, bool),
+        (server, is_mysql): (&str, Option<bool>),
     ) -> Result<(), Stop> {
         let sender = Sender { settings: self.mapping.tables.rules.source(server), is_mysql };
         let resolved = resolve(&source.kind, target, sender).map_err(|missing| {
@@ -279,15 +281,17 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Makes sure that some value of the source's kind fits the target's column at all.
-    fn fit(&self, source: &SourceColumn, target: &Column) -> Result<(), Stop> {
+    /// Finds how the target's column takes the source's values, of which some must fit at all.
+    fn fit(&self, source: &SourceColumn, target: &Column) -> Result<Encode, Stop> {
         let unfit = || self.unfit(source, &target.type_name);
-        let encode = target.encode.ok_or_else(unfit)?;
+        let encode = (self.mapping.dialect.encode)(target, source).ok_or_else(unfit)?;
         let Some(sample) = source.kind.sample() else { return Err(unfit()) };
         match encode(sample, target.modifier, &mut Vec::new()) {
             Err(Misfit::Type) => Err(unfit()),
             // A sample may be too long or of another form; a value need not.
-            Ok(()) | Err(Misfit::Range | Misfit::Length | Misfit::Form) => Ok(()),
+            Ok(()) | Err(Misfit::Range | Misfit::Length | Misfit::Form | Misfit::Blanks) => {
+                Ok(encode)
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
 use crate::stopped::{Stop, StopReason};
-use crate::table::{Column, Table, TableName};
+use crate::table::{Column, Encode, Table, TableName};
 
 mod ewkb;
 mod fault;
@@ -230,6 +230,8 @@ pub struct Dialect {
     /// Returns the existing column in a type that holds every value of the source's column as well
     /// as its own; `None` where it does so as it is, and where no such type is known.
     pub widened: fn(existing: &Column, source: &SourceColumn) -> Option<Column>,
+    /// Returns how the existing column takes the values of the source's column.
+    pub encode: fn(existing: &Column, source: &SourceColumn) -> Option<Encode>,
     /// Returns the column of a type as users spell it; `None` for a spelling that is not known.
     pub typed: fn(name: &str, type_name: &str, not_null: bool) -> Option<Column>,
     /// Returns the column of that name for a time of writing (`synced_at`, `deleted_at`).

@@ -213,6 +213,46 @@ fn a_tinyint_goes_into_a_boolean_as_zero_or_one_and_nothing_else() {
     }
 }
 
+#[test]
+fn a_text_that_ends_in_blanks_is_kept_or_refused_by_a_column_of_a_fixed_length() {
+    let world = World::new("blanks");
+    let source = world.source(
+        "CREATE TABLE fixed (code char(3) PRIMARY KEY, note char(2));
+         CREATE TABLE free (code varchar(9) PRIMARY KEY, note text);
+         INSERT INTO fixed VALUES ('a', 'n'), ('abc', ''), (' b', NULL);
+         INSERT INTO free VALUES ('a', 'n'), ('a ', 'other'), ('b', 'n '), ('abc', '')",
+    );
+    let name = &world.name;
+    world.target.run(&format!(
+        "CREATE SCHEMA {name};
+         CREATE TABLE {name}.fixed (code char(3) PRIMARY KEY, note char(2), synced_at timestamptz);
+         CREATE TABLE {name}.free (code char(3) PRIMARY KEY, note char(4), synced_at timestamptz);
+         GRANT USAGE ON SCHEMA {name} TO writer;
+         ALTER TABLE {name}.fixed OWNER TO writer;
+         ALTER TABLE {name}.free OWNER TO writer"
+    ));
+    for table in ["fixed", "free"] {
+        kafka::create_topic(&format!("{name}.{name}.{table}"), 1, &[]);
+    }
+    source.connect_with(Format::Avro, "", &[]);
+
+    let member = world.member("member").start();
+    world.until_equal(&["fixed"]);
+    until(LATER, "both letters", || world.dead_letters().len() == 2);
+    for (_, reason, error) in world.dead_letters() {
+        assert_eq!(reason, "value_unfit");
+        assert!(error.contains("ends in blanks"), "{error}");
+    }
+    let rows =
+        format!("SELECT string_agg(code || '|' || note, ' ' ORDER BY code) FROM {name}.free");
+    let expected = Some("a|n abc|".to_owned());
+    until(LATER, "the other rows", || world.target.value(&rows) == expected);
+
+    source.database.run("DELETE FROM fixed WHERE code = 'a'; UPDATE fixed SET note = 'x'");
+    world.until_equal(&["fixed"]);
+    assert_eq!(member.terminate(), 0);
+}
+
 /// The table of users as a bulk load has left it, with a row that only this load knows.
 fn load_users(target: &Database) {
     target.run(

@@ -46,7 +46,7 @@ impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_> {
         let packing = self.step.kind.packing();
         match packing {
             // A decimal as a JSON number has digits that no double holds.
-            Packing::Decimal => {
+            Packing::Decimal | Packing::Digits => {
                 let text = <&RawValue>::deserialize(json)?;
                 self.write_decimal(text.get())
             }
@@ -69,7 +69,7 @@ impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_> {
 }
 
 impl FieldSeed<'_, '_> {
-    /// Takes a decimal as base64 of its unscaled integer, or as a number.
+    /// Takes a decimal as a text or as a number.
     fn write_decimal<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
         if text == "null" {
             return self.write(Literal::Null);

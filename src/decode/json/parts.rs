@@ -28,8 +28,7 @@ impl<'a, 'p> PackSeed<'a, 'p> {
         Ok(())
     }
 
-    /// Takes a decimal as base64 of its unscaled integer, or as a number, whose digits no double
-    /// holds.
+    /// Takes a decimal as a text, or as a number, whose digits no double holds.
     fn decimal<E: Error>(self, text: &str) -> Result<(), E> {
         if text == "null" {
             return self.push(Literal::Null);
@@ -38,7 +37,7 @@ impl<'a, 'p> PackSeed<'a, 'p> {
             return self.push(Literal::Text(text));
         }
         let text = serde_json::from_str::<Cow<'_, str>>(text).map_err(E::custom)?;
-        Self { packing: Packing::Octets, ..self }.visit_str(&text)
+        self.visit_str(&text)
     }
 }
 
@@ -52,9 +51,13 @@ impl PackSeed<'_, '_> {
         serde_json::Deserializer::from_str(text).deserialize_any(seed).map_err(E::custom)
     }
 
-    /// Takes a decimal as a struct that brings its scale, as a text or as a number.
+    /// Takes a decimal as a struct that brings its scale, or as a number. A text is refused: it may
+    /// be one of digits, or base64 of an integer whose scale no schema tells.
     fn scaled<E: Error>(self, text: &str) -> Result<(), E> {
-        if !text.starts_with(['{', '"', 'n']) {
+        if text.starts_with('"') {
+            return Err(E::custom("a text for a decimal that brings its scale"));
+        }
+        if !text.starts_with(['{', 'n']) {
             return self.push(Literal::Text(text));
         }
         let mut json = serde_json::Deserializer::from_str(text);
@@ -68,7 +71,9 @@ impl<'de> DeserializeSeed<'de> for PackSeed<'_, '_> {
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
         match self.packing {
-            Packing::Decimal => self.decimal(<&RawValue>::deserialize(json)?.get()),
+            Packing::Decimal | Packing::Digits => {
+                self.decimal(<&RawValue>::deserialize(json)?.get())
+            }
             Packing::Single => self.single(<&RawValue>::deserialize(json)?.get()),
             Packing::Scaled => self.scaled(<&RawValue>::deserialize(json)?.get()),
             _ => json.deserialize_any(self),
@@ -105,7 +110,7 @@ impl<'de> Visitor<'de> for PackSeed<'_, '_> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        if self.packing != Packing::Octets {
+        if !matches!(self.packing, Packing::Octets | Packing::Decimal) {
             return self.push(Literal::Text(text));
         }
         let is_base64 = self.packer.push_octets(|out| STANDARD.decode_vec(text, out).is_ok());
@@ -269,7 +274,10 @@ mod tests {
             Some("[Int(0) Int(4) Int(1) Bytes([1, 138, 247])]"),
         );
         check(&decimal, "1.50e3", Some("Text(\"1.50e3\")"));
-        check(&decimal, r#""NaN""#, Some("Text(\"NaN\")"));
+        check(&decimal, r#""1234""#, None);
+        check(&Kind::DecimalText, r#""NaN""#, Some("Text(\"NaN\")"));
+        check(&Kind::DecimalText, "1.50e3", Some("Text(\"1.50e3\")"));
+        check(&Kind::DecimalText, "null", Some("Null"));
         check(&decimal, r#"{"new":[{}],"scale":4}"#, Some("[Int(0) Int(4)]"));
         check(&Kind::Map, r#"{"a":"1","b":null}"#, Some(r#"[Text("a") Text("1") Text("b") Null]"#));
         check(

@@ -62,17 +62,30 @@ impl Field {
     fn kind(&self) -> Kind {
         let named = self.schema_name.as_deref().and_then(|name| self.named(name));
         match named.unwrap_or_else(|| self.plain()) {
-            Kind::Int64 if self.has_source_type("BIGINT UNSIGNED") => Kind::Unsigned,
+            Kind::Int64 if self.is_unsigned() => Kind::Unsigned,
             // The length is the most that it may have.
-            Kind::Bits { .. } if self.has_source_type("VARBIT") => Kind::Bits { length: None },
+            Kind::Bits { .. } if self.type_words().next() == Some("VARBIT") => {
+                Kind::Bits { length: None }
+            }
             kind => kind,
         }
     }
 
-    /// Returns whether the connector propagates a source type that begins so.
-    fn has_source_type(&self, prefix: &str) -> bool {
+    /// Returns whether the source's column is one of MySQL's names for `BIGINT UNSIGNED`: `ZEROFILL`
+    /// and `SERIAL` have no sign either.
+    fn is_unsigned(&self) -> bool {
+        let mut words = self.type_words();
+        match words.next() {
+            Some("BIGINT" | "INT8") => words.any(|word| matches!(word, "UNSIGNED" | "ZEROFILL")),
+            Some("SERIAL") => true,
+            _ => false,
+        }
+    }
+
+    /// Returns the words of the source type that the connector propagates.
+    fn type_words(&self) -> impl Iterator<Item = &str> {
         let name = self.parameters.get("__debezium.source.column.type");
-        name.is_some_and(|name| name.starts_with(prefix))
+        name.into_iter().flat_map(|name| name.split_whitespace())
     }
 
     fn plain(&self) -> Kind {

@@ -48,6 +48,11 @@ fn numbers() {
             check(&propagated(literal, column), value, value);
         }
     }
+    for name in ["INT8 UNSIGNED", "BIGINT ZEROFILL", "BIGINT UNSIGNED ZEROFILL", "SERIAL"] {
+        check(&propagated("int64", name), "-1", "unsigned 18446744073709551615");
+    }
+    check(&propagated("int64", "INT8"), "-1", "-1");
+    check(&propagated("int64", "BIGSERIAL"), "-1", "-1");
     let unsigned = propagated("int64", "BIGINT UNSIGNED");
     check(&unsigned, "9223372036854775807", "unsigned 9223372036854775807");
     check(&unsigned, "-9223372036854775808", "unsigned 9223372036854775808");

@@ -402,6 +402,26 @@ fn json_without_schemas_takes_a_new_layout_for_other_fields() {
 }
 
 #[test]
+fn json_without_schemas_reads_no_digits_into_what_may_be_base64() {
+    let bench = &mut Bench::default();
+    let scaled = Kind::VariableScaleDecimal;
+    bench.kinds = vec![("t.id", Kind::Int64), ("t.n", scaled), ("t.s", Kind::DecimalText)];
+    let plain = |n: &str, s: &str| {
+        let source = r#"{"name":"s","schema":"public","table":"t"}"#;
+        let after = format!(r#"{{"id":1,"n":{n},"s":{s}}}"#);
+        let value = format!(r#"{{"before":null,"after":{after},"source":{source},"op":"c"}}"#);
+        Sample::new(TOPIC, Some(r#"{"id":1}"#), Some(&value))
+    };
+    check(bench, &plain(r#"{"scale":2,"value":"eA=="}"#, r#""1.10""#), {
+        "Create t id=1 n=120e-2 s=decimal 1.10"
+    });
+    check(bench, &plain("1.20", "-7"), "Create t id=1 n=decimal 1.20 s=decimal -7");
+    check(bench, &plain(r#""1234""#, "null"), {
+        "value_unfit: column \"n\" is no VariableScaleDecimal"
+    });
+}
+
+#[test]
 fn a_truncate_in_avro_asks_for_no_columns_of_its_table() {
     let bench = &mut Bench::default();
     let row = r#"{"type":"record","name":"Value","fields":[{"name":"id","type":"long"}]}"#;

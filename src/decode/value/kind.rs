@@ -37,6 +37,9 @@ pub enum Kind {
     },
     /// `io.debezium.data.VariableScaleDecimal`.
     VariableScaleDecimal,
+    /// A decimal as a text, where no schema says which texts are some
+    /// (`decimal.handling.mode=string`).
+    DecimalText,
     /// `io.debezium.time.Date` and Connect's `Date`: days.
     Date,
     /// `io.debezium.time.Time`, `MicroTime`, `NanoTime` and Connect's `Time`.
@@ -119,7 +122,7 @@ pub enum Kind {
 impl Kind {
     /// Returns how a literal of this kind is packed.
     pub fn packing(&self) -> Packing<'_> {
-        use Packing::{Decimal, Fields, List, Octets, Pairs, Plain, Scaled, Single};
+        use Packing::{Decimal, Digits, Fields, List, Octets, Pairs, Plain, Scaled, Single};
         match self {
             Self::Bytes | Self::Bits { .. } => Octets,
             Self::Float32 => Single,
@@ -127,6 +130,7 @@ impl Kind {
             Self::Array(element) => List(element),
             Self::Map => Pairs,
             Self::VariableScaleDecimal => Scaled,
+            Self::DecimalText => Digits,
             Self::Point => Fields(&[("x", Plain), ("y", Plain), ("wkb", Octets), ("srid", Plain)]),
             Self::Geometry => Fields(&[("wkb", Octets), ("srid", Plain), ("extensions", Pairs)]),
             Self::SparseVector => Fields(&[("dimensions", Plain), ("vector", Pairs)]),
@@ -154,7 +158,7 @@ impl Kind {
             }
             Self::Bytes => Value::Bytes(&[]),
             Self::Encoded(spelling) => Value::Spelled { spelling: *spelling, text: "" },
-            Self::Decimal { .. } | Self::VariableScaleDecimal => {
+            Self::Decimal { .. } | Self::VariableScaleDecimal | Self::DecimalText => {
                 Value::Decimal(Decimal::Binary { unscaled: &[1], scale: 0 })
             }
             Self::Date | Self::IsoDate | Self::StructuredDate => Value::Date(Day::Finite(0)),
@@ -229,14 +233,23 @@ pub enum Form {
 }
 
 impl SourceTable {
-    /// Reads the columns as MySQL and MariaDB mean them: a time is a span, and a point has a
-    /// reference system.
+    /// Returns whether the connector is MySQL's or MariaDB's; `None` where the records name none.
+    pub fn is_of_mysql(&self) -> Option<bool> {
+        (self.is_mysql || self.form == Form::Enveloped).then_some(self.is_mysql)
+    }
+
+    /// Reads the columns as MySQL and MariaDB mean them: a time is a span, a point has a reference
+    /// system, and bits are always as many as the column has.
     pub fn read_as_mysql(&mut self) {
         self.is_mysql = true;
         for column in self.columns.iter_mut().chain(&mut self.retyped) {
             match column.kind {
                 Kind::Time(unit) => column.kind = Kind::Span(unit),
                 Kind::Point => column.kind = Kind::Geometry,
+                Kind::Bits { length } => {
+                    let bit = SourceType { name: "BIT".to_owned(), length, scale: None };
+                    column.source_type.get_or_insert(bit);
+                }
                 _ => {}
             }
         }

@@ -31,8 +31,10 @@ pub enum Packing<'a> {
     List(&'a Kind),
     /// A map: each key, and behind it its value; both plain.
     Pairs,
-    /// The struct of a decimal that brings its scale, or a number's text.
+    /// The struct of a decimal that brings its scale, or a number's text; no text is either.
     Scaled,
+    /// A number's text, in quotes or not.
+    Digits,
     /// A struct: for each field that is there its index, and behind it its value.
     Fields(&'static [(&'static str, Packing<'static>)]),
 }

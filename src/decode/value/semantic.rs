@@ -162,7 +162,7 @@ fn string<'a>(kind: &Kind, text: &'a str) -> Result<Value<'a>, Unfit> {
         Kind::Encoded(spelling) => Ok(Value::Spelled { spelling: *spelling, text }),
         Kind::Uuid => uuid::Uuid::try_parse(text).map(Value::Uuid).map_err(|_| FORM),
         Kind::Float32 | Kind::Float64 => double(kind, named_double(text).ok_or(FORM)?),
-        Kind::Decimal { .. } | Kind::VariableScaleDecimal => Ok(decimal(text)),
+        Kind::Decimal { .. } | Kind::VariableScaleDecimal | Kind::DecimalText => Ok(decimal(text)),
         Kind::ZonedTimestamp => {
             text::moment(text).map(|(moment, _)| Value::TimestampZoned(moment)).ok_or(FORM)
         }

@@ -154,13 +154,8 @@ fn nanos([hour, minute, second, nanos]: [Literal<'_>; 4]) -> Result<i64, Unfit> 
     if total > DAY_NANOS { Err(UNFIT) } else { Ok(total) }
 }
 
-/// A part that is left out counts as none.
 fn long(part: Literal<'_>) -> Result<i64, Unfit> {
-    match part {
-        Literal::Int(part) => Ok(part),
-        Literal::Null => Ok(0),
-        _ => Err(UNFIT),
-    }
+    if let Literal::Int(part) = part { Ok(part) } else { Err(UNFIT) }
 }
 
 fn number(part: Literal<'_>) -> Result<i32, Unfit> {
@@ -220,6 +215,8 @@ mod tests {
         check_time([24, 0, 0, 1], Err(UNFIT));
         check_time([23, 60, 0, 0], Err(UNFIT));
         check_time([-1, 0, 0, 0], Err(UNFIT));
+        check(&Kind::StructuredTime, &[], Err(UNFIT));
+        check(&Kind::StructuredTime, &ints([13, 51]), Err(UNFIT));
         let zoned = Value::TimeZoned { nanos: 49_890_000_000_000, offset: -3600 };
         check(&Kind::StructuredZonedTime, &ints([13, 51, 30, 0, -3600]), Ok(zoned));
     }
@@ -254,5 +251,6 @@ mod tests {
         check(&kind, &ints(parts), Ok(Value::Interval(time)));
         check(&kind, &ints([i64::MAX, 0, 0, 0, 0, 0, 0]), Err(UNFIT));
         check(&kind, &[Literal::Text("1")], Err(UNFIT));
+        check(&kind, &[], Err(UNFIT));
     }
 }

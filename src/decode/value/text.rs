@@ -78,32 +78,49 @@ pub fn time(text: &str) -> Option<(i64, Option<i32>)> {
 
 /// Reads `P1Y2M3DT4H5M6.78S`, each part with a sign of its own.
 pub fn interval(text: &str) -> Option<Interval> {
-    let mut rest = text.strip_prefix('P').filter(|rest| !rest.is_empty())?;
+    let text = text.strip_prefix('P')?;
+    let (calendar, clock) = match text.split_once('T') {
+        Some((calendar, clock)) => (calendar, Some(clock).filter(|clock| !clock.is_empty())?),
+        None => (Some(text).filter(|text| !text.is_empty())?, ""),
+    };
     let (mut months, mut days, mut nanos) = (0_i64, 0_i64, 0_i128);
-    let mut is_clock = false;
-    while !rest.is_empty() {
-        if let Some(clock) = rest.strip_prefix('T') {
-            (is_clock, rest) = (true, clock);
-            continue;
+    parts(calendar, "YMWD", |amount, unit| {
+        let amount = amount.parse::<i64>().ok()?;
+        match unit {
+            'Y' => months = months.checked_add(amount.checked_mul(12)?)?,
+            'M' => months = months.checked_add(amount)?,
+            'W' => days = days.checked_add(amount.checked_mul(7)?)?,
+            _ => days = days.checked_add(amount)?,
         }
-        let at = rest.find(|letter: char| letter.is_ascii_alphabetic())?;
-        let (amount, tail) = rest.split_at_checked(at)?;
-        let (unit, tail) = tail.split_at_checked(1)?;
-        rest = tail;
-        let whole = || amount.parse::<i64>().ok();
-        match (unit, is_clock) {
-            ("Y", false) => months = months.checked_add(whole()?.checked_mul(12)?)?,
-            ("M", false) => months = months.checked_add(whole()?)?,
-            ("W", false) => days = days.checked_add(whole()?.checked_mul(7)?)?,
-            ("D", false) => days = days.checked_add(whole()?)?,
-            ("H", true) => nanos += i128::from(whole()?) * 3600 * i128::from(NANOS),
-            ("M", true) => nanos += i128::from(whole()?) * 60 * i128::from(NANOS),
-            ("S", true) => nanos += seconds(amount)?,
-            _ => return None,
-        }
-    }
+        Some(())
+    })?;
+    parts(clock, "HMS", |amount, unit| {
+        let whole = || amount.parse::<i64>().ok().map(i128::from);
+        nanos += match unit {
+            'H' => whole()? * 3600 * i128::from(NANOS),
+            'M' => whole()? * 60 * i128::from(NANOS),
+            _ => seconds(amount)?,
+        };
+        Some(())
+    })?;
     let (months, days) = (i32::try_from(months).ok()?, i32::try_from(days).ok()?);
     Some(Interval { months, days, nanos })
+}
+
+/// Hands over each amount with its unit; the units are some of these in their order.
+fn parts(
+    mut text: &str,
+    mut units: &str,
+    mut take: impl FnMut(&str, char) -> Option<()>,
+) -> Option<()> {
+    while !text.is_empty() {
+        let (at, unit) = text.char_indices().find(|(_, letter)| letter.is_ascii_alphabetic())?;
+        let (amount, rest) = text.split_at_checked(at)?;
+        (_, units) = units.split_once(unit)?;
+        take(amount, unit)?;
+        text = rest.get(1..)?;
+    }
+    Some(())
 }
 
 fn seconds(text: &str) -> Option<i128> {
@@ -203,8 +220,11 @@ mod tests {
         assert_eq!(interval("P1Y2M3DT4H5M6.78S"), Some(expected));
         let expected = Interval { months: -10, days: 3, nanos: -500_000_000 };
         assert_eq!(interval("P-1Y2M3DT-0.5S"), Some(expected));
-        assert_eq!(interval("1Y"), None);
-        assert_eq!(interval("P1"), None);
-        assert_eq!(interval("P"), None);
+        assert_eq!(interval("PT0S"), Some(Interval::default()));
+        let nothing =
+            ["", "1Y", "P1", "P", "PT", "P1DT", "P1D2D", "P1D2M", "P1H", "PT1D", "PT1ST2S"];
+        for text in nothing {
+            assert_eq!(interval(text), None, "{text}");
+        }
     }
 }

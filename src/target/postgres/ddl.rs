@@ -5,18 +5,19 @@ use sqlx::postgres::PgArguments;
 
 use crate::batch::SchemaChange;
 use crate::decode::value::kind::{Kind, SourceColumn, SourceType, Unit};
-use crate::table::{Column, TableName};
+use crate::table::{Column, Encode, TableName};
 use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::named::typed;
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::widen::widened;
-use crate::target::postgres::{catalog, sql};
+use crate::target::postgres::{catalog, encode, sql};
 use crate::target::{Dialect, TargetError};
 
 /// How PostgreSQL spells types and DDL.
 pub(super) const DIALECT: Dialect = Dialect {
     column,
     widened,
+    encode: encode_from,
     typed,
     time_column,
     create_table: sql::create_table,
@@ -116,7 +117,7 @@ fn choose(kind: &Kind) -> Option<Chosen> {
         Kind::Bytes | Kind::Encoded(_) | Kind::Geometry => (catalog::BYTEA, "bytea"),
         Kind::Unsigned => return Some(numeric(0, Some(UNSIGNED_DIGITS))),
         Kind::Decimal { scale, precision } => return Some(numeric(*scale, *precision)),
-        Kind::VariableScaleDecimal => (catalog::NUMERIC, "numeric"),
+        Kind::VariableScaleDecimal | Kind::DecimalText => (catalog::NUMERIC, "numeric"),
         Kind::Date | Kind::IsoDate | Kind::StructuredDate => (catalog::DATE, "date"),
         Kind::Time(unit) => return Some(timed(catalog::TIME, "time", *unit)),
         Kind::IsoTime | Kind::StructuredTime => {
@@ -147,6 +148,18 @@ fn choose(kind: &Kind) -> Option<Chosen> {
         Kind::Unsupported(_) | Kind::Untyped => return None,
     };
     Some(Chosen::plain(id, name))
+}
+
+/// Only the source's type tells what blanks behind a `character(n)` mean, and whether a string of
+/// bits begins with zeros that the connector does not send.
+fn encode_from(existing: &Column, source: &SourceColumn) -> Option<Encode> {
+    let name = source.source_type.as_ref().map(|it| it.name.as_str());
+    match (existing.type_id, name) {
+        (catalog::BPCHAR, Some("BPCHAR")) => Some(encode::bpchar_padded),
+        (catalog::BPCHAR, Some(_)) => Some(encode::bpchar_unpadded),
+        (catalog::VARBIT, Some("BIT")) => Some(encode::varbit_fixed),
+        _ => existing.encode,
+    }
 }
 
 const TIMESTAMPTZ_NAME: &str = "timestamp with time zone";
@@ -302,6 +315,8 @@ pub(super) async fn is_needed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::value::Value;
+    use crate::table::Misfit;
 
     fn check(kind: Kind, source_type: Option<(&str, u32)>, expected: Option<(&str, i32)>) {
         let source_type = source_type.map(|(name, length)| SourceType {
@@ -344,6 +359,33 @@ mod tests {
         check(Kind::Bits { length: Some(8) }, Some(("VARBIT", 8)), Some(("bit varying(8)", 8)));
         check(Kind::Text, Some(("INET", 0)), Some(("inet", -1)));
         check(Kind::Int64, Some(("OID", 0)), Some(("oid", -1)));
+    }
+
+    #[test]
+    fn the_sources_type_says_what_an_existing_column_may_leave_out() {
+        let taken = |existing: &str, name: Option<&str>, value: Value<'_>| {
+            let name = name.map(str::to_owned);
+            let source_type = name.map(|name| SourceType { name, length: None, scale: None });
+            let (name, kind) = ("c".to_owned(), Kind::Text);
+            let source = SourceColumn { name, kind, optional: true, source_type };
+            let column = (DIALECT.typed)("c", existing, false).unwrap();
+            let encode = (DIALECT.encode)(&column, &source).unwrap();
+            let mut out = Vec::new();
+            encode(value, column.modifier, &mut out).map(|()| out)
+        };
+        let check = |name, text, expected: Result<&str, Misfit>| {
+            let expected = expected.map(|text| text.as_bytes().to_vec());
+            assert_eq!(taken("char(3)", name, Value::Text(text)), expected, "{name:?} '{text}'");
+        };
+        check(None, "a  ", Ok("a"));
+        check(None, "a ", Err(Misfit::Blanks));
+        check(Some("BPCHAR"), "a ", Ok("a"));
+        check(Some("VARCHAR"), "a  ", Err(Misfit::Blanks));
+        check(Some("VARCHAR"), "a", Ok("a"));
+        let bits = || Value::Bits { octets: &[5], length: Some(4) };
+        assert_eq!(taken("varbit(4)", Some("BIT"), bits()).unwrap(), [0, 0, 0, 4, 0b0101_0000]);
+        assert_eq!(taken("varbit(4)", Some("VARBIT"), bits()).unwrap(), [0, 0, 0, 3, 0b1010_0000]);
+        assert_eq!(taken("varbit(4)", None, bits()).unwrap(), [0, 0, 0, 3, 0b1010_0000]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::target::sqlite::{encode, sql};
 pub(super) const DIALECT: Dialect = Dialect {
     column,
     widened,
+    encode: |existing, _| existing.encode,
     typed,
     time_column,
     create_table: |table: &Table| vec![sql::create_table(table)],
@@ -44,7 +45,9 @@ fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         Kind::Text | Kind::Xml | Kind::Enum | Kind::EnumSet | Kind::Ltree | Kind::Tsvector => {
             "TEXT"
         }
-        Kind::Decimal { .. } | Kind::VariableScaleDecimal | Kind::Unsigned => "DECIMAL_TEXT",
+        Kind::Decimal { .. } | Kind::VariableScaleDecimal | Kind::DecimalText | Kind::Unsigned => {
+            "DECIMAL_TEXT"
+        }
         Kind::Date | Kind::IsoDate | Kind::StructuredDate => "DATE_TEXT",
         Kind::Time(_) | Kind::Span(_) | Kind::IsoTime | Kind::StructuredTime => "TIME_TEXT",
         Kind::ZonedTime | Kind::StructuredZonedTime => "TIMETZ_TEXT",

@@ -26,6 +26,23 @@ pub(in crate::target::postgres) fn bit(
     }
 }
 
+/// Writes a `bit varying(n)` with all the bits of a `bit(n)`.
+pub(in crate::target::postgres) fn varbit_fixed(
+    value: Value<'_>,
+    modifier: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    match value {
+        Value::Bits { length: Some(length), .. }
+            if u32::try_from(modifier).is_ok_and(|limit| length > limit) =>
+        {
+            Err(Misfit::Length)
+        }
+        Value::Bits { length: Some(_), .. } | Value::Bool(_) => bit(value, -1, out),
+        _ => Err(Misfit::Type),
+    }
+}
+
 /// Writes a `bit varying(n)`, from the highest bit that is set: Debezium drops the zeros before it.
 pub(in crate::target::postgres) fn varbit(
     value: Value<'_>,
@@ -116,5 +133,14 @@ mod tests {
         check(varbit, bits(&[], Some(2)), 2, Ok(""));
         check(varbit, bits(&[5], None), 2, Err(Misfit::Length));
         check(varbit, Value::Bool(false), 1, Ok("0"));
+    }
+
+    #[test]
+    fn a_varying_bit_string_has_the_zeros_of_a_fixed_one() {
+        check(varbit_fixed, bits(&[5], Some(9)), 9, Ok("000000101"));
+        check(varbit_fixed, bits(&[], Some(9)), -1, Ok("000000000"));
+        check(varbit_fixed, bits(&[5], Some(9)), 8, Err(Misfit::Length));
+        check(varbit_fixed, bits(&[5], None), 9, Err(Misfit::Type));
+        check(varbit_fixed, Value::Bool(true), 3, Ok("1"));
     }
 }

@@ -14,12 +14,15 @@ mod text;
 mod time;
 
 pub(super) use array::{array, text_array};
-pub(super) use bits::{bit, varbit};
+pub(super) use bits::{bit, varbit, varbit_fixed};
 pub(super) use extension::{hstore, sparse_vector, vector};
 pub(super) use geometry::{geometry, point};
 pub(super) use money::money;
 pub(super) use numeric::numeric;
-pub(super) use text::{bpchar, json, jsonb, label, name, single_char, text, textual, varchar, xml};
+pub(super) use text::{
+    bpchar, bpchar_padded, bpchar_unpadded, json, jsonb, label, name, single_char, text, textual,
+    varchar, xml,
+};
 pub(super) use time::{date, interval, time, timestamp, timestamptz, timetz};
 
 use uuid::Uuid;

@@ -37,26 +37,67 @@ pub(in crate::target::postgres) fn varchar(
     if is_longer(written, modifier) { Err(Misfit::Length) } else { Ok(()) }
 }
 
-/// Writes a `character(n)` without the spaces behind it, which mean nothing and which the server
-/// adds: so one value has one form, whatever the source pads.
+/// Writes a `character(n)` from what may be one: blanks behind the text are those that the server
+/// adds if they fill it up.
 pub(in crate::target::postgres) fn bpchar(
     value: Value<'_>,
     modifier: i32,
     out: &mut Vec<u8>,
 ) -> Result<(), Misfit> {
     let start = out.len();
+    varchar(value, modifier, out)?;
+    let written = out.get(start..).unwrap_or_default();
+    let is_full = limit(modifier).is_some_and(|limit| characters(written) == limit);
+    trim(modifier, start, out, is_full)
+}
+
+/// Writes a `character(n)` from one that the source pads to its own length.
+pub(in crate::target::postgres) fn bpchar_padded(
+    value: Value<'_>,
+    modifier: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    let start = out.len();
     text(value, modifier, out)?;
-    while modifier >= HEADER && out.len() > start && out.last() == Some(&b' ') {
-        out.pop();
-    }
+    trim(modifier, start, out, true)?;
     let written = out.get(start..).unwrap_or_default();
     if is_longer(written, modifier) { Err(Misfit::Length) } else { Ok(()) }
 }
 
+/// Writes a `character(n)` from a type whose blanks mean something.
+pub(in crate::target::postgres) fn bpchar_unpadded(
+    value: Value<'_>,
+    modifier: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    let start = out.len();
+    varchar(value, modifier, out)?;
+    trim(modifier, start, out, false)
+}
+
+/// Takes off the blanks behind a `character(n)`, so that one value has one form.
+fn trim(modifier: i32, start: usize, out: &mut Vec<u8>, is_padded: bool) -> Result<(), Misfit> {
+    while modifier >= HEADER && out.len() > start && out.last() == Some(&b' ') {
+        if !is_padded {
+            return Err(Misfit::Blanks);
+        }
+        out.pop();
+    }
+    Ok(())
+}
+
 fn is_longer(text: &[u8], modifier: i32) -> bool {
-    let Ok(limit) = usize::try_from(modifier.saturating_sub(HEADER)) else { return false };
+    limit(modifier).is_some_and(|limit| text.len() > limit && characters(text) > limit)
+}
+
+/// Returns how many characters a column holds at most.
+fn limit(modifier: i32) -> Option<usize> {
+    usize::try_from(modifier.saturating_sub(HEADER)).ok()
+}
+
+fn characters(text: &[u8]) -> usize {
     // A byte that continues a character is 0b10xxxxxx.
-    text.len() > limit && text.iter().filter(|byte| **byte & 0xc0 != 0x80).count() > limit
+    text.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 /// Writes a `name`.
@@ -209,9 +250,22 @@ mod tests {
         assert_eq!(cell(varchar, Value::Text("äöüa"), 3 + HEADER), Err(Misfit::Length));
         assert_eq!(cell(varchar, Value::Text("abc "), 3 + HEADER), Err(Misfit::Length));
         assert_eq!(cell(varchar, Value::Text("any"), -1), Ok("any".to_owned()));
-        assert_eq!(cell(bpchar, Value::Text("ab   "), 3 + HEADER), Ok("ab".to_owned()));
-        assert_eq!(cell(bpchar, Value::Text("abcd"), 3 + HEADER), Err(Misfit::Length));
-        assert_eq!(cell(bpchar, Value::Text("ab  "), -1), Ok("ab  ".to_owned()));
+        let char_3 = |encode, text| cell(encode, Value::Text(text), 3 + HEADER);
+        let ab = || Ok("ab".to_owned());
+        for encode in [bpchar as Encode, bpchar_padded, bpchar_unpadded] {
+            assert_eq!(char_3(encode, "ab"), ab());
+            assert_eq!(char_3(encode, "äöü"), Ok("äöü".to_owned()));
+            assert_eq!(char_3(encode, "abcd"), Err(Misfit::Length));
+            assert_eq!(cell(encode, Value::Text("ab  "), -1), Ok("ab  ".to_owned()));
+        }
+        assert_eq!(char_3(bpchar, "ab "), ab());
+        assert_eq!(char_3(bpchar, "ä  "), Ok("ä".to_owned()));
+        assert_eq!(char_3(bpchar, "a "), Err(Misfit::Blanks));
+        assert_eq!(char_3(bpchar, "ab  "), Err(Misfit::Length));
+        assert_eq!(char_3(bpchar_padded, "a "), Ok("a".to_owned()));
+        assert_eq!(char_3(bpchar_padded, "ab   "), ab());
+        assert_eq!(char_3(bpchar_unpadded, "ab "), Err(Misfit::Blanks));
+        assert_eq!(char_3(bpchar_unpadded, "ab  "), Err(Misfit::Length));
         assert_eq!(cell(name, Value::Text(&"a".repeat(64)), -1), Err(Misfit::Length));
         assert_eq!(cell(single_char, Value::Text("a"), -1), Ok("a".to_owned()));
         assert_eq!(cell(single_char, Value::Text(""), -1), Ok("\0".to_owned()));
