@@ -90,7 +90,10 @@ class Faults:
         return True
 
     def terminate(self):
-        able = [it for it in self.members if not it.is_frozen]
+        # One that has only just been started cannot heed a signal yet.
+        able = [it for it in self.members if not it.is_frozen and it.metrics()]
+        if not able:
+            return False
         member = self.random.choice(able)
         status = member.terminate()
         if status != 0:

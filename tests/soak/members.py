@@ -42,13 +42,17 @@ class Member:
         """The exit status of a process that nobody has ended; `None` while it runs."""
         return self.process.poll()
 
-    def rows_written(self):
-        """How many rows it has written since its start, by its own metrics; 0 while it starts."""
+    def metrics(self):
+        """What it says of itself; nothing while it starts."""
         try:
             url = f"http://127.0.0.1:{self.port}/metrics"
-            text = urllib.request.urlopen(url, timeout=1).read().decode()
+            return urllib.request.urlopen(url, timeout=1).read().decode()
         except (urllib.error.URLError, OSError):
-            return 0
+            return ""
+
+    def rows_written(self):
+        """How many rows it has written since its start, by its own metrics; 0 while it starts."""
+        text = self.metrics()
         found = re.findall(r"^afterimage_rows_written_total\{.*\} (\d+)$", text, re.MULTILINE)
         return sum(int(count) for count in found)
 
