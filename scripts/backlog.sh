@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Measures how fast a backlog reaches the target: backlog.sh [ROWS] [json|avro]
+# Measures how fast a backlog reaches the target: backlog.sh [ROWS] [json|avro] [guard]
 #
 # Makes ROWS orders in a schema of its own at the source, lets a connector of its own snapshot them
 # through Debezium into Kafka, then starts one consumer with its defaults and compares the tables.
-# Prints rows a second from the first to the last commit, and the consumer's peak memory. Needs the
-# running stack and a release build; takes away what it made.
+# Prints rows a second from the first to the last commit, and the consumer's peak memory; with
+# "guard" in turns without and with the row guard, three times each. Needs the running stack and a
+# release build; takes away what it made.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
@@ -14,6 +15,7 @@ set +a
 
 ROWS=${1:-300000}
 FORMAT=${2:-avro}
+GUARD=${3:-}
 NAME=backlog_$$
 
 main() {
@@ -21,7 +23,16 @@ main() {
     fill_source
     register
     await_snapshot
-    consume
+    if [ -z "$GUARD" ]; then
+        consume plain
+        return
+    fi
+    for _ in 1 2 3; do
+        consume plain
+        forget
+        consume guard
+        forget
+    done
 }
 
 fill_source() {
@@ -60,10 +71,13 @@ await_snapshot() {
     die "the snapshot has only ${records:-0} of $ROWS records after 300 s"
 }
 
+# consume plain|guard
 consume() {
-    local pid peak=0 now
-    "$PROGRAM" --topics "^$NAME\\..*" --group "$NAME" --sink "$NAME" --http off \
-        --until-caught-up 2>"/tmp/$NAME.log" &
+    local pid peak=0 now is_guarded=false
+    [ "$1" = plain ] || is_guarded=true
+    printf '[table."%s.orders"]\nrow_guard = %s\n' "$NAME" "$is_guarded" >"/tmp/$NAME.toml"
+    "$PROGRAM" --config "/tmp/$NAME.toml" --topics "^$NAME\\..*" --group "$NAME" --sink "$NAME" \
+        --http off --until-caught-up 2>"/tmp/$NAME.log" &
     pid=$!
     while now=$(awk '/VmHWM/ { print $2 }' "/proc/$pid/status" 2>/dev/null) && [ -n "$now" ]; do
         peak=$now
@@ -71,7 +85,7 @@ consume() {
     done
     wait "$pid" || { cat "/tmp/$NAME.log" >&2; die "the consumer failed"; }
     psql -qXAt "$TARGET_DATABASE_URL" <<SQL
-SELECT format('%s rows in %s transactions, %s s from the first to the last: %s rows a second',
+SELECT format('$1: %s rows in %s transactions, %s s from the first to the last: %s rows a second',
     count(*), count(DISTINCT synced_at), round(s, 2), round(count(*) / nullif(s, 0)))
 FROM $NAME.orders,
     (SELECT extract(epoch FROM max(synced_at) - min(synced_at)) AS s FROM $NAME.orders) AS span
@@ -81,10 +95,16 @@ SQL
     tests/compare.py --source "$SOURCE_DATABASE_URL" --target "$TARGET_DATABASE_URL" "$NAME.orders"
 }
 
-clean_up() {
+# Has the target forget what it was given.
+forget() {
     psql -qX "$TARGET_ADMIN_URL" -c "SET client_min_messages = error; DROP SCHEMA IF EXISTS $NAME CASCADE" \
         -c "DELETE FROM afterimage.checkpoint WHERE sink = '$NAME'" \
+        -c "DELETE FROM afterimage.row_guard WHERE table_name = '$NAME.orders'" \
         -c "DELETE FROM afterimage.source_table WHERE target_schema = '$NAME'" || true
+}
+
+clean_up() {
+    forget
     curl -s -X PUT "$CONNECT_URL/connectors/$NAME/stop" || true
     curl -s -X DELETE "$CONNECT_URL/connectors/$NAME" || true
     for _ in $(seq 20); do
@@ -94,7 +114,7 @@ clean_up() {
     done
     psql -qX "$SOURCE_ADMIN_URL" -c "DROP PUBLICATION IF EXISTS $NAME" \
         -c "SET client_min_messages = error; DROP SCHEMA IF EXISTS $NAME CASCADE" || true
-    rm -f "/tmp/$NAME.json" "/tmp/$NAME.log"
+    rm -f "/tmp/$NAME.json" "/tmp/$NAME.toml" "/tmp/$NAME.log"
 }
 
 PROGRAM=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release/consumer

@@ -54,6 +54,19 @@ pub struct Amendment {
     pub forgets_last: bool,
     /// What becomes of the encodings of the topic's keys.
     pub keys: Keys,
+    /// What becomes of what the row guard has seen of the topic.
+    pub versions: Versions,
+}
+
+/// What becomes of what the row guard has seen of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Versions {
+    /// It stays.
+    Keep,
+    /// The places in the source's log stay: the topic is another one.
+    Untie,
+    /// Nothing: the source's log is another one.
+    Forget,
 }
 
 /// What becomes of what is known of a topic's keys.
@@ -78,7 +91,7 @@ pub enum Wish {
     Skip(NextOffset),
     /// Go on at the log's beginning, which has left the row behind.
     SkipGap,
-    /// Go on though keys have moved.
+    /// Go on though keys have moved, or the source has gone back.
     Release,
 }
 
@@ -149,11 +162,17 @@ fn is_stopped_for(row: &Standing, reasons: &[StopReason]) -> bool {
 }
 
 fn adopted(next: NextOffset, ends: Ends) -> Amendment {
-    Amendment { next, topic: Some(ends.topic), forgets_last: true, keys: Keys::Forget }
+    Amendment {
+        next,
+        topic: Some(ends.topic),
+        forgets_last: true,
+        keys: Keys::Forget,
+        versions: Versions::Untie,
+    }
 }
 
 fn moved(next: NextOffset) -> Amendment {
-    Amendment { next, topic: None, forgets_last: true, keys: Keys::Keep }
+    Amendment { next, topic: None, forgets_last: true, keys: Keys::Keep, versions: Versions::Keep }
 }
 
 fn rewind(at: &TopicPartition, next: NextOffset, to: NextOffset, range: Watermarks) -> Decision {
@@ -195,7 +214,13 @@ fn release(at: &TopicPartition, row: &Standing, topic: TopicIdentity) -> Decisio
     };
     if is_stopped_for(row, &MOVED) {
         let (next, topic) = (row.next, Some(topic));
-        return Decision::Amend(Amendment { next, topic, forgets_last: false, keys: Keys::Accept });
+        let (keys, versions) = (Keys::Accept, Versions::Keep);
+        return Decision::Amend(Amendment { next, topic, forgets_last: false, keys, versions });
+    }
+    if is_stopped_for(row, &[StopReason::SourceWentBack]) {
+        let (keys, versions) = (Keys::Keep, Versions::Forget);
+        let (next, topic) = (row.next, None);
+        return Decision::Amend(Amendment { next, topic, forgets_last: false, keys, versions });
     }
     let right = if is_stopped_for(row, &REPLACED) {
         "consumer checkpoint adopt --at earliest reads the new log"

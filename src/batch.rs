@@ -271,6 +271,14 @@ mod tests {
         let table = Arc::new(Table { name, columns: Vec::new(), unique_keys: Vec::new() });
         let (columns, key, deletes) = (Vec::new(), Vec::new(), Deletes::Hard);
         let keyless = Keyless::Refuse;
-        Arc::new(Shape { table, columns, key, keyless, deletes, synced_at: None })
+        Arc::new(Shape {
+            table,
+            columns,
+            key,
+            keyless,
+            deletes,
+            synced_at: None,
+            is_guarded: false,
+        })
     }
 }

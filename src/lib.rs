@@ -8,6 +8,7 @@ pub mod commands;
 pub mod decode;
 pub mod demo;
 pub mod fold;
+pub mod guard;
 pub mod http;
 pub mod identity;
 pub mod kafka;

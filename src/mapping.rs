@@ -30,6 +30,19 @@ pub struct Plan {
 }
 
 impl Mapping {
+    /// Returns whether a source table is guarded, by the name that rules know it by.
+    pub fn is_guarded(&self, source: &str) -> bool {
+        self.tables.rules.is_guarded(source)
+    }
+
+    /// Returns whether the table is guarded that a topic is named after; one of a router is not.
+    pub fn is_guarded_topic(&self, topic: &str) -> bool {
+        let mut parts = topic.rsplitn(3, '.');
+        let (table, schema) = (parts.next(), parts.next());
+        let name = table.zip(schema).map(|(table, schema)| format!("{schema}.{table}"));
+        parts.next().is_some() && name.is_some_and(|name| self.is_guarded(&name))
+    }
+
     /// Takes the user's rules.
     pub fn new(tables: Tables, dialect: Dialect) -> Self {
         Self { tables, dialect }

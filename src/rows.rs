@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashMap};
 use serde::Deserialize;
 
+use crate::guard::Age;
 use crate::moves::Departure;
 use crate::refused::KeptRecord;
 use crate::table::{Column, Table};
@@ -36,6 +37,8 @@ pub struct Shape {
     pub deletes: Deletes,
     /// The column that takes the time of the transaction, if any.
     pub synced_at: Option<String>,
+    /// Whether the target keeps how new each row is, and takes no older one.
+    pub is_guarded: bool,
 }
 
 impl Shape {
@@ -125,6 +128,9 @@ pub struct Rows {
     departures: Vec<Departure>,
     touches: Touches,
     is_truncated: bool,
+    /// Of a guarded table: how new each row is, and the cells that rows had before others filled them.
+    ages: Vec<Age>,
+    unfilled: Vec<(usize, Range<usize>)>,
 }
 
 /// How the batch has touched keys, up to a row: found out only once a row leaves its key.
@@ -168,7 +174,20 @@ impl Rows {
             departures: Vec::new(),
             touches: Touches::default(),
             is_truncated: false,
+            ages: Vec::new(),
+            unfilled: Vec::new(),
         }
+    }
+
+    /// Notes how new the last change is.
+    pub fn note_age(&mut self, age: Age) {
+        self.ages.resize(self.index.len().saturating_sub(1), Age::default());
+        self.ages.push(age);
+    }
+
+    /// Returns how new a row is, if its table is guarded.
+    pub fn age(&self, row: usize) -> Option<Age> {
+        self.ages.get(row).copied()
     }
 
     /// Returns how the batch has touched a key so far; keys that hash alike count as one.
@@ -290,11 +309,29 @@ impl Rows {
             let (key, cells) = (copy(self.key(found)), copy(self.cells(found)));
             part.index.push(Row { key, cells, ..found.clone() });
             part.moves.extend(self.half(row).map(|half| (at, half)));
+            part.ages.extend(self.age(row));
             let kept = self.kept.binary_search_by_key(&row, |(kept, _)| *kept).ok();
             let kept = kept.and_then(|kept| self.kept.get(kept));
             part.kept.extend(kept.map(|(_, record)| (at, record.clone())));
         }
         part
+    }
+
+    /// Copies all changes but some, each as its record has it.
+    pub fn without(&self, others: &[usize]) -> Self {
+        let rows = (0..self.index.len()).filter(|row| others.binary_search(row).is_err());
+        let rows = rows.collect::<Vec<_>>();
+        let mut unfilled = self.part(&rows);
+        for (row, cells) in self.unfilled.iter().rev() {
+            let Ok(at) = rows.binary_search(row) else { continue };
+            let start = unfilled.bytes.len();
+            unfilled.bytes.extend_from_slice(self.bytes.get(cells.clone()).unwrap_or_default());
+            let end = unfilled.bytes.len();
+            if let Some(copy) = unfilled.index.get_mut(at) {
+                (copy.cells, copy.is_partial) = (start..end, true);
+            }
+        }
+        unfilled
     }
 
     /// Fills the unavailable cells of an upsert with those of an earlier one.
@@ -316,6 +353,9 @@ impl Rows {
             self.bytes.extend_from_within(chosen);
         }
         let end = self.bytes.len();
+        if self.shape.is_guarded {
+            self.unfilled.push((row, over.cells.clone()));
+        }
         if let Some(row) = self.index.get_mut(row) {
             row.cells = start..end;
             row.is_partial = is_partial;

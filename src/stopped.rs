@@ -51,6 +51,8 @@ pub enum StopReason {
     PartitionsIncreased,
     /// The keys are encoded in another way than before, so that they have moved between partitions.
     KeyEncodingChanged,
+    /// A guarded table has newer rows from a source that has gone back since.
+    SourceWentBack,
     /// A truncate on a topic with more than one partition.
     TruncatePartitioned,
     /// An update or delete that is found by the row before, on a topic with more than one partition.
@@ -61,7 +63,7 @@ pub enum StopReason {
 
 impl StopReason {
     /// Every reason, in the order of the list in README.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::TableMissing,
         Self::ColumnMissing,
         Self::ColumnUnfit,
@@ -84,6 +86,7 @@ impl StopReason {
         Self::ClusterChanged,
         Self::PartitionsIncreased,
         Self::KeyEncodingChanged,
+        Self::SourceWentBack,
         Self::TruncatePartitioned,
         Self::MatchPartitioned,
         Self::RecordRefused,
@@ -114,6 +117,7 @@ impl StopReason {
             Self::ClusterChanged => "cluster_changed",
             Self::PartitionsIncreased => "partitions_increased",
             Self::KeyEncodingChanged => "key_encoding_changed",
+            Self::SourceWentBack => "source_went_back",
             Self::TruncatePartitioned => "truncate_partitioned",
             Self::MatchPartitioned => "match_partitioned",
             Self::RecordRefused => "record_refused",

@@ -19,6 +19,8 @@ pub const CHANGES: &str = "afterimage_changes_total";
 pub const IGNORED: &str = "afterimage_ignored_total";
 /// Rows written after folding, by `table` and `op`.
 pub const ROWS_WRITTEN: &str = "afterimage_rows_written_total";
+/// Changes of guarded tables that were older than the target's row.
+pub const OLDER: &str = "afterimage_older_changes_total";
 /// Changes of a batch.
 pub const BATCH_ROWS: &str = "afterimage_batch_rows";
 /// Time of a batch's transaction.
@@ -83,11 +85,12 @@ const fn histogram(name: &'static str, help: &'static str) -> Metric {
 }
 
 /// Every metric, in the order of the list in README.
-pub const METRICS: [Metric; 15] = [
+pub const METRICS: [Metric; 16] = [
     counter(RECORDS, &["topic"], "Records read"),
     counter(CHANGES, &["table", "op"], "Changes decoded"),
     counter(IGNORED, &["kind"], "Records that write nothing"),
     counter(ROWS_WRITTEN, &["table", "op"], "Rows written, after folding"),
+    counter(OLDER, &[], "Changes of guarded tables that were older than the target's row"),
     histogram(BATCH_ROWS, "Changes of a batch"),
     histogram(BATCH_APPLY, "Time of a batch's transaction"),
     histogram(END_TO_END, "Time from the source's commit to the target's"),

@@ -78,6 +78,15 @@ impl Folded {
         }
         let tables = self.tables.iter().zip(by_table).filter(|(_, chosen)| !chosen.is_empty());
         let tables = tables.map(|((rows, _), chosen)| rows.part(&chosen)).collect::<Vec<_>>();
+        self.folded(tables)
+    }
+
+    /// Folds a table's rows without some of them, each as its record has it.
+    pub fn without(&self, rows: &Rows, others: &[usize]) -> Part {
+        self.folded(vec![rows.without(others)])
+    }
+
+    fn folded(&self, tables: Vec<Rows>) -> Part {
         let last_halves = last_halves(tables.iter());
         let (tables, refused) = fold_tables(tables, &last_halves, &self.steps);
         Part { tables, refused }

@@ -2,6 +2,7 @@
 
 use crate::decode::schema::envelope::Letter;
 use crate::decode::{Change, Op};
+use crate::guard::{Age, LogPlace};
 
 /// What one pass over an envelope found besides the row.
 #[derive(Debug, Default)]
@@ -52,7 +53,22 @@ impl Found {
             (None, Some(file), Some(pos)) => Some(format!("{file}:{pos}")),
             _ => None,
         };
-        Change { op, is_whole, source_time: self.source_time, source_position }
+        let age = Age {
+            place: self.log_place(),
+            is_snapshot: op == Op::Read,
+            source_time: self.source_time,
+        };
+        Change { op, is_whole, source_time: self.source_time, source_position, age }
+    }
+
+    /// Returns the change's place in the source's log, which a snapshot's rows share.
+    fn log_place(&self) -> Option<LogPlace> {
+        if let Some(pos) = self.lsn {
+            return Some(LogPlace { file: 0, pos, row: 0 });
+        }
+        // The server counts its files behind a name that it keeps.
+        let file = self.file.as_deref()?.rsplit_once('.')?.1.parse().ok()?;
+        Some(LogPlace { file, pos: self.pos?, row: self.row.unwrap_or_default() })
     }
 }
 

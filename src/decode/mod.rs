@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::decode::value::kind::SourceTable;
+use crate::guard::Age;
 use crate::moves::MoveRequest;
 use crate::record::Record;
 use crate::refused::Refusal;
@@ -74,6 +75,8 @@ pub struct Change {
     pub source_time: Option<i64>,
     /// The source's position as the connector prints it (PostgreSQL: the LSN; MariaDB: file:pos).
     pub source_position: Option<String>,
+    /// How new it is.
+    pub age: Age,
 }
 
 /// Debezium's operations on rows.

@@ -38,11 +38,21 @@ const OLD_KEY: &str = "__debezium.oldkey";
 pub(super) const NEW_KEY: &str = "__debezium.newkey";
 
 impl<'a> Pass<'a> {
-    pub(super) fn run(mut self, batch: &mut Batch) -> Result<Decoded, Failed> {
+    pub(super) fn run(self, batch: &mut Batch) -> Result<Decoded, Failed> {
         if self.arrival.is_tainted && self.layout.after_refused == AfterRefused::Block {
             return Err(refused(Reason::BehindDeadLetter, "a record of its key is refused"));
         }
         let Some(rows) = batch.rows(&self.layout.shape) else { return Ok(Decoded::NeedsNewBatch) };
+        let decoded = self.run_into(rows)?;
+        if let Decoded::Change(change) = &decoded
+            && rows.shape().is_guarded
+        {
+            rows.note_age(change.age);
+        }
+        Ok(decoded)
+    }
+
+    fn run_into(mut self, rows: &mut Rows) -> Result<Decoded, Failed> {
         if self.is_tombstone() {
             if self.layout.shape.key.is_empty() {
                 return Ok(Decoded::Ignored(Ignored::Tombstone));

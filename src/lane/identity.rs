@@ -209,8 +209,8 @@ impl Lane {
         });
     }
 
-    /// Goes on where all stood at their ends, so that nothing of a moved key can be overtaken;
-    /// stops where not.
+    /// Goes on where all stood at their ends, so that nothing of a moved key can be overtaken, or
+    /// where the row guard keeps what is overtaken out; stops where not.
     pub(super) fn settle_growth(
         &mut self,
         topic: &Arc<str>,
@@ -227,12 +227,13 @@ impl Lane {
             return;
         };
         let count = identity.partition_count;
+        let is_guarded = self.mapping.is_guarded_topic(topic);
         match &behind {
             None => info!(%topic, seen, count, "the topic has more partitions, and all is applied"),
             Some(behind) => warn!(%topic, seen, count, %behind, "the topic has more partitions"),
         }
         for partition in grown {
-            let Some(behind) = &behind else {
+            let Some(behind) = behind.as_ref().filter(|_| !is_guarded) else {
                 self.recognise(&partition, identity);
                 continue;
             };
@@ -262,7 +263,7 @@ impl Lane {
         if !is_head || request.key_encoding.as_ref() != Some(&met.encoding) {
             return;
         }
-        if is_accepted {
+        if is_accepted || self.mapping.is_guarded(&met.source) {
             request.key_encoding = None;
             return;
         }

@@ -104,6 +104,10 @@ impl Lane {
             (Disposition::Rewind, Order::Moved(_)) => self.read_table_anew(&text),
             (Disposition::Rewind, order) => self.retry(order, "stale", &text),
             (Disposition::Stop(reason), order) => self.stop_order(order, reason, &text),
+            (Disposition::StopOne(reason, partition), _) => {
+                self.abandon();
+                self.stop(&partition, Stop::new(reason, text));
+            }
         }
     }
 
@@ -356,7 +360,11 @@ impl Lane {
         self.in_flight.clear();
         self.in_flight_marks.clear();
         let refused = match applied {
-            Applied::Committed { refused } => refused,
+            Applied::Committed { refused, older } => {
+                let older = u64::try_from(older).unwrap_or(u64::MAX);
+                metrics::counter!(telemetry::OLDER).increment(older);
+                refused
+            }
             Applied::Refused { rows } => return self.refused(batch, rows),
             Applied::Fenced { partitions } => return self.fenced(&partitions),
         };

@@ -35,6 +35,10 @@ impl Draft<'_> {
         }
         self.check_names(&source)?;
         let key = self.key(&source);
+        if self.rule.row_guard && key.is_empty() {
+            let detail = format!("table \"{}\": row_guard needs a key", self.name);
+            return Err(Stop::new(StopReason::KeyUnfit, detail));
+        }
         let (table, statements) = match &existing {
             None => {
                 let table = self.design(&source, &key)?;
@@ -89,6 +93,7 @@ impl Draft<'_> {
             },
             deletes: self.rule.deletes.clone(),
             synced_at,
+            is_guarded: self.rule.row_guard,
         };
         let mapped = self.mapped(mapped, is_written, shape);
         Ok(Plan { mapped, change })

@@ -39,6 +39,9 @@ pub struct TableSection {
     keyless: Option<Keyless>,
     /// What becomes of records behind a refused one of their key.
     after_refused: Option<AfterRefused>,
+    /// Whether the target keeps how new each row is.
+    #[serde(default)]
+    pub row_guard: bool,
     /// Which columns of a flat change log say what happened.
     pub changelog: Option<Changelog>,
     /// Which columns go, and how.
@@ -145,8 +148,17 @@ impl TableSection {
 }
 
 const PARTS: [&str; 3] = ["run", "table", "source"];
-const TABLE_KEYS: [&str; 8] =
-    ["target", "key", "deletes", "mode", "keyless", "after_refused", "changelog", "columns"];
+const TABLE_KEYS: [&str; 9] = [
+    "target",
+    "key",
+    "deletes",
+    "mode",
+    "keyless",
+    "after_refused",
+    "row_guard",
+    "changelog",
+    "columns",
+];
 const COLUMN_KEYS: [&str; 4] = ["exclude", "include", "rename", "type"];
 
 impl ConfigFile {

@@ -50,6 +50,8 @@ pub struct TableRule {
     pub keyless: Keyless,
     /// What becomes of records behind a refused one of their key.
     pub after_refused: AfterRefused,
+    /// Whether the target keeps how new each row is.
+    pub row_guard: bool,
     /// What a flat record's columns say of what happened.
     pub changelog: Option<Changelog>,
     /// Which columns go, and how.
@@ -85,10 +87,23 @@ impl Rules {
         };
         let (mode, keyless) = (section.mode(), section.keyless());
         let after_refused = section.after_refused();
-        let TableSection { key, changelog, columns, .. } = section;
-        let rule =
-            TableRule { target, key, deletes, mode, keyless, after_refused, changelog, columns };
-        Ok(rule)
+        let TableSection { key, row_guard, changelog, columns, .. } = section;
+        Ok(TableRule {
+            target,
+            key,
+            deletes,
+            mode,
+            keyless,
+            after_refused,
+            row_guard,
+            changelog,
+            columns,
+        })
+    }
+
+    /// Returns whether a source table is guarded, by the name that rules know it by.
+    pub fn is_guarded(&self, name: &str) -> bool {
+        self.section(name).is_some_and(|(_, section)| section.row_guard)
     }
 
     /// Returns whether the rules mean both source tables to meet in one target table: its name is

@@ -3,12 +3,13 @@
 use uuid::Uuid;
 
 use crate::batch::{Folded, Lead, Leader};
-use crate::checkpoint::{Claim, NextOffset};
+use crate::checkpoint::{Claim, NextOffset, Step};
 use crate::decode::value::kind::SourceColumn;
 use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
+use crate::rows::Rows;
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Column, Encode, Table, TableName};
 
@@ -207,6 +208,8 @@ pub enum Applied {
     Committed {
         /// Partial rows without a row at the target, kept as dead letters in the same transaction.
         refused: Vec<DeadLetter>,
+        /// How many rows of guarded tables were older than what the target has.
+        older: usize,
     },
     /// The database refuses rows for what they are: nothing of the batch was applied, and without
     /// them it would be.
@@ -278,9 +281,27 @@ pub enum TargetError {
     /// A constraint or a conversion refuses a row, and no record of the batch brings it.
     #[error("target refuses a row{}", .0.table.as_ref().map(|table| format!(" of table \"{table}\"")).unwrap_or_default())]
     Row(#[source] Fault),
+    /// A guarded table has newer rows from a source that has gone back since.
+    #[error("the source has gone back: table \"{table}\", {partition} at {offset}")]
+    WentBack {
+        /// Which table.
+        table: TableName,
+        /// The partition of the record that shows it.
+        partition: TopicPartition,
+        /// Its offset.
+        offset: i64,
+    },
     /// Anything else: nothing unlisted is guessed.
     #[error("target refuses a statement")]
     Statement(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Says that a guarded table's row was committed later than what the target has, at a place before.
+fn went_back(rows: &Rows, row: usize, steps: &[Step]) -> TargetError {
+    let row = rows.index().get(row).expect("it is a row of the index");
+    let step = steps.get(row.step).expect("a row has a step");
+    let (table, partition) = (rows.shape().table.name.clone(), step.partition.clone());
+    TargetError::WentBack { table, partition, offset: row.offset }
 }
 
 /// What a lane does about an error of the target.
@@ -292,6 +313,8 @@ pub enum Disposition {
     Rewind,
     /// The partitions of the batch stop.
     Stop(StopReason),
+    /// One partition of the batch stops, and the others read from the checkpoint again.
+    StopOne(StopReason, TopicPartition),
 }
 
 impl TargetError {
@@ -304,6 +327,9 @@ impl TargetError {
             Self::Exhausted(_) => Disposition::Retry("exhausted"),
             Self::StaleLayout { .. } => Disposition::Rewind,
             Self::Denied(_) => Disposition::Stop(StopReason::RightMissing),
+            Self::WentBack { partition, .. } => {
+                Disposition::StopOne(StopReason::SourceWentBack, partition.clone())
+            }
             Self::Row(_) | Self::Statement(_) => Disposition::Stop(StopReason::TargetRefused),
         }
     }

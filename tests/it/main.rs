@@ -15,6 +15,7 @@ mod events;
 mod formats;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod framing;
+mod guard;
 mod identity;
 mod kill;
 mod leads;

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::postgres_support::{Does, World, batch, claim, creation, shape};
 
-const COMMITTED: Applied = Applied::Committed { refused: Vec::new() };
+const COMMITTED: Applied = Applied::Committed { refused: Vec::new(), older: 0 };
 
 fn partition(number: i32) -> TopicPartition {
     TopicPartition::new("topic", number)
@@ -69,7 +69,7 @@ async fn rows_and_checkpoint_move_together() {
         Does::Upsert(&null),
     ];
     let second = batch(&claimed, &shape, &changes);
-    let Applied::Committed { refused } = target.apply(&second).await.unwrap() else { panic!() };
+    let Applied::Committed { refused, .. } = target.apply(&second).await.unwrap() else { panic!() };
     assert!(refused.iter().all(|it| it.refusal.reason == Reason::UnavailableWithoutRow));
     assert_eq!(refused.iter().map(|it| it.record.offset).collect::<Vec<_>>(), [4, 5]);
     assert_eq!(text(&world.sql(&rows("id")).await), "1|a|11 3|C|33 4|null|null");
@@ -133,7 +133,7 @@ async fn a_soft_delete_marks_and_an_upsert_clears() {
     claimed.next = second.steps[0].to;
     let partial = [Value::Int(1), Value::Unavailable, Value::Int(1)];
     let third = batch(&claimed, &shape, &[Does::Upsert(&partial)]);
-    let Applied::Committed { refused } = target.apply(&third).await.unwrap() else { panic!() };
+    let Applied::Committed { refused, .. } = target.apply(&third).await.unwrap() else { panic!() };
     assert_eq!(refused.len(), 1, "a row that is marked deleted has no values to keep");
 
     claimed.next = third.steps[0].to;

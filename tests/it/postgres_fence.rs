@@ -171,7 +171,7 @@ async fn a_frozen_owner_does_not_hold_up_rows() {
     let mut frozen = frozen(&world, &format!("{owner} 9 afterimage"), &locks).await;
     let rows = batch(&claimed, &shape, &[Does::Upsert(&[Value::Int(2)])]);
     let applied = timeout(BOUND, new.apply(&rows)).await.unwrap().unwrap();
-    assert_eq!(applied, Applied::Committed { refused: Vec::new() });
+    assert_eq!(applied, Applied::Committed { refused: Vec::new(), older: 0 });
     assert!(frozen.ping().await.is_err());
 }
 
@@ -195,7 +195,7 @@ async fn an_owner_that_died_hides_no_frozen_one_before_it() {
     let rows = batch(&claimed, &shape, &[Does::Upsert(&[Value::Int(2)])]);
     let applied = timeout(BOUND, new.apply(&rows)).await.unwrap().unwrap();
 
-    assert_eq!(applied, Applied::Committed { refused: Vec::new() });
+    assert_eq!(applied, Applied::Committed { refused: Vec::new(), older: 0 });
     assert!(frozen.ping().await.is_err());
     // Sessions that are gone are remembered no longer.
     drop(frozen_owner);

@@ -92,14 +92,16 @@ async fn a_change_takes_exactly_one_row_that_is_equal_to_its_image_before() {
         let changes = [gone(1), gone(1), moved(2, 3), moved(3, 4), new(1), gone(1)];
         let second = batch(&claimed, &shape, &changes);
         let applied = target.apply(&second).await.unwrap();
-        assert_eq!(applied, Applied::Committed { refused: Vec::new() });
+        assert_eq!(applied, Applied::Committed { refused: Vec::new(), older: 0 });
         assert_eq!(text(&world.sql(&ids).await), "1 4");
 
         // One by one: what finds no row is a dead letter, and so is what leans on it.
         claimed.next = second.steps[0].to;
         let changes = [gone(1), moved(7, 8), gone(8), moved(4, 5), gone(1)];
         let third = batch(&claimed, &shape, &changes);
-        let Applied::Committed { refused } = target.apply(&third).await.unwrap() else { panic!() };
+        let Applied::Committed { refused, .. } = target.apply(&third).await.unwrap() else {
+            panic!()
+        };
         let refused = refused.iter().map(|it| (it.record.offset, it.refusal.reason));
         let expected = [13, 14, 16].map(|offset| (offset, Reason::NoMatch));
         assert_eq!(refused.collect::<Vec<_>>(), expected);

@@ -12,7 +12,7 @@ use afterimage::target::{Applied, Claimed, Target};
 
 use crate::postgres_support::{Does, World, batch, claim, last, record, shape};
 
-const COMMITTED: Applied = Applied::Committed { refused: Vec::new() };
+const COMMITTED: Applied = Applied::Committed { refused: Vec::new(), older: 0 };
 
 /// A table `t(id, v)` with rows 1 to 3, whose `v` is 1 to 3 and there once.
 struct Place {
@@ -128,7 +128,7 @@ async fn partial_rows_of_a_refused_batch_keep_their_values_and_missing_ones_are_
 
     let applied = place.target.apply(&batch(&place.claimed, &place.shape, &changes)).await.unwrap();
 
-    let Applied::Committed { refused } = applied else { panic!("{applied:?}") };
+    let Applied::Committed { refused, .. } = applied else { panic!("{applied:?}") };
     assert_eq!(refused.iter().map(|letter| letter.record.offset).collect::<Vec<_>>(), [1]);
     let notes = format!("SELECT count(*) FROM {}.t WHERE note = 'long'", place.world.schema);
     assert_eq!(place.world.sql(&notes).await[0][0].as_deref(), Some("3"));

@@ -138,10 +138,10 @@ async fn two_members_that_meet_a_change_at_once_make_it_once() {
         batch
     });
     let (first, second) = tokio::join!(one.apply(&batches[0]), other.apply(&batches[1]));
-    let committed = Applied::Committed { refused: Vec::new() };
+    let committed = Applied::Committed { refused: Vec::new(), older: 0 };
     assert_eq!(
         (first.unwrap(), second.unwrap()),
-        (committed, Applied::Committed { refused: vec![] })
+        (committed, Applied::Committed { refused: vec![], older: 0 })
     );
     let rows = world.sql(&format!("SELECT n FROM {}.t ORDER BY id", world.schema)).await;
     let rows = rows.into_iter().flatten().flatten().collect::<Vec<_>>();
@@ -231,7 +231,7 @@ async fn a_column_is_not_there_until_the_rows_behind_it_are() {
     assert_eq!(world.sql(&columns).await[0][0].as_deref(), Some("id synced_at"));
 
     world.sql(&format!("GRANT INSERT ON {table} TO writer")).await;
-    let committed = Applied::Committed { refused: Vec::new() };
+    let committed = Applied::Committed { refused: Vec::new(), older: 0 };
     assert_eq!(target.apply(&second).await.unwrap(), committed);
     assert_eq!(world.sql(&columns).await[0][0].as_deref(), Some("id synced_at n"));
     let rows = world.sql(&format!("SELECT id, n FROM {table} WHERE n = 7")).await;

@@ -145,7 +145,7 @@ pub(crate) fn shape(table: &Table, key: &[&str], deletes: Deletes) -> Arc<Shape>
     let key = key.iter().map(index).collect();
     let synced_at = table.column("synced_at").map(|column| column.name.clone());
     let (table, keyless) = (Arc::new(table.clone()), Keyless::Match);
-    Arc::new(Shape { table, columns, key, keyless, deletes, synced_at })
+    Arc::new(Shape { table, columns, key, keyless, deletes, synced_at, is_guarded: false })
 }
 
 /// A change of a row: an upsert with all columns, or a delete with the key's.

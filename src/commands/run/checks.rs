@@ -89,7 +89,8 @@ impl Checks<'_> {
         if let Err(error) = target.claim(&[], Uuid::nil(), false).await {
             let is_passing = match (error.disposition(), &error) {
                 // The service waits for a new certificate; at its start the old one is a wrong one.
-                (Disposition::Stop(_), _) | (_, TargetError::Untrusted(_)) => false,
+                (Disposition::Stop(_) | Disposition::StopOne(..), _)
+                | (_, TargetError::Untrusted(_)) => false,
                 (Disposition::Retry(_) | Disposition::Rewind, _) => true,
             };
             round.tell(is_passing, chain(error));

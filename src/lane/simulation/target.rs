@@ -214,7 +214,7 @@ impl Connection {
             return self.standing(steps).await?.map_or_else(
                 || Ok(Applied::Fenced { partitions: partitions(steps) }),
                 |partitions| match partitions.is_empty() {
-                    true => Ok(Applied::Committed { refused: planned.refused }),
+                    true => Ok(Applied::Committed { refused: planned.refused, older: 0 }),
                     false => Ok(Applied::Fenced { partitions }),
                 },
             );
@@ -226,7 +226,7 @@ impl Connection {
         if has_kept {
             self.world.met(Met::ValueKept);
         }
-        Ok(Applied::Committed { refused: planned.refused })
+        Ok(Applied::Committed { refused: planned.refused, older: 0 })
     }
 
     /// Rolls back and looks where the partitions stand: nowhere else when all of them stand where the
@@ -259,7 +259,7 @@ impl Connection {
                 Err(error)
             }
             Some(partitions) if partitions.is_empty() => {
-                Ok(Applied::Committed { refused: Vec::new() })
+                Ok(Applied::Committed { refused: Vec::new(), older: 0 })
             }
             Some(partitions) => Ok(Applied::Fenced { partitions }),
         }

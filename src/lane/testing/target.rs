@@ -234,7 +234,7 @@ pub(in crate::lane) fn unknown(name: &str, known: Known) -> TargetAnswer {
 
 /// The batch is applied.
 pub(in crate::lane) fn committed() -> TargetAnswer {
-    Ok(Outcome::Applied(Applied::Committed { refused: Vec::new() }))
+    Ok(Outcome::Applied(Applied::Committed { refused: Vec::new(), older: 0 }))
 }
 
 /// The target refuses the rows of records, each with an offset and a SQLSTATE.

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
-use crate::amend::{Amendment, Decision, Keys, Standing};
+use crate::amend::{Amendment, Decision, Keys, Standing, Versions};
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::target::Sink;
@@ -94,14 +94,27 @@ async fn write(
         sql::AMEND_ROW
     };
     let is_written = session.run(statement.to_owned(), arguments).await? == 1;
-    let statement = match amendment.keys {
-        Keys::Keep => return Ok(is_written),
-        Keys::Accept => sql::ACCEPT_KEYS,
-        Keys::Forget => sql::FORGET_KEYS,
+    let of_keys = match amendment.keys {
+        Keys::Keep => None,
+        Keys::Accept => Some(sql::ACCEPT_KEYS),
+        Keys::Forget => Some(sql::FORGET_KEYS),
     };
-    let mut arguments = sink_arguments(sink)?;
-    bind(&mut arguments, &*partition.topic)?;
-    session.run(statement.to_owned(), arguments).await?;
+    if let Some(statement) = of_keys {
+        let mut arguments = sink_arguments(sink)?;
+        bind(&mut arguments, &*partition.topic)?;
+        session.run(statement.to_owned(), arguments).await?;
+    }
+    let of_versions = match amendment.versions {
+        Versions::Keep => None,
+        Versions::Untie => Some(sql::UNTIE_GUARD),
+        Versions::Forget => Some(sql::FORGET_GUARD),
+    };
+    if let Some(statement) = of_versions {
+        let mut arguments = PgArguments::default();
+        bind(&mut arguments, &*sink.cluster_id)?;
+        bind(&mut arguments, &*partition.topic)?;
+        session.run(statement.to_owned(), arguments).await?;
+    }
     Ok(is_written)
 }
 

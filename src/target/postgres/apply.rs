@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
 use tracing::{debug, warn};
 
-use crate::batch::{Folded, without_row};
+use crate::batch::{Folded, Part, without_row};
 use crate::checkpoint::Step;
 use crate::fold::Winners;
 use crate::refused::DeadLetter;
@@ -15,11 +15,12 @@ use crate::table::{Column, TableName};
 use crate::target::postgres::catalog::{self, Described, Wire};
 use crate::target::postgres::error::{Doing, sqlstate, target_error};
 use crate::target::postgres::fence::{self, Lane, Standing};
+use crate::target::postgres::guard::{self, Guarded};
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::writer::Writer;
 use crate::target::postgres::{ddl, leads, letters, moves, sql, taken};
 use crate::target::search::{Search, Try};
-use crate::target::{Applied, Fault, RefusedRow, TargetError};
+use crate::target::{Applied, Fault, RefusedRow, TargetError, went_back};
 
 /// Applies the batch; after an error the session must be dropped.
 pub(super) async fn apply(
@@ -33,7 +34,8 @@ pub(super) async fn apply(
     let mut one_by_one = BTreeSet::new();
     let mut fault = None;
     loop {
-        let mut attempt = Attempt { lane, batch, steps: &steps, one_by_one: &mut one_by_one };
+        let mut attempt =
+            Attempt { lane, batch, steps: &steps, one_by_one: &mut one_by_one, older: 0 };
         let ended = match &fault {
             None => attempt.run(session).await,
             Some(fault) => attempt.search(session, fault).await,
@@ -41,14 +43,14 @@ pub(super) async fn apply(
         match ended {
             Ok(refused) => {
                 session.run_all(sql::COMMIT.to_owned()).await.map_err(other)?;
-                return Ok(Applied::Committed { refused });
+                return Ok(Applied::Committed { refused, older: attempt.older });
             }
             Err(Failure::NotMoved { refused }) => {
                 let standing = roll_back(session, lane, &steps).await?;
                 // Before cannot be, unless the claim came back meanwhile: claiming again is safe.
                 let all = || steps.iter().map(|step| step.partition.clone()).collect();
                 return Ok(match standing {
-                    Standing::After => Applied::Committed { refused },
+                    Standing::After => Applied::Committed { refused, older: attempt.older },
                     Standing::Before => Applied::Fenced { partitions: all() },
                     Standing::Elsewhere(partitions) => Applied::Fenced { partitions },
                 });
@@ -83,6 +85,7 @@ async fn verdict(
         TargetError::StaleLayout { .. }
         | TargetError::Denied(_)
         | TargetError::Row(_)
+        | TargetError::WentBack { .. }
         | TargetError::Statement(_) => {}
     }
     settled(roll_back(session, lane, steps).await?).ok_or(error)
@@ -92,7 +95,7 @@ async fn verdict(
 fn settled(standing: Standing) -> Option<Applied> {
     match standing {
         Standing::Before => None,
-        Standing::After => Some(Applied::Committed { refused: Vec::new() }),
+        Standing::After => Some(Applied::Committed { refused: Vec::new(), older: 0 }),
         Standing::Elsewhere(partitions) => Some(Applied::Fenced { partitions }),
     }
 }
@@ -139,6 +142,8 @@ struct Attempt<'a> {
     /// Tables whose rows go one by one, in the order they came: the server finds two keys of the
     /// batch equal that differ as bytes, or an image before is no row of a table without a key.
     one_by_one: &'a mut BTreeSet<TableName>,
+    /// How many rows the guard has kept out.
+    older: usize,
 }
 
 impl Attempt<'_> {
@@ -194,6 +199,7 @@ impl Attempt<'_> {
         all_wires: &[Vec<Wire>],
     ) -> Result<Result<Vec<DeadLetter>, Fault>, Failure> {
         loop {
+            let older = self.older;
             session.run_all(sql::BEGIN_PART.to_owned()).await.map_err(other)?;
             let written = self.write_parts(session, next, all_wires).await;
             let failure = match written {
@@ -209,6 +215,7 @@ impl Attempt<'_> {
                 failure => return Err(failure),
             };
             session.run_all(sql::UNDO_PART.to_owned()).await.map_err(other)?;
+            self.older = older;
             if let Some(fault) = fault {
                 return Ok(Err(fault));
             }
@@ -270,8 +277,41 @@ impl Attempt<'_> {
         Writer { session, rows, wires }.truncate().await.map_err(failed)
     }
 
-    /// Writes a table's rows; returns the dead letters of those that found none to lean on.
+    /// Writes a table's rows that are no older than what the target has; returns the dead letters of
+    /// those that found none to lean on.
     async fn write(
+        &mut self,
+        session: &mut Session,
+        (rows, winners): (&Rows, &Winners),
+        wires: &[Wire],
+    ) -> Result<Vec<DeadLetter>, Failure> {
+        let older = self.sift(session, rows).await?;
+        if older.is_empty() {
+            return self.write_all(session, (rows, winners), wires).await;
+        }
+        self.older += older.len();
+        let Part { tables, mut refused } = self.batch.without(rows, &older);
+        for (rows, winners) in &tables {
+            refused.extend(self.write_all(session, (rows, winners), wires).await?);
+        }
+        Ok(refused)
+    }
+
+    /// Finds the rows that are older than what the target has.
+    async fn sift(&self, session: &mut Session, rows: &Rows) -> Result<Vec<usize>, Failure> {
+        if !rows.shape().is_guarded {
+            return Ok(Vec::new());
+        }
+        let steps = &self.batch.steps;
+        let guarded = guard::sift(session, self.lane.sink, rows, steps).await.map_err(other)?;
+        match guarded {
+            Guarded::Sifted(sifted) => Ok(sifted.older),
+            Guarded::Again => Err(Failure::Again),
+            Guarded::WentBack(row) => Err(went_back(rows, row, steps).into()),
+        }
+    }
+
+    async fn write_all(
         &mut self,
         session: &mut Session,
         (rows, winners): (&Rows, &Winners),

@@ -8,6 +8,7 @@ mod ddl;
 mod encode;
 mod error;
 mod fence;
+mod guard;
 mod identity;
 mod inspect;
 mod leads;

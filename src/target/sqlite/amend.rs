@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use crate::amend::{Amendment, Decision, Keys, Standing};
+use crate::amend::{Amendment, Decision, Keys, Standing, Versions};
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::target::inspect::{Amended, Amendments, Decide, Deed};
@@ -82,19 +82,26 @@ async fn write(
         query.bind(amendment.forgets_last).bind(Uuid::new_v4().hyphenated().to_string())
     };
     query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
-    let statement = match amendment.keys {
-        Keys::Keep => return Ok(()),
-        Keys::Accept => sql::ACCEPT_KEYS,
-        Keys::Forget => sql::FORGET_KEYS,
+    let of_keys = match amendment.keys {
+        Keys::Keep => None,
+        Keys::Accept => Some(sql::ACCEPT_KEYS),
+        Keys::Forget => Some(sql::FORGET_KEYS),
     };
-    sqlx::query(statement)
-        .bind(&sink.name)
-        .bind(&sink.cluster_id)
-        .bind(&*partition.topic)
-        .execute(&mut writing.connection)
-        .await
-        .map(drop)
-        .map_err(TargetError::of_sqlite)
+    if let Some(statement) = of_keys {
+        let query = sqlx::query(statement).bind(&sink.name);
+        let query = query.bind(&sink.cluster_id).bind(&*partition.topic);
+        query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
+    }
+    let of_versions = match amendment.versions {
+        Versions::Keep => None,
+        Versions::Untie => Some(sql::UNTIE_GUARD),
+        Versions::Forget => Some(sql::FORGET_GUARD),
+    };
+    if let Some(statement) = of_versions {
+        let query = sqlx::query(statement).bind(&sink.cluster_id).bind(&*partition.topic);
+        query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
+    }
+    Ok(())
 }
 
 async fn keep(writing: &mut Writing, amended: &Amended, deed: Deed<'_>) -> Result<(), TargetError> {

@@ -9,7 +9,7 @@ use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 
 use tracing::debug;
 
-use crate::batch::{Folded, SchemaChange, without_row};
+use crate::batch::{Folded, Part, SchemaChange, without_row};
 use crate::checkpoint::Step;
 use crate::fold::Winners;
 use crate::refused::DeadLetter;
@@ -18,31 +18,32 @@ use crate::table::Table;
 use crate::target::search::{Search, Try};
 use crate::target::sqlite::encode::{self, Content};
 use crate::target::sqlite::{
-    Writing, catalog, execute, fence, leads, moves, sql, taken, text, time_text,
+    Writing, catalog, execute, fence, guard, leads, moves, sql, taken, text, time_text,
 };
 use crate::target::{Fault, RefusedRow, Sink, TargetError};
 
 /// What has become of a batch's rows.
 pub(super) enum Written {
     /// All are written, but for partial ones that found no row.
-    All(Vec<DeadLetter>),
+    All { refused: Vec<DeadLetter>, older: usize },
     /// The database refuses these.
     Refused(Vec<RefusedRow>),
 }
 
-/// Writes all of a batch but its steps; returns the partial rows that found no row.
+/// Writes all of a batch but its steps.
 pub(super) async fn write(
     writing: &mut Writing,
     sink: &Sink,
     batch: &Folded,
-) -> Result<Vec<DeadLetter>, TargetError> {
+) -> Result<Written, TargetError> {
     let mut applying = Applying::start(writing, sink, batch).await?;
     let mut refused = Vec::new();
     for (rows, winners) in &batch.tables {
         refused.extend(applying.write(rows, winners).await?);
     }
+    let older = applying.older;
     applying.finish(&refused).await?;
-    Ok(refused)
+    Ok(Written::All { refused, older })
 }
 
 /// Does the same in parts, until all rows are written or those are found that the database refuses.
@@ -65,8 +66,9 @@ pub(super) async fn search(
     if !refused.is_empty() {
         return Ok(Written::Refused(refused));
     }
+    let older = applying.older;
     applying.finish(&letters).await?;
-    Ok(Written::All(letters))
+    Ok(Written::All { refused: letters, older })
 }
 
 /// A batch on its way into the file.
@@ -75,6 +77,8 @@ struct Applying<'a> {
     sink: &'a Sink,
     batch: &'a Folded,
     now: Arc<str>,
+    /// How many rows the guard has kept out.
+    older: usize,
 }
 
 impl<'a> Applying<'a> {
@@ -96,11 +100,12 @@ impl<'a> Applying<'a> {
             moves::leave(connection, sink, (rows, &batch.steps), &now).await?;
             Writer { connection, rows, now: &now }.truncate().await?;
         }
-        Ok(Self { connection, sink, batch, now })
+        Ok(Self { connection, sink, batch, now, older: 0 })
     }
 
     /// Writes parts of the batch, one behind the other; after a fault nothing of them is left.
     async fn attempt(&mut self, next: &Try) -> Result<Result<Vec<DeadLetter>, Fault>, TargetError> {
+        let older = self.older;
         execute(self.connection, "SAVEPOINT part").await?;
         match self.write_parts(next).await {
             Ok(refused) => {
@@ -110,6 +115,7 @@ impl<'a> Applying<'a> {
             Err(TargetError::Row(fault)) => {
                 execute(self.connection, "ROLLBACK TO part").await?;
                 execute(self.connection, "RELEASE part").await?;
+                self.older = older;
                 Ok(Err(fault))
             }
             Err(error) => Err(error),
@@ -129,13 +135,34 @@ impl<'a> Applying<'a> {
         Ok(refused)
     }
 
-    /// Writes a table's rows; returns the dead letters of those that found none to lean on.
+    /// Writes a table's rows that are no older than what the target has; returns the dead letters of
+    /// those that found none to lean on.
     async fn write(
         &mut self,
         rows: &Rows,
         winners: &Winners,
     ) -> Result<Vec<DeadLetter>, TargetError> {
-        let Self { connection, sink, batch, now } = self;
+        if !rows.shape().is_guarded {
+            return self.write_all(rows, winners).await;
+        }
+        let older = guard::sift(self.connection, self.sink, rows, &self.batch.steps).await?;
+        if older.is_empty() {
+            return self.write_all(rows, winners).await;
+        }
+        self.older += older.len();
+        let Part { tables, mut refused } = self.batch.without(rows, &older);
+        for (rows, winners) in &tables {
+            refused.extend(self.write_all(rows, winners).await?);
+        }
+        Ok(refused)
+    }
+
+    async fn write_all(
+        &mut self,
+        rows: &Rows,
+        winners: &Winners,
+    ) -> Result<Vec<DeadLetter>, TargetError> {
+        let Self { connection, sink, batch, now, .. } = self;
         let settled = taken::settle(connection, sink, (rows, winners), &batch.steps, now).await?;
         let winners = settled.as_ref().unwrap_or(winners);
         let mut table = Writer { connection, rows, now };
@@ -155,7 +182,7 @@ impl<'a> Applying<'a> {
 
     /// Keeps what is refused.
     async fn finish(self, refused: &[DeadLetter]) -> Result<(), TargetError> {
-        let Self { connection, sink, batch, now } = self;
+        let Self { connection, sink, batch, now, .. } = self;
         for letter in batch.dead_letters.iter().chain(refused) {
             keep(connection, sink, letter, &now).await?;
         }

@@ -164,7 +164,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::amend::{Amendment, Decision, Keys, Standing};
+    use crate::amend::{Amendment, Decision, Keys, Standing, Versions};
     use crate::checkpoint::NextOffset;
     use crate::identity::{Remembered, TopicIdentity};
     use crate::stopped::{Stop, StopReason};
@@ -243,6 +243,7 @@ mod tests {
             topic: Some(topic),
             forgets_last: true,
             keys: Keys::Keep,
+            versions: Versions::Untie,
         };
         let refuse = |partition: &TopicPartition, row: Option<&Standing>| match row {
             Some(_) => Decision::Amend(amendment(5)),

@@ -32,6 +32,7 @@ mod ddl;
 mod encode;
 mod error;
 mod fence;
+mod guard;
 mod identity;
 mod inspect;
 mod leads;
@@ -324,27 +325,27 @@ impl Target for Sqlite {
                 writing = self.begin_writing().await?;
                 apply::search(&mut writing, &self.sink, batch, &fault).await?
             }
-            written => Written::All(written?),
+            written => written?,
         };
         let fenced = fence::advance(&mut writing, &self.sink, &self.session, &batch.steps).await?;
-        let refused = match written {
-            Written::All(refused) if fenced.is_empty() => {
+        let (refused, older) = match written {
+            Written::All { refused, older } if fenced.is_empty() => {
                 self.end(writing, "COMMIT").await?;
-                return Ok(Applied::Committed { refused });
+                return Ok(Applied::Committed { refused, older });
             }
             Written::Refused(rows) if fenced.is_empty() => {
                 self.end(writing, "ROLLBACK").await?;
                 return Ok(Applied::Refused { rows });
             }
-            Written::All(refused) => refused,
-            Written::Refused(_) => Vec::new(),
+            Written::All { refused, older } => (refused, older),
+            Written::Refused(_) => (Vec::new(), 0),
         };
         self.end(writing, "ROLLBACK").await?;
         let mut connection = self.connection().await?;
         let has_arrived = fence::has_arrived(&mut connection, &self.sink, &batch.steps).await?;
         self.connection = Some(connection);
         Ok(match has_arrived {
-            true => Applied::Committed { refused },
+            true => Applied::Committed { refused, older },
             false => Applied::Fenced { partitions: fenced },
         })
     }

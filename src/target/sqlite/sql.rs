@@ -5,6 +5,7 @@ use crate::table::{Column, Table, TableName};
 
 mod amend;
 mod fence;
+mod guard;
 mod leads;
 mod moves;
 mod own;
@@ -14,6 +15,7 @@ pub(super) use fence::{
     ADVANCE, BEGIN, CLAIM, HOLDER, IDENTIFY, IS_AT, KNOWS_TOPIC, MARK, MEET_KEY, OTHER_CLUSTER,
     PLACES, REFUSED_KEYS, RELEASE, TOUCH,
 };
+pub(super) use guard::{FIND_GUARD, FORGET_GUARD, KEEP_GUARD, UNTIE_GUARD};
 pub(super) use leads::{KEEP_LEAD, LEADERS, MET};
 pub(super) use moves::{
     FIND_LEFT, FIND_TAKEN, FORGET_MOVES, FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, LEAVE,
@@ -258,7 +260,15 @@ mod tests {
             unique_keys: if key.is_empty() { vec![] } else { vec![names(key)] },
         };
         let (table, key, synced_at) = (Arc::new(table), key.to_vec(), Some("synced_at".to_owned()));
-        Shape { table, columns, key, keyless: crate::rows::Keyless::Refuse, deletes, synced_at }
+        Shape {
+            table,
+            columns,
+            key,
+            keyless: crate::rows::Keyless::Refuse,
+            deletes,
+            synced_at,
+            is_guarded: false,
+        }
     }
 
     fn check(actual: &str, expected: &Expect) {

@@ -19,6 +19,7 @@ use crate::table::{Table, TableName};
 use crate::target::{Applied, Claimed, Holding, Sink, Target, TargetError};
 
 mod fence;
+mod guard;
 mod keyless;
 mod leads;
 mod moves;
@@ -126,7 +127,7 @@ fn shape_of(table: Arc<Table>, deletes: Deletes) -> Arc<Shape> {
     let columns = table.columns[..3].to_vec();
     let synced_at = Some("synced_at".to_owned());
     let (key, keyless) = (vec![0], Keyless::Refuse);
-    Arc::new(Shape { table, columns, key, keyless, deletes, synced_at })
+    Arc::new(Shape { table, columns, key, keyless, deletes, synced_at, is_guarded: false })
 }
 
 fn creation() -> SchemaChange {
@@ -168,6 +169,7 @@ async fn a_row_behind_a_delete_keeps_nothing_of_the_one_before() {
         keyless: Keyless::Refuse,
         deletes: Deletes::Hard,
         synced_at: whole.synced_at.clone(),
+        is_guarded: false,
     };
     let (narrow, claimed) = (Arc::new(narrow), after(&claimed, 1));
     let mut again = Batch::default();
@@ -208,7 +210,7 @@ fn after(claimed: &Claimed, count: i64) -> Claimed {
     Claimed { next: NextOffset::at(claimed.next.get() + count), ..claimed.clone() }
 }
 
-const COMMITTED: Applied = Applied::Committed { refused: vec![] };
+const COMMITTED: Applied = Applied::Committed { refused: vec![], older: 0 };
 
 const STANDS: &str = "SELECT next_offset, last_offset, epoch, owner IS NULL, group_id, state
 FROM afterimage_checkpoint";
@@ -271,7 +273,7 @@ async fn a_partial_row_keeps_what_the_target_has_or_becomes_a_dead_letter() {
     ];
     let applied = target.apply(&batch(&after(&claimed, 2), &shape, &changes)).await.unwrap();
 
-    let Applied::Committed { refused } = applied else { panic!("{applied:?}") };
+    let Applied::Committed { refused, .. } = applied else { panic!("{applied:?}") };
     assert_eq!(refused.iter().map(|letter| letter.record.offset).collect::<Vec<_>>(), [3]);
     assert_eq!(world.items().await, ["1|long|1.5"]);
     let letters = r#"SELECT topic, "partition", record_offset, table_name, key, value, headers,
@@ -311,6 +313,7 @@ async fn a_soft_delete_marks_the_row_until_it_is_written_again() {
         keyless: Keyless::Refuse,
         deletes: Deletes::Soft("deleted_at".to_owned()),
         synced_at: Some("synced_at".to_owned()),
+        is_guarded: false,
     });
     let soft = |claimed: &Claimed, changes: &[Change<'_>]| {
         let mut folded = batch(claimed, &shape, changes);
@@ -327,7 +330,7 @@ async fn a_soft_delete_marks_the_row_until_it_is_written_again() {
 
     let changes = [Put(1, Value::Text("b"), Value::Null), Put(2, Value::Unavailable, Value::Null)];
     let applied = target.apply(&soft(&after(&claimed, 5), &changes)).await.unwrap();
-    assert!(matches!(applied, Applied::Committed { refused } if refused.len() == 1));
+    assert!(matches!(applied, Applied::Committed { refused, .. } if refused.len() == 1));
     assert_eq!(world.read(read).await, ["1|b|1", "2|a|0", "3|a|1"]);
 }
 

@@ -39,6 +39,14 @@ pub(crate) fn must_not_have_failed(name: &str) {
     assert!(!status.contains("\"FAILED\""), "the connector {name} failed: {status}");
 }
 
+/// Restarts a connector with its task, and so its producer.
+pub(crate) fn restart(name: &str) {
+    let url = format!("{}/connectors/{name}/restart?includeTasks=true", Stack::get().connect);
+    until(LATER, &format!("Connect restarts the connector {name}"), || {
+        http::send("POST", &url, None).is_ok_and(|answer| answer.status < 300)
+    });
+}
+
 /// Takes a connector away.
 pub(crate) fn remove(name: &str) {
     let url = format!("{}/connectors/{name}", Stack::get().connect);

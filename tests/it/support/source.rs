@@ -98,6 +98,11 @@ impl Source {
             .holds(&format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{prefix}'"))
     }
 
+    /// Restarts the connectors.
+    pub(crate) fn restart(&self) {
+        self.connectors.borrow().iter().for_each(|name| connector::restart(name));
+    }
+
     fn remove(&self, prefix: &str) {
         connector::remove(prefix);
         let slot = format!("FROM pg_replication_slots WHERE slot_name = '{prefix}'");

@@ -7,6 +7,7 @@
 mod amend;
 mod catalog;
 mod fence;
+mod guard;
 mod inspect;
 mod leads;
 mod moves;
@@ -20,6 +21,7 @@ pub(super) use fence::{
     BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, IDENTIFY, LOCK_KEYS, MARK, MEET_KEY, PLACES, POSITIONS,
     REFUSED_KEYS, STEP, TOUCH, UNCLAIMED,
 };
+pub(super) use guard::{BEGIN_GUARD, FORGET_GUARD, LOCK_GUARD, MOVE_GUARD, UNTIE_GUARD};
 pub(super) use inspect::{
     CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
 };

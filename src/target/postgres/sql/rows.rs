@@ -337,7 +337,15 @@ mod tests {
         let name = TableName { schema: Some("s".to_owned()), table: "t".to_owned() };
         let table = Arc::new(Table { name, columns: columns.clone(), unique_keys: Vec::new() });
         let synced_at = synced_at.then(|| "synced_at".to_owned());
-        Shape { table, columns, key: key.to_vec(), keyless: Keyless::Refuse, deletes, synced_at }
+        Shape {
+            table,
+            columns,
+            key: key.to_vec(),
+            keyless: Keyless::Refuse,
+            deletes,
+            synced_at,
+            is_guarded: false,
+        }
     }
 
     fn wires() -> [Wire; 2] {

@@ -16,6 +16,7 @@ SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.key_taken') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.source_table') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.key_encoding') IS NOT NULL
+  AND pg_catalog.to_regclass('afterimage.row_guard') IS NOT NULL
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'former_owners'
     AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint'))";
 
@@ -29,7 +30,7 @@ pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
 
 /// Our own tables.
-pub(in crate::target::postgres) const BOOTSTRAP: [&str; 13] = [
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 14] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
@@ -139,6 +140,22 @@ CREATE TABLE IF NOT EXISTS afterimage.key_encoding (
   at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (sink, cluster_id, topic, source_table, encoding)
 )",
+    "\
+CREATE TABLE IF NOT EXISTS afterimage.row_guard (
+  table_name text NOT NULL,
+  key_hash bytea NOT NULL,
+  log_file bigint,
+  log_pos bigint,
+  log_row bigint,
+  is_snapshot boolean NOT NULL,
+  source_time bigint,
+  sent_at bigint NOT NULL,
+  cluster_id text,
+  topic text NOT NULL,
+  \"partition\" integer NOT NULL,
+  record_offset bigint NOT NULL,
+  PRIMARY KEY (table_name, key_hash)
+) WITH (fillfactor = 70)",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.audit (
   at timestamptz NOT NULL DEFAULT now(),

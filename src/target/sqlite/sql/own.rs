@@ -1,7 +1,7 @@
 //! Our own tables.
 
 /// Creates our own tables.
-pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 10] = [
+pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 11] = [
     r#"CREATE TABLE IF NOT EXISTS afterimage_checkpoint (
     sink TEXT NOT NULL,
     cluster_id TEXT NOT NULL,
@@ -97,6 +97,21 @@ pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 10] = [
     at TEXT NOT NULL,
     PRIMARY KEY (sink, cluster_id, topic, source_table, encoding)
 )",
+    r#"CREATE TABLE IF NOT EXISTS afterimage_row_guard (
+    table_name TEXT NOT NULL COLLATE NOCASE,
+    key BLOB NOT NULL,
+    log_file INTEGER,
+    log_pos INTEGER,
+    log_row INTEGER,
+    is_snapshot INTEGER NOT NULL,
+    source_time INTEGER,
+    sent_at INTEGER NOT NULL,
+    cluster_id TEXT,
+    topic TEXT NOT NULL,
+    "partition" INTEGER NOT NULL,
+    record_offset INTEGER NOT NULL,
+    PRIMARY KEY (table_name, key)
+) WITHOUT ROWID"#,
     r#"CREATE TABLE IF NOT EXISTS afterimage_audit (
     at TEXT NOT NULL,
     actor TEXT,
@@ -119,8 +134,9 @@ ON CONFLICT (version) DO NOTHING",
 /// Returns whether our own tables are there, as this version wants them.
 pub(in crate::target::sqlite) const IS_BOOTSTRAPPED: &str =
     "SELECT 1 FROM sqlite_schema WHERE type = 'table'
-    AND name IN ('afterimage_key_taken', 'afterimage_source_table', 'afterimage_key_encoding')
-GROUP BY type HAVING count(*) = 3";
+    AND name IN ('afterimage_key_taken', 'afterimage_source_table', 'afterimage_key_encoding',
+        'afterimage_row_guard')
+GROUP BY type HAVING count(*) = 4";
 
 /// Returns the newest version of our own tables.
 pub(in crate::target::sqlite) const NEWEST_VERSION: &str =

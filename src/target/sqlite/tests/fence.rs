@@ -46,7 +46,7 @@ async fn f04_a_repeated_batch_settles_a_lost_answer() {
     let again = target.apply(&folded).await.unwrap();
 
     assert_eq!(again, first);
-    assert!(matches!(first, Applied::Committed { refused } if refused.len() == 1));
+    assert!(matches!(first, Applied::Committed { refused, .. } if refused.len() == 1));
     assert_eq!(world.items().await, ["1|seen|NULL"], "nothing was written twice");
     assert_eq!(world.read("SELECT count(*) FROM afterimage_dead_letter").await, ["1"]);
 }

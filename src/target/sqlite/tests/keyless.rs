@@ -12,7 +12,8 @@ async fn without_a_key_a_change_takes_one_row_that_is_equal_to_its_image_before(
     let table = Arc::new(target.table(&name).await.unwrap().unwrap());
     let (columns, keyless, deletes) = (table.columns.clone(), Keyless::Match, Deletes::Hard);
     let (key, synced_at) = (Vec::new(), None);
-    let shape = Arc::new(Shape { table, columns, key, keyless, deletes, synced_at });
+    let shape =
+        Arc::new(Shape { table, columns, key, keyless, deletes, synced_at, is_guarded: false });
     let folded = |claimed: &Claimed, changes: &[(Option<i64>, Option<i64>)]| {
         let mut batch = Batch::default();
         let step = batch.step(&claimed.partition, claimed.claim, claimed.next);
@@ -46,7 +47,7 @@ async fn without_a_key_a_change_takes_one_row_that_is_equal_to_its_image_before(
 
     let changes = [gone(1), (Some(1), Some(3)), (Some(7), Some(8)), gone(8), (Some(3), Some(4))];
     let applied = target.apply(&folded(&after(&claimed, 4), &changes)).await.unwrap();
-    let Applied::Committed { refused } = applied else { panic!("commits") };
+    let Applied::Committed { refused, .. } = applied else { panic!("commits") };
     let refused = refused.iter().map(|it| (it.record.offset, it.refusal.reason));
     let expected = [(6, Reason::NoMatch), (7, Reason::NoMatch)];
     assert_eq!(refused.collect::<Vec<_>>(), expected);

@@ -38,7 +38,7 @@ async fn check(taken: i64, ends: [usize; 2], expected: &[&str]) {
             moved.advance(step, last(offset));
         }
         let applied = target.apply(&moved.fold()).await.unwrap();
-        assert_eq!(applied, Applied::Committed { refused: Vec::new() });
+        assert_eq!(applied, Applied::Committed { refused: Vec::new(), older: 0 });
         claimed = after(&claimed, i64::try_from(end - begin).unwrap());
         begin = end;
     }

@@ -1,0 +1,171 @@
+//! The row guard: what is read again, moves between partitions or comes from elsewhere never puts an
+//! older image over a newer one.
+
+use crate::support::kafka::{self, Draft, produce};
+use crate::support::{Ended, Format, LATER, SOON, World, until};
+
+/// Guards every table of the world's own schema, and the fixtures' users.
+fn guarded(world: &World) -> String {
+    format!(
+        "[table.\"{}.*\"]\nrow_guard = true\n[table.\"public.users\"]\nrow_guard = true\n",
+        world.name
+    )
+}
+
+fn caught_up(world: &World) -> Ended {
+    let setup = world.member("caught").config(&guarded(world));
+    setup.run(&["run", "--until-caught-up"], LATER)
+}
+
+fn checkpoint(world: &World, command: &[&str]) {
+    let args = [&["checkpoint"], command, &["--reason", "a test"]].concat();
+    let ended = world.member("checkpoint").run(&args, SOON);
+    assert_eq!(ended.code, 0, "{}", ended.error);
+}
+
+#[test]
+fn f28_keys_that_move_between_partitions_of_a_topic_that_is_behind() {
+    let world = World::new("guardgrow");
+    let source = world.source(
+        "CREATE TABLE t (id int PRIMARY KEY, version int NOT NULL, note text);
+         INSERT INTO t SELECT i, 0, repeat('long ', 2000) || i FROM generate_series(1, 60) AS i",
+    );
+    let topic = format!("{0}.{0}.t", world.name);
+    kafka::create_topic(&topic, 2, &[]);
+    source.connect(Format::Json);
+    assert_eq!(caught_up(&world).code, 0);
+
+    source.database.run(
+        "UPDATE t SET version = 1; DELETE FROM t WHERE id % 5 = 0;
+         UPDATE t SET version = 2, id = id + 1000 WHERE id % 7 = 0",
+    );
+    until(LATER, "the first changes are sent", || kafka::ends(&topic).values().sum::<i64>() > 150);
+    kafka::add_partitions(&topic, 5);
+    // Only a new producer knows at once of the new partitions.
+    source.restart();
+    source.database.run(
+        "UPDATE t SET version = 3 WHERE id % 2 = 0; INSERT INTO t VALUES (5, 4, 'again'), (10, 4, NULL);
+         DELETE FROM t WHERE id % 11 = 0; UPDATE t SET version = 5, id = id - 1000 WHERE id > 1000",
+    );
+
+    let members = ["one", "two"].map(|label| world.member(label).config(&guarded(&world)).start());
+    world.until_equal(&["t"]);
+    let partitions = "SELECT count(*) FROM afterimage.checkpoint WHERE last_offset IS NOT NULL";
+    assert_eq!(world.target.number(partitions), 5, "every partition has had records");
+    for member in members {
+        assert_eq!(member.terminate(), 0);
+    }
+
+    checkpoint(&world, &["rewind", "--to", "earliest", "--topic", &topic]);
+    assert_eq!(caught_up(&world).code, 0);
+    world.until_equal_within(SOON, &["t"]);
+}
+
+/// A user's row at a place in the source's log, committed at that second.
+fn user(fixture: &str, name: &str, place: i64) -> Draft {
+    let draft = Draft::fixture(&format!("json/users-{fixture}"));
+    let (Some(key), Some(value)) = (&draft.key, &draft.value) else { panic!("it has both") };
+    let [key, value] = [key, value].map(|bytes| String::from_utf8(bytes.clone()).unwrap());
+    let (schema, payload) = value.split_once("\"payload\":").unwrap();
+    let (time, quoted) = ((place * 1000).to_string(), format!("\"{name}\""));
+    let payload = set(payload, "\"lsn\":", &place.to_string());
+    let payload = set(&payload, "\"ts_ms\":", &time);
+    let payload = if payload.contains("\"after\":null") {
+        payload
+    } else {
+        let (before, after) = payload.split_once("\"after\":").unwrap();
+        let after = set(&set(after, "\"id\":", "1"), "\"name\":", &quoted);
+        format!("{before}\"after\":{after}")
+    };
+    let key = set(&key, "\"payload\":{\"id\":", "1");
+    Draft { key: Some(key.into_bytes()), ..draft }
+        .with_value(Some(format!("{schema}\"payload\":{payload}").into_bytes()))
+}
+
+/// Replaces what stands behind a mark's first place, up to a comma or a bracket.
+fn set(text: &str, mark: &str, value: &str) -> String {
+    let (before, behind) = text.split_once(mark).unwrap();
+    let end = behind.find([',', '}']).unwrap();
+    format!("{before}{mark}{value}{}", &behind[end..])
+}
+
+fn name(world: &World) -> Option<String> {
+    world.target.value("SELECT name FROM public.users WHERE id = 1")
+}
+
+#[test]
+fn f36_f37_what_a_connector_or_a_snapshot_brings_again_is_kept_out() {
+    let world = World::new("guardagain");
+    let topic = world.topic_of(2, "public.users", &[]);
+    produce(&topic, 0, &[user("create", "first", 100), user("update", "second", 200)]);
+    assert_eq!(caught_up(&world).code, 0);
+    assert_eq!(name(&world).as_deref(), Some("second"));
+
+    produce(&topic, 0, &[user("create", "first", 100), user("read", "first", 150)]);
+    produce(&topic, 1, &[user("create", "first", 100), user("read", "first", 150)]);
+    assert_eq!(caught_up(&world).code, 0);
+    assert_eq!(name(&world).as_deref(), Some("second"));
+
+    produce(&topic, 1, &[user("delete", "", 300)]);
+    assert_eq!(caught_up(&world).code, 0);
+    produce(&topic, 0, &[user("update", "second", 200)]);
+    assert_eq!(caught_up(&world).code, 0);
+    assert_eq!(name(&world), None, "a row that is gone does not come back");
+    assert!(world.dead_letters().is_empty());
+}
+
+#[test]
+fn f23_a_topic_that_is_made_again_is_read_again_without_harm() {
+    let world = World::new("guardanew");
+    let topic = world.topic("public.users", &[]);
+    let all = [user("create", "a", 100), user("update", "b", 200), user("update", "c", 300)];
+    produce(&topic, 0, &all);
+    assert_eq!(caught_up(&world).code, 0);
+
+    kafka::delete_topics(std::slice::from_ref(&topic));
+    until(LATER, "the topic is gone", || kafka::topics(&topic).is_empty());
+    let topic = world.topic("public.users", &[]);
+    produce(&topic, 0, &[user("create", "a", 100), user("update", "b", 200)]);
+    checkpoint(&world, &["adopt", "--at", "earliest"]);
+    assert_eq!(caught_up(&world).code, 0);
+    assert_eq!(name(&world).as_deref(), Some("c"));
+    produce(&topic, 0, &[user("update", "d", 400)]);
+    assert_eq!(caught_up(&world).code, 0);
+    assert_eq!(name(&world).as_deref(), Some("d"));
+}
+
+#[test]
+fn f56_a_source_that_has_gone_back_stops_until_it_is_released() {
+    let world = World::new("guardback");
+    let topic = world.topic("public.users", &[]);
+    let other = world.topic("public.employees", &[]);
+    produce(&topic, 0, &[user("create", "before", 500)]);
+    assert_eq!(caught_up(&world).code, 0);
+    let mut restored = user("update", "after", 400);
+    let later = |text: String| text.replace("\"ts_ms\":400000", "\"ts_ms\":600000");
+    restored.value = restored.value.map(|it| later(String::from_utf8(it).unwrap()).into_bytes());
+    produce(&topic, 0, &[restored]);
+    produce(&other, 0, &[Draft::fixture("json/employees-create")]);
+
+    let ended = caught_up(&world);
+    assert_eq!(ended.code, 1, "{}", ended.error);
+    let stops = ended.lines_with(&["stopped a partition", "source_went_back", "at 1"]);
+    assert_eq!(stops.len(), 1, "{}", ended.error);
+    assert_eq!(name(&world).as_deref(), Some("before"));
+    assert_eq!(world.target.number("SELECT count(*) FROM public.employees"), 1);
+
+    checkpoint(&world, &["release", "--topic", &topic]);
+    assert_eq!(caught_up(&world).code, 0);
+    assert_eq!(name(&world).as_deref(), Some("after"));
+}
+
+#[test]
+fn f63_keys_in_another_encoding_go_on_under_the_guard() {
+    let world = World::new("guardkeys");
+    let topic = world.topic_of(2, "public.users", &[]);
+    let other = |draft: Draft| draft.with("public.users.Key", "public.users.Key2");
+    produce(&topic, 0, &[user("create", "first", 100), user("update", "second", 200)]);
+    produce(&topic, 1, &[other(user("update", "third", 300))]);
+    assert_eq!(caught_up(&world).code, 0);
+    assert_eq!(name(&world).as_deref(), Some("third"));
+}
