@@ -76,7 +76,7 @@ consume() {
     local pid peak=0 now is_guarded=false
     [ "$1" = plain ] || is_guarded=true
     printf '[table."%s.orders"]\nrow_guard = %s\n' "$NAME" "$is_guarded" >"/tmp/$NAME.toml"
-    "$PROGRAM" --config "/tmp/$NAME.toml" --topics "^$NAME\\..*" --group "$NAME" --sink "$NAME" \
+    "$PROGRAM" --config "/tmp/$NAME.toml" --topics "^$NAME\\..*" --group "$NAME.$1.$SECONDS" --sink "$NAME" \
         --http off --until-caught-up 2>"/tmp/$NAME.log" &
     pid=$!
     while now=$(awk '/VmHWM/ { print $2 }' "/proc/$pid/status" 2>/dev/null) && [ -n "$now" ]; do

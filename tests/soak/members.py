@@ -29,7 +29,7 @@ class Member:
             self.program, "run", "--brokers", BROKERS, "--group", NAME, "--sink", NAME,
             "--topics", rf"^{NAME}_(json|avro)\..*", "--target", WRITER,
             "--schema-registry-url", REGISTRY, "--http", f"127.0.0.1:{self.port}",
-            "--batch-rows", "400", "--lanes", "2",
+            "--batch-rows", "400", "--lanes", "2", "--startup-timeout", "600s",
             "--kafka-property", f"group.instance.id={self.label}",
             "--kafka-property", f"session.timeout.ms={SESSION_MS}",
             "--kafka-property", "heartbeat.interval.ms=2000",
