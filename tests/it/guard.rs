@@ -160,6 +160,35 @@ fn f56_a_source_that_has_gone_back_stops_until_it_is_released() {
 }
 
 #[test]
+fn f57_a_connector_of_another_prefix_brings_the_same_table() {
+    let world = World::new("guardprefix");
+    let name = &world.name;
+    let source = world.source(
+        "CREATE TABLE t (id int PRIMARY KEY, version int NOT NULL);
+         INSERT INTO t SELECT i, 0 FROM generate_series(1, 20) AS i",
+    );
+    let config = format!("[table.\"{name}.*\"]\ntarget = \"{name}.t\"\nrow_guard = true\n");
+    let read = |prefix: &str| {
+        let setup =
+            world.member("caught").config(&config).topics(&format!("^{prefix}\\.{name}\\..*"));
+        let ended = setup.run(&["run", "--until-caught-up"], LATER);
+        assert_eq!(ended.code, 0, "{}", ended.error);
+    };
+    let first = source.connect_with(Format::Json, "_first", &[]);
+    read(&first);
+    world.until_equal_within(SOON, &["t"]);
+    source.database.run("UPDATE t SET version = 1; DELETE FROM t WHERE id = 20");
+    until(LATER, "the changes are sent", || kafka::ends(&first).values().sum::<i64>() >= 42);
+    source.database.run("UPDATE t SET version = 2 WHERE id < 10; INSERT INTO t VALUES (20, 3)");
+
+    let second = source.connect_with(Format::Json, "_second", &[]);
+    read(&second);
+    world.until_equal_within(SOON, &["t"]);
+    read(&first);
+    world.until_equal_within(SOON, &["t"]);
+}
+
+#[test]
 fn f63_keys_in_another_encoding_go_on_under_the_guard() {
     let world = World::new("guardkeys");
     let topic = world.topic_of(2, "public.users", &[]);
