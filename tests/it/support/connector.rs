@@ -39,12 +39,10 @@ pub(crate) fn must_not_have_failed(name: &str) {
     assert!(!status.contains("\"FAILED\""), "the connector {name} failed: {status}");
 }
 
-/// Restarts a connector with its task, and so its producer.
-pub(crate) fn restart(name: &str) {
-    let url = format!("{}/connectors/{name}/restart?includeTasks=true", Stack::get().connect);
-    until(LATER, &format!("Connect restarts the connector {name}"), || {
-        http::send("POST", &url, None).is_ok_and(|answer| answer.status < 300)
-    });
+/// Returns a connector's configuration.
+pub(crate) fn config(name: &str) -> Value {
+    let url = format!("{}/connectors/{name}/config", Stack::get().connect);
+    serde_json::from_str(&http::get(&url).unwrap().body).unwrap()
 }
 
 /// Takes a connector away.

@@ -98,9 +98,15 @@ impl Source {
             .holds(&format!("SELECT active FROM pg_replication_slots WHERE slot_name = '{prefix}'"))
     }
 
-    /// Restarts the connectors.
+    /// Has the connectors end and go on where they were, with producers of their own.
     pub(crate) fn restart(&self) {
-        self.connectors.borrow().iter().for_each(|name| connector::restart(name));
+        for name in self.connectors.borrow().iter() {
+            let config = connector::config(name);
+            connector::remove(name);
+            until(LATER, &format!("the connector {name} ends"), || !self.streams(name));
+            connector::start(name, &config);
+            until(LATER, &format!("the connector {name} streams"), || self.streams(name));
+        }
     }
 
     fn remove(&self, prefix: &str) {
