@@ -200,6 +200,9 @@ pub struct WorkArgs {
     /// A record that cannot be applied: dead-letter keeps it and goes on, stop stops its partition
     #[arg(long, value_name = "POLICY", env = "ON_REFUSED", default_value = "dead-letter")]
     pub on_refused: String,
+    /// Topic for copies of refused records, with Connect's headers [default: none]
+    #[arg(long, value_name = "TOPIC", env = "DEAD_LETTER_TOPIC")]
+    pub dead_letter_topic: Option<String>,
     /// Rows of a batch at most
     #[arg(long, value_name = "ROWS", env = "BATCH_ROWS", default_value = "50000")]
     pub batch_rows: String,

@@ -212,6 +212,7 @@ fn each_flag_of_run_names_its_variable_and_its_default() {
         ("--synced-at-column", "SYNCED_AT_COLUMN", "synced_at"),
         ("--deleted-at-column", "DELETED_AT_COLUMN", "deleted_at"),
         ("--on-refused", "ON_REFUSED", "dead-letter"),
+        ("--dead-letter-topic", "DEAD_LETTER_TOPIC", "none"),
         ("--batch-rows", "BATCH_ROWS", "50000"),
         ("--batch-bytes", "BATCH_BYTES", "16MiB"),
         ("--batch-age", "BATCH_AGE", "50ms"),

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod converters;
+mod copies;
 mod dead_letters;
 mod delivery;
 mod engines;
