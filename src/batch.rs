@@ -82,6 +82,43 @@ pub struct KeyMark {
     pub key: Vec<u8>,
     /// Whether the key's newest image was refused.
     pub is_refused: bool,
+    /// The record that this is from: of a refused key, no image at or behind it is applied.
+    pub offset: i64,
+}
+
+/// That a batch is the replay of a dead letter: with its rows, what is kept about it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The dead letter.
+    pub id: i64,
+    /// Where its record stands.
+    pub partition: TopicPartition,
+    /// Its record's offset.
+    pub offset: i64,
+    /// Its record's key.
+    pub key: Option<Vec<u8>>,
+    /// What was known of the key when the record was decoded: otherwise nothing is applied.
+    pub standing: Standing,
+    /// Who replays it, for the audit.
+    pub actor: String,
+    /// Why, for the audit.
+    pub reason: String,
+}
+
+/// How a dead letter stands among the records of its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The first record of those that are not applied, if the key's newest image was refused.
+    pub since: Option<i64>,
+    /// Whether another open dead letter is among those before this one.
+    pub is_behind: bool,
+}
+
+impl Standing {
+    /// Returns whether no image at or behind this offset is applied.
+    pub fn is_newest(&self, offset: i64) -> bool {
+        self.since.is_some_and(|since| since <= offset)
+    }
 }
 
 /// What the target applies in one transaction.
@@ -102,6 +139,8 @@ pub struct Folded {
     pub last_halves: HashMap<usize, Move>,
     /// What leads to tables of this batch, and is not kept in the target yet.
     pub leads: Vec<Lead>,
+    /// The dead letter that this is the replay of; the steps then do not move.
+    pub replay: Option<Replay>,
 }
 
 impl Batch {
@@ -169,6 +208,16 @@ impl Batch {
         self.tables.iter().map(|rows| rows.index().len()).sum()
     }
 
+    /// Returns whether all rows are of tables without a key, which no other change replaces.
+    pub fn is_keyless(&self) -> bool {
+        self.tables.iter().all(|rows| rows.is_empty() || rows.shape().key.is_empty())
+    }
+
+    /// Returns whether all rows are of tables with a row guard.
+    pub fn is_guarded(&self) -> bool {
+        self.tables.iter().all(|rows| rows.is_empty() || rows.shape().is_guarded)
+    }
+
     /// Returns how many bytes the cells and the refused records take.
     pub fn byte_count(&self) -> usize {
         let refused = |letter: &DeadLetter| letter.record.byte_count();
@@ -188,7 +237,16 @@ impl Batch {
         let (tables, refused) = fold_tables(tables, &last_halves, &steps);
         dead_letters.extend(refused);
         let leads = Vec::new();
-        Folded { tables, steps, dead_letters, schema_changes, key_marks, last_halves, leads }
+        Folded {
+            tables,
+            steps,
+            dead_letters,
+            schema_changes,
+            key_marks,
+            last_halves,
+            leads,
+            replay: None,
+        }
     }
 }
 

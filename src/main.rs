@@ -38,6 +38,9 @@ async fn dispatch(asked: Invocation) -> anyhow::Result<ExitCode> {
         Command::Debug(what) => Box::pin(commands::debug::run(what, &context, out)).await,
         Command::Status(args) => Box::pin(commands::status::run(args, &context, out)).await,
         Command::Plan(args) => Box::pin(commands::plan::run(*args, &context, out)).await,
+        Command::DeadLetters(what) => {
+            Box::pin(commands::dead_letters::run(what, &context, out)).await
+        }
         Command::Checkpoint(what) => Box::pin(commands::checkpoint::run(what, &context, out)).await,
     }
 }

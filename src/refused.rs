@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::record::{Headers, Record, TopicPartition};
+use crate::record::{Headers, Record, Run, TopicPartition};
 
 /// Why a record is refused: a closed list that README explains and the metrics carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,6 +139,18 @@ impl KeptRecord {
         let part = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
         let headers = self.headers.iter().map(|(name, value)| name.len() + part(value));
         part(&self.key) + part(&self.value) + headers.sum::<usize>()
+    }
+}
+
+impl KeptRecord {
+    /// Packs the record again, alone.
+    pub fn run(&self, partition: TopicPartition) -> Run {
+        let mut run = Run::new(partition, 0);
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| (name.as_bytes(), value.as_deref()));
+        let place = (self.offset, self.timestamp);
+        run.push(place, self.key.as_deref(), self.value.as_deref(), headers);
+        run
     }
 }
 

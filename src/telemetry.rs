@@ -105,8 +105,8 @@ pub const METRICS: [Metric; 16] = [
 ];
 
 /// Every `reason` of [`RETRIES`], in the order of the list in README.
-pub const RETRY_REASONS: [&str; 8] =
-    ["unreachable", "untrusted", "busy", "exhausted", "stale", "registry", "log", "mirror"];
+pub const RETRY_REASONS: [&str; 9] =
+    ["unreachable", "untrusted", "busy", "exhausted", "stale", "registry", "log", "mirror", "copy"];
 
 /// From one row to the largest batch.
 const ROW_BUCKETS: [f64; 9] =

@@ -11,9 +11,13 @@ pub use checkpoint::{
     AdoptArgs, AdoptAt, CheckpointCommand, CheckpointListArgs, PlaceArgs, ReleaseArgs, RewindArgs,
     SkipArgs,
 };
+pub use dead_letters::{
+    DeadLettersCommand, DiscardArgs, LetterArgs, LettersArgs, ReplayArgs, StateArg,
+};
 pub use layers::{Environment, Flag, Invocation, Refused, Secrets, flags, parse, spelling};
 
 mod checkpoint;
+mod dead_letters;
 mod layers;
 
 /// Applies Debezium change events from Kafka to relational databases, exactly once.
@@ -42,7 +46,7 @@ pub enum Command {
     /// Run the service: keep the target's tables equal to the source's
     #[command(after_help = SECRETS)]
     Run(Box<RunArgs>),
-    /// Show it in one process with nothing installed, and prove it right
+    /// Show it in one process, nothing installed, and prove it right
     Demo(DemoArgs),
     /// Look at topics, records and the target's tables
     #[command(subcommand)]
@@ -51,6 +55,9 @@ pub enum Command {
     Status(StatusArgs),
     /// Print the DDL that would run; run nothing
     Plan(Box<PlanArgs>),
+    /// See refused records, apply them, or give them up
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
     /// See and set where a partition stands
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
@@ -193,6 +200,9 @@ pub struct WorkArgs {
     /// A record that cannot be applied: dead-letter keeps it and goes on, stop stops its partition
     #[arg(long, value_name = "POLICY", env = "ON_REFUSED", default_value = "dead-letter")]
     pub on_refused: String,
+    /// Topic for copies of refused records, with Connect's headers [default: none]
+    #[arg(long, value_name = "TOPIC", env = "DEAD_LETTER_TOPIC")]
+    pub dead_letter_topic: Option<String>,
     /// Rows of a batch at most
     #[arg(long, value_name = "ROWS", env = "BATCH_ROWS", default_value = "50000")]
     pub batch_rows: String,

@@ -174,12 +174,13 @@ fn the_general_help_fits_a_screen() {
         Usage: consumer [COMMAND] [OPTIONS]
 
         Commands:
-          run         Run the service: keep the target's tables equal to the source's
-          demo        Show it in one process with nothing installed, and prove it right
-          debug       Look at topics, records and the target's tables
-          status      Show how far each partition is, and what is stopped or late
-          plan        Print the DDL that would run; run nothing
-          checkpoint  See and set where a partition stands
+          run           Run the service: keep the target's tables equal to the source's
+          demo          Show it in one process, nothing installed, and prove it right
+          debug         Look at topics, records and the target's tables
+          status        Show how far each partition is, and what is stopped or late
+          plan          Print the DDL that would run; run nothing
+          dead-letters  See refused records, apply them, or give them up
+          checkpoint    See and set where a partition stands
 
         Without a command, the service runs, with the options of `consumer run --help`.
         Flags win over variables, variables over the file of --config (CONSUMER_CONFIG),
@@ -211,6 +212,7 @@ fn each_flag_of_run_names_its_variable_and_its_default() {
         ("--synced-at-column", "SYNCED_AT_COLUMN", "synced_at"),
         ("--deleted-at-column", "DELETED_AT_COLUMN", "deleted_at"),
         ("--on-refused", "ON_REFUSED", "dead-letter"),
+        ("--dead-letter-topic", "DEAD_LETTER_TOPIC", "none"),
         ("--batch-rows", "BATCH_ROWS", "50000"),
         ("--batch-bytes", "BATCH_BYTES", "16MiB"),
         ("--batch-age", "BATCH_AGE", "50ms"),
@@ -228,12 +230,14 @@ fn each_flag_of_run_names_its_variable_and_its_default() {
         }
     }
     assert!(text.contains("--take-over") && text.contains("--until-caught-up"));
-    assert!(!text.contains("dead-letter-topic"));
 }
 
 #[test]
 fn every_command_has_a_help_of_its_own() {
-    for line in ["demo", "debug topics", "debug messages", "debug target", "status", "plan"] {
+    let letters = ["list", "show", "replay", "discard"];
+    let letters = letters.map(|command| format!("dead-letters {command}"));
+    let others = ["demo", "debug topics", "debug messages", "debug target", "status", "plan"];
+    for line in others.map(str::to_owned).into_iter().chain(letters) {
         let text = help(&format!("consumer {line} --help"));
         assert!(text.contains(&format!("Usage: consumer {line}")), "{text}");
     }

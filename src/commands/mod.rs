@@ -4,6 +4,7 @@ use crate::cli::Secrets;
 use crate::rules::ConfigFile;
 
 pub mod checkpoint;
+pub mod dead_letters;
 pub mod debug;
 pub mod demo;
 mod look;

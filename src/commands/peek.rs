@@ -54,6 +54,11 @@ impl From {
 pub(crate) struct Peeked(Run);
 
 impl Peeked {
+    /// Takes a run of exactly one record.
+    pub(crate) fn new(run: Run) -> Self {
+        Self(run)
+    }
+
     /// Returns the partition's number.
     pub(crate) fn partition(&self) -> i32 {
         self.0.partition.partition

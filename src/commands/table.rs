@@ -18,6 +18,26 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
+    /// Makes a listing of one thing: a row of its own for each field in a table, and one object in
+    /// JSON.
+    pub(crate) fn of_one(fields: Vec<(&str, Value)>, format: Format) -> Self {
+        match format {
+            Format::Json => {
+                let (names, values) = fields.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
+                let mut listing = Self::new(names);
+                listing.push(values);
+                listing
+            }
+            Format::Table => {
+                let mut listing = Self::new(["field", "value"]);
+                for (name, value) in fields {
+                    listing.push([Value::from(name), value]);
+                }
+                listing
+            }
+        }
+    }
+
     /// Starts a listing with the names of its columns.
     pub(crate) fn new<'a>(columns: impl IntoIterator<Item = &'a str>) -> Self {
         let columns = columns.into_iter().map(str::to_owned).collect();

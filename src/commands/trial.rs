@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::batch::{Batch, Leader};
 use crate::checkpoint::{Claim, NextOffset};
@@ -13,6 +13,7 @@ use crate::decode::schema::registry::Registry;
 use crate::decode::value::kind::{Kind, SourceName, SourceTable};
 use crate::decode::{Arrival, Decoded, Decoder, SchemaId};
 use crate::mapping::{Mapping, Plan};
+use crate::moves::Moved;
 use crate::record::{Record, TopicPartition};
 use crate::rows::Origin;
 use crate::settings::{SchemaChanges, Tables};
@@ -35,6 +36,27 @@ pub(crate) struct Trial {
     /// What would lead to the target's tables after the plans so far.
     leading: Vec<Leader>,
     is_told: bool,
+}
+
+/// A kept record that is to be decoded again.
+#[derive(Clone, Copy)]
+pub(crate) struct Again<'a> {
+    /// Where it stands.
+    pub(crate) partition: &'a TopicPartition,
+    /// The record.
+    pub(crate) record: Record<'a>,
+    /// Whether it may not lean on the target's row.
+    pub(crate) is_tainted: bool,
+    /// Whether its partition is the topic's only one, once that is known.
+    pub(crate) is_alone: Option<bool>,
+}
+
+/// What a kept record comes to.
+pub(crate) enum Judged {
+    /// What a lane would make of it, with the batch that its row is in.
+    Decoded(Decoded, Box<Batch>),
+    /// The target has no table for it.
+    TableGone(TableName),
 }
 
 /// A table as records describe it, and how it is written.
@@ -114,6 +136,50 @@ impl Trial {
         }
     }
 
+    /// Decodes a kept record again, by all that holds now, into a batch of its own.
+    pub(crate) async fn again(&mut self, again: Again<'_>) -> anyhow::Result<Judged> {
+        self.decoder.forget_layouts();
+        (self.plans, self.leading) = (Vec::new(), Vec::new());
+        self.changed = HashMap::new();
+        let mut change = None;
+        loop {
+            let (decoded, mut batch) = self.collect(again).await?;
+            match decoded {
+                Decoded::NeedsLayout(request) => {
+                    if let Ok(name) = self.mapping.target(&request.source.name)
+                        && self.existing(&request.source).await?.is_ok_and(|it| it.is_none())
+                    {
+                        return Ok(Judged::TableGone(name));
+                    }
+                    match self.plan(&request.source, request.is_partial).await? {
+                        Ok(Some(plan)) => {
+                            let mapped = plan.mapped.clone();
+                            change = plan.change.clone();
+                            self.decoder.learn_layout(request.id, mapped);
+                        }
+                        Ok(None) => self.decoder.learn_absent(request.id),
+                        Err(stop) => {
+                            let stopped = Decoded::Stopped(stop.clone());
+                            return Ok(Judged::Decoded(stopped, Box::new(batch)));
+                        }
+                    }
+                }
+                Decoded::NeedsMoved(request) => {
+                    let Some(target) = &mut self.target else { bail!("no target is given") };
+                    let moved = target.moved(&request).await.context("look for the old row")?;
+                    // Who is late with the old row's delete need not be waited for: there is a later
+                    // replay.
+                    let moved = moved.unwrap_or(Moved::Gone);
+                    self.decoder.learn_moved(again.partition, again.record.offset, moved);
+                }
+                decoded => {
+                    batch.schema_changes.extend(change);
+                    return Ok(Judged::Decoded(decoded, Box::new(batch)));
+                }
+            }
+        }
+    }
+
     /// Lays a record open.
     pub(crate) async fn inspect(
         &mut self,
@@ -131,17 +197,29 @@ impl Trial {
     /// Decodes as far as schemas alone lead.
     async fn decode(&mut self, topic: &Arc<str>, record: Record<'_>) -> anyhow::Result<Decoded> {
         let partition = TopicPartition::new(Arc::clone(topic), 0);
+        // Nothing is written: whether a truncate may be is for the lane to find out.
+        let (is_tainted, is_alone) = (false, Some(true));
+        let again = Again { partition: &partition, record, is_tainted, is_alone };
+        self.collect(again).await.map(|(decoded, _)| decoded)
+    }
+
+    /// Does the same, and hands out the batch.
+    async fn collect(&mut self, again: Again<'_>) -> anyhow::Result<(Decoded, Batch)> {
+        let Again { partition, record, is_tainted, is_alone } = again;
         loop {
             let mut batch = Batch::default();
             let claim = Claim { epoch: 0, token: uuid::Uuid::nil() };
-            let step = batch.step(&partition, claim, NextOffset::at(record.offset));
-            let origin = Origin { step, offset: record.offset, sent_at: 0 };
-            // Nothing is written: whether a truncate may be is for the lane to find out.
-            let (is_tainted, is_alone) = (false, Some(true));
-            let arrival = Arrival { topic, partition: 0, record, origin, is_tainted, is_alone };
+            let step = batch.step(partition, claim, NextOffset::at(record.offset));
+            let origin = Origin {
+                step,
+                offset: record.offset,
+                sent_at: record.timestamp.unwrap_or_default(),
+            };
+            let (topic, partition) = (&partition.topic, partition.partition);
+            let arrival = Arrival { topic, partition, record, origin, is_tainted, is_alone };
             match self.decoder.decode(arrival, &mut batch) {
                 Decoded::NeedsSchema(id) => self.fetch(id).await?,
-                decoded => return Ok(decoded),
+                decoded => return Ok((decoded, batch)),
             }
         }
     }

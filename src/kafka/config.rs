@@ -59,6 +59,25 @@ pub fn looking(kafka: &Kafka) -> ClientConfig {
     config
 }
 
+/// Longer than a broker's hiccup, shorter than the minute for which a copy is ours to make.
+const COPY_MILLIS_MAX: &str = "30000";
+
+/// The largest that librdkafka allows: what a broker has taken once it takes again, or says that it
+/// does not.
+const COPY_BYTES_MAX: &str = "1000000000";
+
+/// A producer of copies.
+pub fn producer(kafka: &Kafka) -> ClientConfig {
+    let mut config = common("afterimage-copies");
+    config.set("message.max.bytes", COPY_BYTES_MAX);
+    apply(kafka, &mut config);
+    config
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", COPY_MILLIS_MAX)
+        .set("allow.auto.create.topics", "false");
+    config
+}
+
 /// Returns why librdkafka refuses a property, by itself.
 pub fn check_property(key: &str, value: &str) -> Result<(), String> {
     let mut config = ClientConfig::new();

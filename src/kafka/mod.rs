@@ -21,6 +21,7 @@ use crate::record::TopicPartition;
 pub mod config;
 mod consumer;
 mod context;
+pub mod copies;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod log;

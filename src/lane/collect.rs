@@ -142,6 +142,9 @@ impl Lane {
                 if change.is_whole {
                     self.mark_key(partition, held, record, false);
                 }
+                if change.op == Op::Truncate {
+                    self.outdate_refused(partition, held, record.offset);
+                }
                 Ok(Collected::Change(change))
             }
             Decoded::Ignored(why) => Ok(Collected::Ignored(why)),
@@ -222,8 +225,16 @@ impl Lane {
     ) {
         let Some(key) = record.key else { return };
         if held.taints.note(key, is_refused) {
+            let (partition, key, offset) = (partition.clone(), key.to_vec(), record.offset);
+            self.filling.key_marks.push(KeyMark { partition, key, is_refused, offset });
+        }
+    }
+
+    /// Notes that no record refused before a truncate may come back to the table.
+    fn outdate_refused(&mut self, partition: &TopicPartition, held: &Held, offset: i64) {
+        for key in held.taints.keys() {
             let (partition, key) = (partition.clone(), key.to_vec());
-            self.filling.key_marks.push(KeyMark { partition, key, is_refused });
+            self.filling.key_marks.push(KeyMark { partition, key, is_refused: true, offset });
         }
     }
 

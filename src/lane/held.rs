@@ -147,6 +147,11 @@ impl Taints {
         !self.collected.is_empty() && key.is_some_and(|key| self.collected.contains(key))
     }
 
+    /// Returns the keys whose newest image was refused.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.collected.iter().map(Vec::as_slice)
+    }
+
     /// Notes that the key's newest image is refused, or whole again; says whether that is new.
     pub(super) fn note(&mut self, key: &[u8], is_refused: bool) -> bool {
         if is_refused {
@@ -186,7 +191,7 @@ mod tests {
         assert!(taints.contains(Some(b"old")) && !taints.contains(Some(b"new")));
 
         taints.note(b"new", true);
-        taints.commit(&KeyMark { partition, key: b"new".to_vec(), is_refused: true });
+        taints.commit(&KeyMark { partition, key: b"new".to_vec(), is_refused: true, offset: 1 });
         taints.rewind();
         assert!(taints.contains(Some(b"new")) && !taints.contains(None));
     }

@@ -37,6 +37,8 @@ pub struct Settings {
     pub tables: Tables,
     /// What becomes of a record that cannot be applied.
     pub on_refused: OnRefused,
+    /// The topic that gets a copy of each refused record, if any.
+    pub dead_letter_topic: Option<String>,
     /// The limits of a batch.
     pub batch: BatchLimits,
     /// Target connections of this member.
@@ -141,6 +143,9 @@ impl Settings {
         else {
             return Err(problems);
         };
+        let topic = letter_topic(args.work.dead_letter_topic.as_deref(), &kafka.topics);
+        let dead_letter_topic = problems.take("dead_letter_topic", topic);
+        let Some(dead_letter_topic) = dead_letter_topic else { return Err(problems) };
         Ok(Self {
             kafka,
             registry,
@@ -149,6 +154,7 @@ impl Settings {
             take_over: args.work.take_over,
             tables,
             on_refused: work.on_refused,
+            dead_letter_topic,
             batch: work.batch,
             lanes: work.lanes,
             http: work.http,
@@ -239,6 +245,22 @@ const SCHEMA_CHANGES: [(&str, SchemaChanges); 3] = [
 const ON_REFUSED: [(&str, OnRefused); 2] =
     [("dead-letter", OnRefused::DeadLetter), ("stop", OnRefused::Stop)];
 const LOG_FORMAT: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+/// Reads the topic of copies. It must be none of those that are read: what cannot be a row would be
+/// refused again, and copied again, for ever.
+fn letter_topic(text: Option<&str>, read: &[TopicPattern]) -> Result<Option<String>, String> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let TopicPattern::Literal(topic) = TopicPattern::new(text)? else {
+        return Err(format!("\"{text}\" must be the name of one topic"));
+    };
+    match read.iter().find(|pattern| pattern.matches(&topic)) {
+        Some(pattern) => Err(format!(
+            "\"{topic}\" is one of the topics that are read, by \"{}\"",
+            pattern.as_str()
+        )),
+        None => Ok(Some(topic)),
+    }
+}
 
 /// Returns what the text names.
 fn choice<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {

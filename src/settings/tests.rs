@@ -125,6 +125,26 @@ fn the_brokers_protocol_leaves_out_what_the_broker_decides() {
 }
 
 #[test]
+fn the_topic_of_copies_is_one_and_none_of_those_that_are_read() {
+    let made = |topic: &str| {
+        let line = format!("consumer --target sqlite://x --dead-letter-topic {topic}");
+        made(&line, &[]).map(|settings| settings.dead_letter_topic)
+    };
+    assert_eq!(made("letters").unwrap().as_deref(), Some("letters"));
+    for (topic, told) in [
+        ("^l.*", "\"^l.*\" must be the name of one topic"),
+        ("a/b", "\"a/b\" is no topic's name; a regular expression begins with ^"),
+        (
+            "dbserver1.dead",
+            "\"dbserver1.dead\" is one of the topics that are read, by \"^dbserver1\\..*\"",
+        ),
+    ] {
+        let error = made(topic).unwrap_err().to_string();
+        assert_eq!(error, format!("--dead-letter-topic (DEAD_LETTER_TOPIC) {told}"));
+    }
+}
+
+#[test]
 fn a_target_says_what_it_must_be() {
     problems(
         "consumer",

@@ -16,6 +16,7 @@ use crate::table::{Column, Encode, Table, TableName};
 mod ewkb;
 mod fault;
 pub mod inspect;
+pub mod letters;
 mod octets;
 mod parts_text;
 pub mod postgres;

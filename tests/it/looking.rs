@@ -188,7 +188,7 @@ fn fixture(name: &str) -> Value {
 }
 
 /// Serves the schemas of the fixtures under the ids that the records carry.
-fn registry() -> String {
+pub(crate) fn registry() -> String {
     let schemas = fixture("avro/schemas");
     let schemas = serde_json::from_value::<BTreeMap<String, String>>(schemas).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

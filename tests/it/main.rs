@@ -9,6 +9,8 @@
 
 mod bad_input;
 mod converters;
+mod copies;
+mod dead_letters;
 mod delivery;
 mod engines;
 mod events;
@@ -31,6 +33,7 @@ mod postgres_fence;
 mod postgres_keyless;
 mod postgres_laws;
 mod postgres_leads;
+mod postgres_letters;
 mod postgres_parts;
 mod postgres_refused;
 mod postgres_schema;

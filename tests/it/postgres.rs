@@ -306,8 +306,12 @@ async fn keys_with_a_refused_image_are_known_to_the_next_owner() {
     let table = world.table("t", &COLUMNS, &["id"]);
     let shape = shape(&table, &["id"], Deletes::Hard);
     let mut claimed = claim(&mut target, &[partition(0)]).await.remove(0);
-    let mark =
-        |key: &[u8], is_refused| KeyMark { partition: partition(0), key: key.to_vec(), is_refused };
+    let mark = |key: &[u8], is_refused| KeyMark {
+        partition: partition(0),
+        key: key.to_vec(),
+        is_refused,
+        offset: 0,
+    };
     let long = vec![7; 100_000];
     let values = row(1, "a", 1);
     let mut first = batch(&claimed, &shape, &[Does::Upsert(&values)]);

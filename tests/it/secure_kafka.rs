@@ -104,6 +104,23 @@ fn assert_no_secret(ended: &Ended) {
 }
 
 #[test]
+fn copies_of_refused_records_come_in_by_the_same_way() {
+    let scene = Scene::new("seccopies", &Authority::new());
+    create_topic_at(&scene.broker.plain(), "letters", 1, &[]);
+    let bad = Draft::fixture("json/users-create").with_value(Some(b"no JSON".to_vec()));
+    produce_to(&scene.broker.plain(), &scene.topic, 0, &[bad]);
+    let by_password = scene.by_password("password", "SCRAM-SHA-512", PASSWORD);
+    let by_token = scene.by_token("token", &token(Duration::from_secs(600)));
+
+    for (label, setup) in [("password", by_password), ("token", by_token)] {
+        scene.assert_carried(label, setup.args(["--dead-letter-topic", "letters"]));
+        let copied =
+            format!("SELECT count(copied_at) FROM afterimage.dead_letter WHERE sink = '{label}'");
+        assert_eq!(scene.world.target.number(&copied), 1, "{label}");
+    }
+}
+
+#[test]
 fn every_right_way_in_carries_rows_and_every_wrong_one_is_refused_by_name() {
     let authority = Authority::new();
     let scene = Scene::new("seckafka", &authority);

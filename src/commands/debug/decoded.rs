@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::cli::Format;
 use crate::commands::debug::messages::{headers_base64, timestamp};
 use crate::commands::peek::Peeked;
 use crate::commands::table::Listing;
@@ -16,7 +17,7 @@ use crate::table::Column;
 use crate::target::sqlite::text_of;
 
 /// A record with all that is shown of it.
-pub(super) struct Shown<'a> {
+pub(crate) struct Shown<'a> {
     peeked: &'a Peeked,
     seen: Inspected,
     row: Option<Row>,
@@ -33,7 +34,7 @@ struct Row {
 }
 
 /// Puts records through a trial.
-pub(super) async fn show<'a>(
+pub(crate) async fn show<'a>(
     topic: &Arc<str>,
     records: &'a [Peeked],
     trial: &mut Trial,
@@ -157,6 +158,26 @@ pub(super) fn table(records: &[Shown<'_>]) -> Listing {
 }
 
 impl Shown<'_> {
+    /// Returns what the record says, by the names of the listing in JSON; its images on one line each
+    /// for a table.
+    pub(crate) fn fields(&self, format: Format) -> Vec<(&'static str, Value)> {
+        let image = |image: &Option<Value>| match format {
+            Format::Json => self.image(image.as_ref()),
+            Format::Table => self.line(image.as_ref()),
+        };
+        vec![
+            ("format", json!(self.seen.format)),
+            ("schema_id", json!(self.seen.schema_id)),
+            ("op", json!(self.seen.op)),
+            ("table", json!(self.row.as_ref().map(Row::name))),
+            ("target", json!(self.row.as_ref().and_then(|row| row.table.as_deref()))),
+            ("key", self.key()),
+            ("before", image(&self.seen.before)),
+            ("after", image(&self.seen.after)),
+            ("refused", json!(self.refused)),
+        ]
+    }
+
     /// Returns the key with its values readable.
     fn key(&self) -> Value {
         let Some(key) = &self.seen.key else { return Value::Null };

@@ -191,19 +191,19 @@ fn raw_json(topic: &str, records: &[Peeked]) -> Listing {
     listing
 }
 
-pub(super) fn timestamp(record: Record<'_>) -> Value {
+pub(crate) fn timestamp(record: Record<'_>) -> Value {
     record.timestamp.map_or(Value::Null, |millis| json!(time(millis)))
 }
 
-pub(super) fn headers_base64(headers: Headers<'_>) -> Value {
+pub(crate) fn headers_base64(headers: Headers<'_>) -> Value {
     headers.iter().map(|(name, value)| json!([name, base64(value)])).collect()
 }
 
-fn base64(bytes: Option<&[u8]>) -> Value {
+pub(crate) fn base64(bytes: Option<&[u8]>) -> Value {
     bytes.map_or(Value::Null, |bytes| json!(BASE64.encode(bytes)))
 }
 
-fn headers_text(headers: Headers<'_>) -> Value {
+pub(crate) fn headers_text(headers: Headers<'_>) -> Value {
     let parts = headers.iter().map(|(name, value)| match value {
         Some(value) => format!("{name}={}", readable(value)),
         None => name.into_owned(),
@@ -213,7 +213,7 @@ fn headers_text(headers: Headers<'_>) -> Value {
 }
 
 /// Returns bytes as text where they are text, else as hexadecimal digits.
-fn readable(bytes: &[u8]) -> String {
+pub(crate) fn readable(bytes: &[u8]) -> String {
     let is_shown = |c: char| !c.is_control() || c.is_whitespace();
     match std::str::from_utf8(bytes) {
         Ok(text) if text.chars().all(is_shown) => text.to_owned(),

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use crate::cli::DebugCommand;
 use crate::commands::Context;
 
-mod decoded;
-mod messages;
+pub(crate) mod decoded;
+pub(crate) mod messages;
 mod rows;
 mod topics;
 

@@ -79,6 +79,17 @@ impl Checks<'_> {
                 Err(error) => round.log_problem(&error),
             }
         }
+        if let Some(topic) = &self.settings.dead_letter_topic
+            && round.cluster_id.is_some()
+        {
+            match self.log.partition_count(topic).await {
+                Ok(_) => {}
+                Err(LogError::TopicMissing { topic }) => {
+                    round.refused.push(format!("--dead-letter-topic \"{topic}\" does not exist"));
+                }
+                Err(error) => round.log_problem(&error),
+            }
+        }
         if let Some(registry) = self.registry
             && let Err(error) = registry.check().await
         {

@@ -14,12 +14,14 @@ use uuid::Uuid;
 use super::Context;
 use crate::cli::RunArgs;
 use crate::decode::schema::registry::Registry;
+use crate::kafka::copies::Copies;
 use crate::kafka::log::Log;
 use crate::kafka::{self, LaneEnds, RUNS_WAITING, Start, Watermarks, subscription};
 use crate::lane::{Jitter, Lane, Limits, Parts, Window};
 use crate::mapping::Mapping;
 use crate::settings::{OnRefused, Settings, TargetAddress};
 use crate::status::StatusBoard;
+use crate::target::letters::Letters;
 use crate::target::postgres::Postgres;
 use crate::target::sqlite::Sqlite;
 use crate::target::{Sink, Target};
@@ -28,6 +30,9 @@ use crate::{http, telemetry};
 
 mod caught_up;
 mod checks;
+mod copies;
+
+use copies::Copier;
 
 /// How long the end may take: the batch in flight, the release, the group's goodbye.
 const GRACE: Duration = Duration::from_secs(10);
@@ -111,7 +116,7 @@ impl Service {
         }
     }
 
-    async fn run_on<T: Target>(
+    async fn run_on<T: Target + Letters>(
         self,
         connect: impl Fn(Sink) -> anyhow::Result<T>,
     ) -> anyhow::Result<ExitCode> {
@@ -148,7 +153,7 @@ struct Member<'a, F> {
 
 impl<F> Member<'_, F> {
     /// Runs the data's path until the shutdown, with a new client whenever one cannot go on.
-    async fn run<T: Target>(&self) -> anyhow::Result<()>
+    async fn run<T: Target + Letters>(&self) -> anyhow::Result<()>
     where
         F: Fn(Sink) -> anyhow::Result<T>,
     {
@@ -163,7 +168,7 @@ impl<F> Member<'_, F> {
         Ok(())
     }
 
-    async fn run_once<T: Target>(&self) -> anyhow::Result<()>
+    async fn run_once<T: Target + Letters>(&self) -> anyhow::Result<()>
     where
         F: Fn(Sink) -> anyhow::Result<T>,
     {
@@ -210,6 +215,16 @@ impl<F> Member<'_, F> {
             });
             tasks.spawn(format!("writer {number}"), async {
                 writer.run().await;
+                Ok(())
+            });
+        }
+        if let Some(topic) = &settings.dead_letter_topic {
+            let (target, sink) = ((self.connect)(self.sink.clone())?, self.sink.name.clone());
+            let copies = Copies::new(&settings.kafka, topic)?;
+            let copier = Copier { target, copies, sink };
+            let shutdown = client_shutdown.clone();
+            tasks.spawn("copies", async {
+                copier.run(shutdown).await;
                 Ok(())
             });
         }

@@ -100,10 +100,10 @@ impl State {
             Write::Letter(partition, offset) => {
                 *self.letters.entry((partition, offset)).or_default() += 1;
             }
-            Write::Mark(KeyMark { partition, key, is_refused: true }) => {
+            Write::Mark(KeyMark { partition, key, is_refused: true, .. }) => {
                 self.refused_keys.insert((partition, key));
             }
-            Write::Mark(KeyMark { partition, key, is_refused: false }) => {
+            Write::Mark(KeyMark { partition, key, is_refused: false, .. }) => {
                 self.refused_keys.remove(&(partition, key));
             }
             Write::Left(key, value) => _ = self.left.entry(key).or_insert(value),

@@ -31,7 +31,7 @@ mod target;
 use log::Shelf;
 pub(super) use log::{Known, LogAnswer, Logs, REMEMBERED, TOPIC};
 pub(super) use records::{
-    SCHEMA, Sent, avro, came, create, malformed, partial, tombstone, truncate, went,
+    SCHEMA, Sent, avro, came, create, malformed, malformed_of, partial, tombstone, truncate, went,
 };
 use target::Actor;
 pub(super) use target::{

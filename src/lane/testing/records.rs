@@ -69,6 +69,11 @@ pub(in crate::lane) fn malformed() -> Sent {
     sent(None, Some(b"nonsense".to_vec()))
 }
 
+/// A record that is no Debezium's, under a key.
+pub(in crate::lane) fn malformed_of(key: &str) -> Sent {
+    sent(Some(key.as_bytes().to_vec()), Some(b"nonsense".to_vec()))
+}
+
 /// An insert in Avro of the row 7 into the table `t`, under a schema of the registry; see [`SCHEMA`].
 pub(in crate::lane) fn avro(schema: u8) -> Sent {
     sent(key(7), Some([&[0, 0, 0, 0, schema], &b"\x02\x0e\x02t\x02c"[..]].concat()))

@@ -12,6 +12,7 @@ use crate::identity::{KeyMet, Remembered};
 use crate::lane::writer::Outcome;
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
+use crate::refused::DeadLetter;
 use crate::rows::Rows;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
@@ -184,6 +185,12 @@ fn describe(batch: &Folded) -> String {
     }
     for letter in &batch.dead_letters {
         text += &format!(", {} {}", letter.record.offset, letter.refusal.reason);
+    }
+    for mark in batch.key_marks.iter().filter(|mark| mark.is_refused) {
+        let is_of_letter = |letter: &DeadLetter| letter.record.offset == mark.offset;
+        if !batch.dead_letters.iter().any(is_of_letter) {
+            text += &format!(", outdates {}", String::from_utf8_lossy(&mark.key));
+        }
     }
     text
 }

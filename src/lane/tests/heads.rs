@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::kafka::log::LogError;
 use crate::lane::testing::{
     Bench, Known, SCHEMA, Sent, TargetAnswer, absent, avro, came, committed, create, done, found,
-    tombstone, truncate, went,
+    malformed_of, tombstone, truncate, went,
 };
 use crate::lane::writer::Outcome;
 use crate::moves::Moved;
@@ -61,6 +61,18 @@ async fn a_truncate_whose_partition_count_does_not_come_holds_up_only_its_partit
     bench.deliver("t[0]", 1, &[truncate("t")]).await;
     bench.answer("apply t[0] 1..2, t !", committed()).await;
     assert_eq!(bench.state("t[0]").await, Some(PartitionState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_truncate_outdates_what_was_refused_before_it() {
+    let mut bench = truncated().await;
+    bench.answer_log("count t", Ok(Known::Count(1))).await;
+    bench.answer("apply t[0] 1..2, t !", committed()).await;
+    bench.answer("apply t[0] 2..3, t +2", committed()).await;
+    bench.deliver("t[0]", 3, &[malformed_of("a")]).await;
+    bench.answer("apply t[0] 3..4, 3 malformed", committed()).await;
+    bench.deliver("t[0]", 4, &[truncate("t")]).await;
+    bench.answer("apply t[0] 4..5, t !, outdates a", committed()).await;
 }
 
 #[tokio::test(start_paused = true)]

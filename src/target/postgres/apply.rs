@@ -18,7 +18,7 @@ use crate::target::postgres::fence::{self, Lane, Standing};
 use crate::target::postgres::guard::{self, Guarded};
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::writer::Writer;
-use crate::target::postgres::{ddl, leads, letters, moves, sql, taken};
+use crate::target::postgres::{ddl, kept, leads, letters, moves, sql, taken};
 use crate::target::search::{Search, Try};
 use crate::target::{Applied, Fault, RefusedRow, TargetError, went_back};
 
@@ -30,7 +30,8 @@ pub(super) async fn apply(
 ) -> Result<Applied, TargetError> {
     let steps = batch.steps.iter().filter(|step| step.moves()).collect::<Vec<_>>();
     assert!(batch.steps.iter().all(|step| step.from <= step.to), "no step goes back");
-    assert!(!steps.is_empty() || batch.tables.is_empty(), "rows come with a step");
+    let has_end = !steps.is_empty() || batch.replay.is_some();
+    assert!(has_end || batch.tables.is_empty(), "rows come with a step");
     let mut one_by_one = BTreeSet::new();
     let mut fault = None;
     loop {
@@ -359,7 +360,13 @@ impl Attempt<'_> {
         letters::keep(session, sink, &all).await.map_err(other)?;
         letters::mark_keys(session, sink, &self.batch.key_marks).await.map_err(other)?;
         taken::forget(session, sink, self.batch).await.map_err(other)?;
-        match fence::advance(session, self.lane, self.steps).await.map_err(other)? {
+        let ended = match &self.batch.replay {
+            Some(replay) if all.is_empty() && self.older == 0 => {
+                kept::settle(session, sink, replay).await
+            }
+            _ => fence::advance(session, self.lane, self.steps).await,
+        };
+        match ended.map_err(other)? {
             true => Ok(refused),
             false => Err(Failure::NotMoved { refused }),
         }

@@ -75,7 +75,7 @@ fn headers(record: &KeptRecord) -> String {
 }
 
 /// Spells out U+0000, which PostgreSQL's text cannot hold.
-fn storable(text: &str) -> String {
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\\0")
 }
 
@@ -85,18 +85,21 @@ pub(super) async fn mark_keys(
     sink: &Sink,
     marks: &[KeyMark],
 ) -> Result<(), sqlx::Error> {
-    let mut last = std::collections::BTreeMap::<(&TopicPartition, &[u8]), bool>::new();
+    let mut last = std::collections::BTreeMap::<(&TopicPartition, &[u8]), &KeyMark>::new();
     for mark in marks {
-        last.insert((&mark.partition, &mark.key), mark.is_refused);
+        last.insert((&mark.partition, &mark.key), mark);
     }
     for (is_refused, text) in [(true, sql::MARK_KEYS), (false, sql::CLEAR_KEYS)] {
-        let chosen = last.iter().filter(|(_, found)| **found == is_refused).map(|(key, _)| *key);
-        let (partitions, keys) = chosen.unzip::<_, _, Vec<_>, Vec<_>>();
-        if keys.is_empty() {
+        let chosen = last.values().filter(|mark| mark.is_refused == is_refused);
+        let chosen = chosen.copied().collect::<Vec<_>>();
+        if chosen.is_empty() {
             continue;
         }
-        let mut arguments = partition_arguments(sink, partitions.into_iter())?;
-        bind(&mut arguments, keys)?;
+        let mut arguments = partition_arguments(sink, chosen.iter().map(|mark| &mark.partition))?;
+        bind(&mut arguments, chosen.iter().map(|mark| mark.key.as_slice()).collect::<Vec<_>>())?;
+        if is_refused {
+            bind(&mut arguments, chosen.iter().map(|mark| mark.offset).collect::<Vec<_>>())?;
+        }
         session.run(text.to_owned(), arguments).await?;
     }
     Ok(())

@@ -11,6 +11,7 @@ mod fence;
 mod guard;
 mod identity;
 mod inspect;
+mod kept;
 mod leads;
 mod letters;
 mod moves;

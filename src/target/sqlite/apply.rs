@@ -190,7 +190,11 @@ impl<'a> Applying<'a> {
         for mark in &batch.key_marks {
             let statement = if mark.is_refused { sql::MARK_KEY } else { sql::CLEAR_KEY };
             let query = fence::bind_partition(sqlx::query(statement), sink, &mark.partition);
-            let done = query.bind(&*mark.key).execute(&mut *connection).await;
+            let mut query = query.bind(&*mark.key);
+            if mark.is_refused {
+                query = query.bind(mark.offset);
+            }
+            let done = query.execute(&mut *connection).await;
             done.map_err(TargetError::of_sqlite)?;
         }
         Ok(())

@@ -112,13 +112,13 @@ impl Sqlite {
     }
 }
 
-async fn has_own_tables(connection: &mut SqliteConnection) -> Result<bool, TargetError> {
+pub(super) async fn has_own_tables(connection: &mut SqliteConnection) -> Result<bool, TargetError> {
     let version = sqlx::query(sql::IS_BOOTSTRAPPED).fetch_optional(connection).await;
     Ok(version.map_err(TargetError::of_sqlite)?.is_some())
 }
 
 /// Reads a row's first two columns.
-fn partition(row: &SqliteRow) -> Result<TopicPartition, sqlx::Error> {
+pub(super) fn partition(row: &SqliteRow) -> Result<TopicPartition, sqlx::Error> {
     Ok(TopicPartition::new(row.try_get::<String, _>(0)?, row.try_get(1)?))
 }
 

@@ -14,12 +14,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use uuid::Uuid;
 
-use crate::batch::{Folded, Lead, Leader};
+use crate::batch::{Folded, Lead, Leader, Replay};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::value::Value;
 use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
+use crate::refused::DeadLetter;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
 use crate::target::sqlite::apply::Written;
@@ -35,6 +36,7 @@ mod fence;
 mod guard;
 mod identity;
 mod inspect;
+mod kept;
 mod leads;
 mod moves;
 mod plain;
@@ -132,6 +134,13 @@ impl Sqlite {
             .map_err(TargetError::of_sqlite)?;
         if found.is_none() {
             execute(connection, "BEGIN IMMEDIATE").await?;
+            for (table, column, statement) in sql::ADDED_COLUMNS {
+                let lacks = sqlx::query_scalar::<_, bool>(sql::LACKS_COLUMN).bind(table);
+                let lacks = lacks.bind(column).fetch_one(&mut *connection).await;
+                if lacks.map_err(TargetError::of_sqlite)? {
+                    execute(connection, statement).await?;
+                }
+            }
             for statement in sql::BOOTSTRAP {
                 execute(connection, statement).await?;
             }
@@ -161,6 +170,31 @@ impl Sqlite {
         execute(&mut connection, "BEGIN IMMEDIATE").await?;
         // Read under the lock, so that later transactions carry later times.
         Ok(Writing { connection, now: SystemTime::now(), _turn: turn })
+    }
+
+    /// Ends a replay's transaction, with its dead letter where the row is written.
+    async fn end_replay(
+        &mut self,
+        mut writing: Writing,
+        replay: &Replay,
+        written: Written,
+        letters: &[DeadLetter],
+    ) -> Result<Applied, TargetError> {
+        let (refused, older) = match written {
+            Written::All { refused, older } => (refused, older),
+            Written::Refused(rows) => {
+                self.end(writing, "ROLLBACK").await?;
+                return Ok(Applied::Refused { rows });
+            }
+        };
+        let is_kept_out = !letters.is_empty() || !refused.is_empty() || older > 0;
+        let has_ended = is_kept_out || kept::settle(&mut writing, &self.sink, replay).await?;
+        self.end(writing, if has_ended { "COMMIT" } else { "ROLLBACK" }).await?;
+        let partitions = vec![replay.partition.clone()];
+        Ok(match has_ended {
+            true => Applied::Committed { refused, older },
+            false => Applied::Fenced { partitions },
+        })
     }
 
     /// Ends a transaction by `COMMIT` or `ROLLBACK`, and keeps its connection.
@@ -327,6 +361,9 @@ impl Target for Sqlite {
             }
             written => written?,
         };
+        if let Some(replay) = &batch.replay {
+            return self.end_replay(writing, replay, written, &batch.dead_letters).await;
+        }
         let fenced = fence::advance(&mut writing, &self.sink, &self.session, &batch.steps).await?;
         let (refused, older) = match written {
             Written::All { refused, older } if fenced.is_empty() => {

@@ -7,24 +7,29 @@ mod amend;
 mod fence;
 mod guard;
 mod leads;
+mod letters;
 mod moves;
 mod own;
 
 pub(super) use amend::{ACCEPT_KEYS, AMEND_ROW, AUDIT, FORGET_KEYS, MAKE_ROW, STANDING};
 pub(super) use fence::{
     ADVANCE, BEGIN, CLAIM, HOLDER, IDENTIFY, IS_AT, KNOWS_TOPIC, MARK, MEET_KEY, OTHER_CLUSTER,
-    PLACES, REFUSED_KEYS, RELEASE, TOUCH,
+    PLACES, RELEASE, TOUCH,
 };
 pub(super) use guard::{FIND_GUARD, FORGET_GUARD, KEEP_GUARD, UNTIE_GUARD};
 pub(super) use leads::{KEEP_LEAD, LEADERS, MET};
+pub(super) use letters::{
+    AUDIT_LETTER, CLEAR_KEY, COPIED, COUNT_UP, DEAD_LETTER, END_LETTER, KEPT_RECORD, KEY_STANDING,
+    LEASE_UNCOPIED, LETTERS, MARK_KEY, MARK_SINCE, REFUSE_AGAIN, REFUSED_KEYS,
+};
 pub(super) use moves::{
     FIND_LEFT, FIND_TAKEN, FORGET_MOVES, FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, LEAVE,
     values_of,
 };
-pub(super) use own::{BOOTSTRAP, IS_BOOTSTRAPPED, NEWEST_VERSION};
+pub(super) use own::{ADDED_COLUMNS, BOOTSTRAP, IS_BOOTSTRAPPED, LACKS_COLUMN, NEWEST_VERSION};
 
 /// The version of our own tables.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// SQLite's default limit for the binds of one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
 const BINDS_MAX: usize = 32_766;
@@ -160,25 +165,6 @@ fn column_of(column: &Column) -> String {
     let not_null = if column.not_null { " NOT NULL" } else { "" };
     format!("{} {}{not_null}", quote(&column.name), column.type_name)
 }
-
-/// Keeps a refused record; a record that comes again is the same dead letter.
-pub(super) const DEAD_LETTER: &str = r#"INSERT INTO afterimage_dead_letter
-    (sink, cluster_id, topic, "partition", record_offset, table_name, key, value, headers,
-    reason, error, sqlstate, record_timestamp, first_seen, last_seen, state)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14, 'open')
-ON CONFLICT (sink, cluster_id, topic, "partition", record_offset) DO UPDATE
-SET table_name = excluded.table_name, reason = excluded.reason, error = excluded.error,
-    sqlstate = excluded.sqlstate, last_seen = excluded.last_seen, state = 'open'"#;
-
-/// Marks a key whose newest image was refused; binds the partition's key and the record's key.
-pub(super) const MARK_KEY: &str = r#"INSERT INTO afterimage_refused_key
-    (sink, cluster_id, topic, "partition", key)
-VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (sink, cluster_id, topic, "partition", key) DO NOTHING"#;
-
-/// Clears a key's mark; binds the partition's key and the record's key.
-pub(super) const CLEAR_KEY: &str = r#"DELETE FROM afterimage_refused_key
-WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ? AND key = ?"#;
 
 /// Returns whether a table is STRICT; no row when there is no such table.
 pub(super) const TABLE: &str = "SELECT strict

@@ -22,6 +22,7 @@ mod fence;
 mod guard;
 mod keyless;
 mod leads;
+mod letters;
 mod moves;
 mod refused;
 

@@ -9,7 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -188,6 +188,34 @@ pub(crate) fn produce_to(brokers: &str, topic: &str, partition: i32, records: &[
         .create()
         .unwrap();
     send(&producer, topic, partition, records);
+}
+
+/// Reads partition 0 from its beginning, until there are as many records as this.
+pub(crate) fn read(topic: &str, count: usize) -> Vec<Draft> {
+    let consumer: BaseConsumer =
+        config(&Stack::get().brokers).set("auto.offset.reset", "earliest").create().unwrap();
+    let mut start = TopicPartitionList::new();
+    start.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&start).unwrap();
+    let mut found = Vec::new();
+    crate::support::until(crate::support::LATER, &format!("{topic} has {count} records"), || {
+        if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+            let message = message.unwrap();
+            let owned = |header: Header<'_, &[u8]>| {
+                (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+            };
+            found.push(Draft {
+                key: message.key().map(<[u8]>::to_vec),
+                value: message.payload().map(<[u8]>::to_vec),
+                headers: message
+                    .headers()
+                    .map(|it| it.iter().map(owned).collect())
+                    .unwrap_or_default(),
+            });
+        }
+        found.len() >= count
+    });
+    found
 }
 
 /// Puts records into a partition in a transaction of the broker's, which leaves a marker behind

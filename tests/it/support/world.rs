@@ -75,6 +75,14 @@ impl World {
         topic
     }
 
+    /// Makes a topic of one partition that the members do not read; it goes with the world.
+    pub(crate) fn other_topic(&self, what: &str) -> String {
+        let topic = format!("{what}-{}", self.name);
+        kafka::create_topic(&topic, 1, &[("max.message.bytes", "10485760")]);
+        self.topics.borrow_mut().push(topic.clone());
+        topic
+    }
+
     /// Returns the writer's URL of the target database.
     pub(crate) fn target_url(&self) -> String {
         at(&Stack::get().target, &self.name)

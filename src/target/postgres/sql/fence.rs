@@ -69,6 +69,7 @@ ORDER BY w.topic, w.\"partition\"
 ON CONFLICT (sink, cluster_id, topic, \"partition\") DO NOTHING";
 
 /// Shows that the owner lives, or gives its claims up; a row that carries another claim is left alone.
+/// One that an operator has counted up since is the same claim, whose steps alone are void.
 ///
 /// Parameters: sink, cluster, topics, partitions, epochs, tokens, whether to give up.
 pub(in crate::target::postgres) const TOUCH: &str = "\
@@ -78,7 +79,7 @@ WITH o AS (
   JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
     $6::pg_catalog.uuid[]) AS w (topic, \"partition\", epoch, token)
     ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
-  WHERE c.sink = $1 AND c.cluster_id = $2 AND c.epoch = w.epoch AND c.claim_token = w.token
+  WHERE c.sink = $1 AND c.cluster_id = $2 AND c.epoch >= w.epoch AND c.claim_token = w.token
   ORDER BY c.topic, c.\"partition\"
   FOR UPDATE OF c
 )
@@ -130,7 +131,7 @@ pub(in crate::target::postgres) const MARK: &str = "\
 UPDATE afterimage.checkpoint
 SET state = $7, state_reason = $8, updated_at = pg_catalog.clock_timestamp()
 WHERE sink = $1 AND cluster_id = $2 AND topic = $3 AND \"partition\" = $4
-  AND epoch = $5 AND claim_token = $6";
+  AND epoch >= $5 AND claim_token = $6";
 
 /// Moves the partitions of a batch, if each still stands where the batch begins and is still ours.
 ///

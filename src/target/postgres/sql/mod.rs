@@ -10,6 +10,7 @@ mod fence;
 mod guard;
 mod inspect;
 mod leads;
+mod letters;
 mod moves;
 mod rows;
 mod schema;
@@ -26,6 +27,10 @@ pub(super) use inspect::{
     CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
 };
 pub(super) use leads::{KEEP_LEADS, LEADERS, LOCK_LEADS, MET};
+pub(super) use letters::{
+    AUDIT_LETTER, COPIED, COUNT_UP, END_LETTER, KEPT_RECORD, LEASE_UNCOPIED, LETTERS,
+    LOCK_PARTITION, MARK_SINCE, REFUSE_AGAIN, STANDING,
+};
 pub(super) use moves::{FORGET_MOVES, find_left, leave, leave_of_batch};
 pub(super) use rows::{
     BEGIN_PART, CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, END_PART, IS_FOLLOWED,

@@ -53,7 +53,7 @@ FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2";
 
-/// Keeps refused records; one that was kept before is only seen again.
+/// Keeps refused records; one that comes again is the same dead letter.
 ///
 /// Parameters: sink, cluster, then arrays: topics, partitions, offsets, tables, keys, values,
 /// headers, reasons, errors, SQLSTATEs, timestamps.
@@ -70,17 +70,21 @@ FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
   AS w (topic, \"partition\", record_offset, table_name, key, value, headers, reason, error,
     sqlstate, record_timestamp)
 ON CONFLICT (sink, cluster_id, topic, \"partition\", record_offset)
-DO UPDATE SET last_seen = excluded.last_seen";
+DO UPDATE SET table_name = excluded.table_name, reason = excluded.reason, error = excluded.error,
+  sqlstate = excluded.sqlstate, last_seen = excluded.last_seen, state = 'open'";
 
 /// Marks keys whose newest image was refused.
 ///
-/// Parameters: sink, cluster, topics, partitions, keys.
+/// A key that is marked already was cleared meanwhile by the same batch, or its table was emptied.
+/// Parameters: sink, cluster, topics, partitions, keys, offsets.
 pub(in crate::target::postgres) const MARK_KEYS: &str = "\
-INSERT INTO afterimage.refused_key (sink, cluster_id, topic, \"partition\", key_hash, key)
-SELECT $1, $2, w.topic, w.\"partition\", pg_catalog.sha256(w.key), w.key
-FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.bytea[])
-  AS w (topic, \"partition\", key)
-ON CONFLICT (sink, cluster_id, topic, \"partition\", key_hash) DO NOTHING";
+INSERT INTO afterimage.refused_key (sink, cluster_id, topic, \"partition\", key_hash, key,
+  since_offset)
+SELECT $1, $2, w.topic, w.\"partition\", pg_catalog.sha256(w.key), w.key, w.since_offset
+FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.bytea[],
+  $6::pg_catalog.int8[]) AS w (topic, \"partition\", key, since_offset)
+ON CONFLICT (sink, cluster_id, topic, \"partition\", key_hash)
+DO UPDATE SET since_offset = excluded.since_offset";
 
 /// Clears such marks.
 ///

@@ -18,7 +18,11 @@ SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.key_encoding') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.row_guard') IS NOT NULL
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'former_owners'
-    AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint'))";
+    AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint'))
+  AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'since_offset'
+    AND attrelid = pg_catalog.to_regclass('afterimage.refused_key'))
+  AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'copied_at'
+    AND attrelid = pg_catalog.to_regclass('afterimage.dead_letter'))";
 
 /// Lets one member at a time change tables, until its transaction ends.
 pub(in crate::target::postgres) const LOCK_DDL: &str =
@@ -30,7 +34,7 @@ pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
 
 /// Our own tables.
-pub(in crate::target::postgres) const BOOTSTRAP: [&str; 14] = [
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 19] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
@@ -77,8 +81,20 @@ CREATE TABLE IF NOT EXISTS afterimage.dead_letter (
   first_seen timestamptz NOT NULL DEFAULT now(),
   last_seen timestamptz NOT NULL DEFAULT now(),
   state text NOT NULL DEFAULT 'open',
+  copied_at timestamptz,
+  copying_until timestamptz,
   UNIQUE (sink, cluster_id, topic, \"partition\", record_offset)
 )",
+    "\
+ALTER TABLE afterimage.dead_letter
+  ADD COLUMN IF NOT EXISTS copied_at timestamptz,
+  ADD COLUMN IF NOT EXISTS copying_until timestamptz",
+    "\
+CREATE INDEX IF NOT EXISTS dead_letter_key ON afterimage.dead_letter USING hash (key)
+WHERE state = 'open'",
+    "\
+CREATE INDEX IF NOT EXISTS dead_letter_uncopied ON afterimage.dead_letter (sink, cluster_id, id)
+WHERE state = 'open' AND copied_at IS NULL",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.refused_key (
   sink text NOT NULL,
@@ -87,8 +103,20 @@ CREATE TABLE IF NOT EXISTS afterimage.refused_key (
   \"partition\" integer NOT NULL,
   key_hash bytea NOT NULL,
   key bytea NOT NULL,
+  since_offset bigint,
   PRIMARY KEY (sink, cluster_id, topic, \"partition\", key_hash)
 )",
+    "ALTER TABLE afterimage.refused_key ADD COLUMN IF NOT EXISTS since_offset bigint",
+    // Marks of earlier versions do not say since when: the newest dead letter is behind it.
+    "\
+UPDATE afterimage.refused_key AS k
+SET since_offset = (
+  SELECT pg_catalog.max(d.record_offset)
+  FROM afterimage.dead_letter AS d
+  WHERE d.sink = k.sink AND d.cluster_id = k.cluster_id AND d.topic = k.topic
+    AND d.\"partition\" = k.\"partition\" AND d.key = k.key
+)
+WHERE k.since_offset IS NULL",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.key_move (
   sink text NOT NULL,
@@ -172,7 +200,7 @@ CREATE TABLE IF NOT EXISTS afterimage.schema_version (
   version integer PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT now()
 )",
-    "INSERT INTO afterimage.schema_version (version) VALUES (4) ON CONFLICT (version) DO NOTHING",
+    "INSERT INTO afterimage.schema_version (version) VALUES (5) ON CONFLICT (version) DO NOTHING",
 ];
 
 /// Our own role.

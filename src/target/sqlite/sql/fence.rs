@@ -28,11 +28,6 @@ FROM afterimage_checkpoint
 WHERE sink = ? AND cluster_id <> ? AND topic = ?
 LIMIT 1";
 
-/// Returns the refused keys of a partition.
-pub(in crate::target::sqlite) const REFUSED_KEYS: &str = r#"SELECT key
-FROM afterimage_refused_key
-WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?"#;
-
 /// Makes a partition's row; binds its key, its first offset and the time.
 pub(in crate::target::sqlite) const BEGIN: &str = r#"INSERT INTO afterimage_checkpoint
     (sink, cluster_id, topic, "partition", next_offset, epoch, updated_at)
@@ -43,19 +38,19 @@ ON CONFLICT (sink, cluster_id, topic, "partition") DO NOTHING"#;
 pub(in crate::target::sqlite) const RELEASE: &str = r#"UPDATE afterimage_checkpoint
 SET owner = NULL, updated_at = ?
 WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-    AND epoch = ? AND claim_token = ?"#;
+    AND epoch >= ? AND claim_token = ?"#;
 
 /// Shows that the owner lives; binds the time, the partition's key and the claim.
 pub(in crate::target::sqlite) const TOUCH: &str = r#"UPDATE afterimage_checkpoint
 SET updated_at = ?
 WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-    AND epoch = ? AND claim_token = ?"#;
+    AND epoch >= ? AND claim_token = ?"#;
 
 /// Writes a state; binds state, reason, time, the partition's key and the claim.
 pub(in crate::target::sqlite) const MARK: &str = r#"UPDATE afterimage_checkpoint
 SET state = ?, state_reason = ?, updated_at = ?
 WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-    AND epoch = ? AND claim_token = ?"#;
+    AND epoch >= ? AND claim_token = ?"#;
 
 /// Writes what tells a log from others; binds topic id, partition count, the partition's key and the
 /// claim.

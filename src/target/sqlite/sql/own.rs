@@ -1,7 +1,7 @@
 //! Our own tables.
 
 /// Creates our own tables.
-pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 11] = [
+pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 14] = [
     r#"CREATE TABLE IF NOT EXISTS afterimage_checkpoint (
     sink TEXT NOT NULL,
     cluster_id TEXT NOT NULL,
@@ -43,16 +43,34 @@ pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 11] = [
     first_seen TEXT NOT NULL,
     last_seen TEXT NOT NULL,
     state TEXT NOT NULL,
+    copied_at TEXT,
+    copying_until TEXT,
     UNIQUE (sink, cluster_id, topic, "partition", record_offset)
 )"#,
+    "CREATE INDEX IF NOT EXISTS afterimage_dead_letter_key
+ON afterimage_dead_letter (key)
+WHERE state = 'open'",
+    "CREATE INDEX IF NOT EXISTS afterimage_dead_letter_uncopied
+ON afterimage_dead_letter (sink, cluster_id, id)
+WHERE state = 'open' AND copied_at IS NULL",
     r#"CREATE TABLE IF NOT EXISTS afterimage_refused_key (
     sink TEXT NOT NULL,
     cluster_id TEXT NOT NULL,
     topic TEXT NOT NULL,
     "partition" INTEGER NOT NULL,
     key BLOB NOT NULL,
+    since_offset INTEGER,
     PRIMARY KEY (sink, cluster_id, topic, "partition", key)
 )"#,
+    // Marks of earlier versions do not say since when: the newest dead letter is behind it.
+    r#"UPDATE afterimage_refused_key AS k
+SET since_offset = (
+    SELECT max(d.record_offset)
+    FROM afterimage_dead_letter AS d
+    WHERE d.sink = k.sink AND d.cluster_id = k.cluster_id AND d.topic = k.topic
+        AND d."partition" = k."partition" AND d.key = k.key
+)
+WHERE since_offset IS NULL"#,
     "CREATE TABLE IF NOT EXISTS afterimage_key_move (
     sink TEXT NOT NULL,
     cluster_id TEXT NOT NULL,
@@ -127,11 +145,36 @@ pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 11] = [
     at TEXT NOT NULL
 )",
     "INSERT INTO afterimage_schema_version (version, at)
-VALUES (4, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+VALUES (5, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
 ON CONFLICT (version) DO NOTHING",
 ];
 
-/// Returns whether our own tables are there, as this version wants them.
+/// Columns that tables of earlier versions lack, each with the statement that adds it.
+pub(in crate::target::sqlite) const ADDED_COLUMNS: [(&str, &str, &str); 3] = [
+    (
+        "afterimage_dead_letter",
+        "copied_at",
+        "ALTER TABLE afterimage_dead_letter ADD COLUMN copied_at TEXT",
+    ),
+    (
+        "afterimage_dead_letter",
+        "copying_until",
+        "ALTER TABLE afterimage_dead_letter ADD COLUMN copying_until TEXT",
+    ),
+    (
+        "afterimage_refused_key",
+        "since_offset",
+        "ALTER TABLE afterimage_refused_key ADD COLUMN since_offset INTEGER",
+    ),
+];
+
+/// Returns whether a table is there and lacks a column; binds both names.
+pub(in crate::target::sqlite) const LACKS_COLUMN: &str =
+    "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1))
+    AND NOT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2)";
+
+/// Returns whether our own tables are there, as this version wants them: what is newest in them came
+/// in one transaction with the rest.
 pub(in crate::target::sqlite) const IS_BOOTSTRAPPED: &str =
     "SELECT 1 FROM sqlite_schema WHERE type = 'table'
     AND name IN ('afterimage_key_taken', 'afterimage_source_table', 'afterimage_key_encoding',

@@ -57,6 +57,7 @@ async fn a_claim_tells_unknown_held_and_refused_keys() {
     let (mut target, claimed) = world.claimed().await;
     let mut folded = batch(&claimed, &shape(Deletes::Hard), &[Delete(1)]);
     let mark = |key: &[u8], is_refused| crate::batch::KeyMark {
+        offset: 0,
         partition: world.partition.clone(),
         key: key.to_vec(),
         is_refused,

@@ -65,11 +65,23 @@ async fn a_file_of_the_version_before_gets_what_it_lacks() {
     world
         .run(
             "DROP TABLE afterimage_source_table; DELETE FROM afterimage_schema_version;
-              INSERT INTO afterimage_schema_version VALUES (2, '')",
+              INSERT INTO afterimage_schema_version VALUES (2, '');
+              DROP INDEX afterimage_dead_letter_key; DROP INDEX afterimage_dead_letter_uncopied;
+              ALTER TABLE afterimage_dead_letter DROP COLUMN copied_at;
+              ALTER TABLE afterimage_dead_letter DROP COLUMN copying_until;
+              ALTER TABLE afterimage_refused_key DROP COLUMN since_offset;
+              INSERT INTO afterimage_refused_key VALUES ('s', 'c', 't', 0, x'61');
+              INSERT INTO afterimage_dead_letter (sink, cluster_id, topic, \"partition\",
+                  record_offset, key, reason, first_seen, last_seen, state)
+              VALUES ('s', 'c', 't', 0, 4, x'61', 'r', '', '', 'open'),
+                  ('s', 'c', 't', 0, 9, x'61', 'r', '', '', 'open'),
+                  ('s', 'c', 't', 0, 10, x'62', 'r', '', '', 'open')",
         )
         .await;
     let name = TableName { schema: None, table: "items".to_owned() };
     assert_eq!(world.target().leaders(&name).await.unwrap(), []);
     let versions = world.read("SELECT version FROM afterimage_schema_version ORDER BY 1").await;
-    assert_eq!(versions, ["2", "4"]);
+    assert_eq!(versions, ["2", "5"]);
+    assert_eq!(world.read("SELECT since_offset FROM afterimage_refused_key").await, ["9"]);
+    assert_eq!(world.read("SELECT count(copied_at) FROM afterimage_dead_letter").await, ["0"]);
 }

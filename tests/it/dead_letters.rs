@@ -1,0 +1,326 @@
+//! The operator's commands for dead letters: what they show, what a replay writes, and what it must
+//! not write.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+
+use crate::looking::registry;
+use crate::support::kafka::{Draft, produce};
+use crate::support::member::Ended;
+use crate::support::{Database, LATER, MemberSetup, SOON, World, until};
+
+/// A table whose names must be short, and a member that changes no table.
+fn narrow(label: &str) -> (World, String) {
+    let world = World::new(label);
+    let users = world.topic("public.users", &[]);
+    world.target.run(
+        "CREATE TABLE public.users (id bigint PRIMARY KEY, name varchar(3), age integer);
+         ALTER TABLE public.users OWNER TO writer",
+    );
+    (world, users)
+}
+
+fn member(world: &World, label: &str) -> MemberSetup {
+    world.member(label).variable("SCHEMA_CHANGES", "ignore").variable("SYNCED_AT_COLUMN", "")
+}
+
+fn call(world: &World, command: &[&str]) -> Ended {
+    let command = [&["dead-letters"], command].concat();
+    member(world, "operator").variable("USER", "op").run(&command, SOON)
+}
+
+/// Calls in JSON, and returns the objects.
+fn objects(world: &World, command: &[&str], code: i32) -> Vec<Value> {
+    let ended = call(world, &[command, &["--format", "json"]].concat());
+    assert_eq!(ended.code, code, "{}\n{}", ended.out, ended.error);
+    ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn field<'a>(object: &'a Value, name: &str) -> &'a Value {
+    object.get(name).unwrap_or_else(|| panic!("no {name} in {object}"))
+}
+
+/// Returns one field of each object, as text.
+fn each(objects: &[Value], name: &str) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    objects.iter().map(|object| text(field(object, name))).collect()
+}
+
+/// Returns the number of the dead letter of an offset.
+fn letter(world: &World, offset: i64) -> String {
+    let text = format!("SELECT id FROM afterimage.dead_letter WHERE record_offset = {offset}");
+    world.target.value(&text).unwrap()
+}
+
+fn user(id: i64, name: &str, age: i64) -> Draft {
+    let record = Draft::fixture("json/users-create").with("9001", &id.to_string());
+    record
+        .with("\"name\":\"Alan\"", &format!("\"name\":\"{name}\""))
+        .with("\"age\":41", &format!("\"age\":{age}"))
+}
+
+/// An update that does not say the name.
+fn older_by(id: i64, age: i64) -> Draft {
+    user(id, "__debezium_unavailable_value", age).with("\"op\":\"c\"", "\"op\":\"u\"")
+}
+
+fn rows(world: &World) -> String {
+    let text = "SELECT string_agg(id || ' ' || name || ' ' || age, ', ' ORDER BY id)
+                FROM public.users";
+    world.target.value(text).unwrap_or_default()
+}
+
+#[test]
+fn what_is_mended_is_replayed_and_what_is_newer_stays() {
+    let (world, users) = narrow("mended");
+    let bad = user(2, "Alan", 1);
+    let records =
+        [user(1, "Al", 1), bad.clone(), user(3, "Alan", 1), user(3, "Bo", 2), older_by(2, 2)];
+    produce(&users, 0, &records);
+    let running = member(&world, "member").start();
+    world.until_at_ends(&world.name);
+    assert_eq!(rows(&world), "1 Al 1, 3 Bo 2");
+
+    let listed = objects(&world, &["list"], 0);
+    assert_eq!(each(&listed, "offset"), ["1", "2", "4"]);
+    assert_eq!(each(&listed, "reason"), ["value_unfit", "value_unfit", "behind_dead_letter"]);
+    assert_eq!(each(&listed, "state"), ["open", "open", "open"]);
+    let table = call(&world, &["list", "--reason", "behind_dead_letter"]);
+    assert_eq!(table.out.lines().count(), 2, "{}", table.out);
+    assert!(table.out.starts_with("ID ") && table.out.contains(&users), "{}", table.out);
+    assert!(!table.out.contains("Alan"), "a listing shows no values: {}", table.out);
+    let (first, overtaken, behind) = (letter(&world, 1), letter(&world, 2), letter(&world, 4));
+    assert_shown(&world, &first, &bad);
+
+    let refused = objects(&world, &["replay", &first, "--reason", "too early"], 1);
+    assert_eq!(each(&refused, "state"), ["open"]);
+    let alone = objects(&world, &["replay", &behind, "--reason", "alone"], 1);
+    assert!(each(&alone, "detail").concat().starts_with("behind_dead_letter"), "{alone:?}");
+    world.target.run("ALTER TABLE public.users ALTER name TYPE text");
+    let replayed = objects(&world, &["replay", "--all", "--reason", "widened"], 1);
+    assert_eq!(each(&replayed, "id"), [first.clone(), overtaken.clone(), behind]);
+    assert_eq!(each(&replayed, "state"), ["replayed", "open", "replayed"]);
+    assert!(each(&replayed, "detail").concat().contains("newer"), "{replayed:?}");
+    assert_eq!(rows(&world), "1 Al 1, 2 Alan 2, 3 Bo 2");
+
+    // The member knows that the key is mended: what leans on the row lands again.
+    produce(&users, 0, &[older_by(2, 3)]);
+    until(SOON, "the next update lands", || rows(&world) == "1 Al 1, 2 Alan 3, 3 Bo 2");
+    assert_eq!(running.get("/readyz").status, 200);
+
+    let discarded = objects(&world, &["discard", &overtaken, "--reason", "is right"], 0);
+    assert_eq!(each(&discarded, "state"), ["discarded"]);
+    assert_eq!(objects(&world, &["discard", &overtaken, "--reason", "again"], 1).len(), 1);
+    assert!(objects(&world, &["list"], 0).is_empty());
+    let all = objects(&world, &["list", "--state", "all"], 0);
+    assert_eq!(each(&all, "state"), ["replayed", "discarded", "replayed"]);
+    let audit = "SELECT string_agg(concat_ws(' ', actor, command, before_offset, reason), ', '
+                 ORDER BY at, before_offset) FROM afterimage.audit";
+    assert_eq!(
+        world.target.value(audit).unwrap(),
+        "op dead-letters replay 1 widened, op dead-letters replay 4 widened, \
+         op dead-letters discard 2 is right"
+    );
+    assert_eq!(world.target.number("SELECT count(*) FROM afterimage.refused_key"), 0);
+}
+
+/// A dead letter is shown decoded, and as the bytes that it has.
+fn assert_shown(world: &World, id: &str, record: &Draft) {
+    let shown = objects(world, &["show", id], 0).pop().unwrap();
+    let name = field(field(field(&shown, "after"), "name"), "value");
+    assert_eq!((name.as_str(), field(&shown, "op").as_str()), (Some("Alan"), Some("c")));
+    assert!(field(&shown, "refused").as_str().unwrap().starts_with("value_unfit"), "{shown}");
+    let raw = objects(world, &["show", id, "--raw"], 0).pop().unwrap();
+    let bytes = |name: &str| BASE64_STANDARD.decode(field(&raw, name).as_str().unwrap()).unwrap();
+    assert_eq!(Some(bytes("value")), record.value);
+    assert_eq!(Some(bytes("key")), record.key);
+    let table = call(world, &["show", id]);
+    assert!(table.out.contains("name=\"Alan\""), "{}", table.out);
+    let table = call(world, &["show", id, "--raw"]);
+    assert!(table.out.contains("\"name\":\"Alan\""), "{}", table.out);
+    assert!(!table.error.contains("Alan"), "no value is logged: {}", table.error);
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_refused_with_what_would_be_right() {
+    let (world, users) = narrow("asked");
+    produce(&users, 0, &[user(1, "Alan", 1)]);
+    let _running = member(&world, "member").start();
+    world.until_at_ends(&world.name);
+    let id = letter(&world, 0);
+
+    for (command, told) in [
+        (vec!["show", "4711"], "no dead letter 4711"),
+        (vec!["replay", &id, "4711", "--reason", "x"], "no dead letter 4711"),
+        (vec!["discard", "4711", "--reason", "x"], "no dead letter 4711"),
+        (vec!["replay", "--reason", "x"], "<ID|--all>"),
+        (vec!["replay", "--all", &id, "--reason", "x"], "--all"),
+        (vec!["replay", &id], "--reason"),
+        (vec!["discard", &id, "--reason", " "], "--reason must say why"),
+        (vec!["list", "--reason", "bad_luck"], "must be one of malformed"),
+        (vec!["list", "--state", "lost"], "lost"),
+        (vec!["show", "x"], "invalid value"),
+    ] {
+        let ended = call(&world, &command);
+        assert_eq!(ended.code, 2, "{command:?}: {}", ended.out);
+        assert!(ended.error.contains(told), "{command:?}: {}", ended.error);
+    }
+    let other = member(&world, "other").variable("SINK_NAME", "another");
+    let ended = other.run(&["dead-letters", "show", &id], SOON);
+    assert_eq!(ended.code, 2, "another sink's dead letter is not ours: {}", ended.out);
+
+    world.target.run("DROP TABLE public.users");
+    let gone = objects(&world, &["replay", &id, "--reason", "x"], 1);
+    let detail = each(&gone, "detail").concat();
+    assert!(detail.contains("does not exist") && detail.contains("consumer plan"), "{detail}");
+    assert!(!world.target.holds("SELECT to_regclass('public.users') IS NOT NULL"));
+    assert_eq!(world.dead_letters().len(), 1);
+}
+
+#[test]
+fn a_replay_beside_a_running_member_puts_nothing_over_what_is_newer() {
+    const KEYS: i64 = 150;
+    let (world, users) = narrow("race");
+    let refused: Vec<Draft> = (1..=KEYS).map(|id| user(id, "Alan", 1)).collect();
+    let newer: Vec<Draft> = (1..=KEYS).map(|id| user(id, "Zz", 2)).collect();
+    produce(&users, 0, &refused);
+    let _running = member(&world, "member").variable("BATCH_ROWS", "5").start();
+    world.until_at_ends(&world.name);
+    world.target.run("ALTER TABLE public.users ALTER name TYPE text");
+
+    let replay = std::thread::scope(|scope| {
+        let operator = member(&world, "operator");
+        let replay = scope.spawn(move || {
+            operator.run(
+                &["dead-letters", "replay", "--all", "--reason", "race", "--format", "json"],
+                LATER,
+            )
+        });
+        for record in newer.chunks(5) {
+            produce(&users, 0, record);
+        }
+        replay.join().unwrap()
+    });
+
+    world.until_at_ends(&world.name);
+    assert!(replay.code < 2, "{}", replay.error);
+    let stale = "SELECT count(*) FROM public.users WHERE name <> 'Zz'";
+    assert_eq!(world.target.number("SELECT count(*) FROM public.users"), KEYS);
+    assert_eq!(world.target.number(stale), 0, "{}", replay.out);
+    let replayed = "SELECT count(*) FROM afterimage.dead_letter WHERE state = 'replayed'";
+    assert!(world.target.number(replayed) > 0, "nothing raced: {}", replay.out);
+}
+
+#[test]
+fn a_row_that_moved_and_a_delete_are_replayed_and_a_truncate_is_not() {
+    let (world, users) = narrow("others");
+    let went = Draft::fixture("json/users-move-delete");
+    let came = Draft::fixture("json/users-move-create");
+    let broken = |draft: &Draft| {
+        let mut draft = draft.clone();
+        draft.value.as_mut().unwrap().truncate(40);
+        draft
+    };
+    let truncate = Draft::fixture("events/json-keyed-truncate");
+    let truncate = truncate.with(
+        "\"schema\":\"shapes\",\"table\":\"keyed\"",
+        "\"schema\":\"public\",\"table\":\"users\"",
+    );
+    produce(&users, 0, &[broken(&went), broken(&came), broken(&truncate)]);
+    let _running = member(&world, "member").start();
+    world.until_at_ends(&world.name);
+    world.target.run("ALTER TABLE public.users ALTER name TYPE text");
+    world.target.run("INSERT INTO public.users VALUES (9001, 'old', 1)");
+    assert_eq!(world.dead_letters().len(), 3);
+    // An operator repairs the records by hand.
+    for (offset, draft) in [(0, &went), (1, &came), (2, &truncate)] {
+        let value = BASE64_STANDARD.encode(draft.value.as_ref().unwrap());
+        world.target.run(&format!(
+            "UPDATE afterimage.dead_letter SET value = decode('{value}', 'base64')
+             WHERE record_offset = {offset}"
+        ));
+    }
+
+    let replayed = objects(&world, &["replay", "--all", "--reason", "repaired"], 1);
+    assert_eq!(each(&replayed, "state"), ["replayed", "replayed", "open"], "{replayed:?}");
+    assert!(each(&replayed, "detail").concat().contains("truncate"), "{replayed:?}");
+    let ids = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM public.users";
+    let moved = world.target.value(ids).unwrap();
+    assert_ne!(moved, "9001", "the old row is gone");
+    assert_eq!(moved.split(' ').count(), 1, "{moved}");
+}
+
+#[test]
+fn a_schema_that_comes_late_is_replayed_into_a_table_that_was_made_for_it() {
+    let world = World::new("late");
+    let users = world.topic("public.users", &[]);
+    produce(&users, 0, &["avro/users-create", "avro/users-update"].map(Draft::fixture));
+    let known = registry();
+    // Knows no schema at all.
+    let lost = format!("{known}/lost");
+    let _running = world.member("member").variable("SCHEMA_REGISTRY_URL", &lost).start();
+    until(LATER * 2, "the registry is given up", || world.dead_letters().len() == 2);
+    let call = |command: &[&str]| {
+        let setup = world.member("operator").variable("SCHEMA_REGISTRY_URL", &known);
+        setup.run(command, SOON)
+    };
+    let replay = ["dead-letters", "replay", "--all", "--reason", "registered", "--format", "json"];
+
+    let gone = call(&replay);
+    assert_eq!(gone.code, 1, "{}", gone.error);
+    assert_eq!(gone.out.matches("consumer plan").count(), 2, "{}", gone.out);
+    let plan = call(&["plan"]);
+    assert_eq!(plan.code, 0, "{}", plan.error);
+    Database::open(&world.target_url()).run(&plan.out);
+    let replayed = call(&replay);
+    assert_eq!(replayed.code, 0, "{} {}", replayed.out, replayed.error);
+    assert_eq!(world.target.number("SELECT count(*) FROM public.users WHERE id = 9001"), 1);
+    assert_eq!(world.target.number("SELECT count(*) FROM afterimage.refused_key"), 0);
+}
+
+#[test]
+fn a_file_takes_replays_as_well() {
+    let world = World::new("file");
+    let users = world.topic("public.users", &[]);
+    let file = world.folder().join("target.db");
+    let url = format!("sqlite://{}", file.display());
+    let broken = user(2, "Alan", 1).with("\"op\":\"c\"", "\"op\":\"?\"");
+    produce(&users, 0, &[user(1, "Ada", 1), broken, user(1, "Ada", 2)]);
+    let setup = |label: &str| world.member(label).target(&url);
+    let ended = setup("member").run(&["run", "--until-caught-up"], LATER);
+    assert_eq!(ended.code, 0, "{}", ended.error);
+
+    let call = |command: &[&str]| {
+        let command = [&["dead-letters"], command].concat();
+        setup("operator").run(&command, SOON)
+    };
+    let listed = call(&["list", "--format", "json"]);
+    let listed: Value = serde_json::from_str(listed.out.trim()).unwrap();
+    assert_eq!(field(&listed, "reason"), "not_an_envelope");
+    let shown = call(&["show", "1", "--format", "json"]);
+    assert_eq!(shown.code, 0, "{}", shown.error);
+    let replayed = call(&["replay", "1", "--reason", "as it is"]);
+    assert_eq!(replayed.code, 1, "{}", replayed.out);
+    assert!(replayed.out.contains("not_an_envelope"), "{}", replayed.out);
+    repair(&file, "\"op\":\"?\"", "\"op\":\"c\"");
+    let replayed = call(&["replay", "1", "--reason", "repaired"]);
+    assert_eq!(replayed.code, 0, "{} {}", replayed.out, replayed.error);
+    let table = setup("operator").run(&["debug", "target", "users", "--format", "json"], SOON);
+    assert!(table.out.contains("Alan"), "{} {}", table.out, table.error);
+    assert!(call(&["list"]).out.is_empty());
+}
+
+/// Replaces text in the value of every dead letter of a file.
+fn repair(file: &std::path::Path, from: &str, to: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        use sqlx::Connection as _;
+        let url = format!("sqlite://{}", file.display());
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let text = "UPDATE afterimage_dead_letter
+                    SET value = CAST(replace(CAST(value AS TEXT), ?, ?) AS BLOB)";
+        let done = sqlx::query(text).bind(from).bind(to).execute(&mut connection).await.unwrap();
+        assert_eq!(done.rows_affected(), 1);
+    });
+}
