@@ -250,7 +250,7 @@ impl Lane {
 
     /// Takes a claim over; returns it when its log is to be looked at.
     fn take(&mut self, claimed: Claimed) -> Option<(TopicPartition, Claim)> {
-        let Claimed { partition, claim, next, remembered, refused_keys } = claimed;
+        let Claimed { partition, claim, next, remembered, refused_keys, deleted } = claimed;
         let held = self.held.get_mut(&partition)?;
         held.claim = Some(claim);
         if held.state == State::Leaving {
@@ -260,6 +260,8 @@ impl Lane {
         held.state = State::Proving;
         held.taints = Taints::new(refused_keys);
         held.remembered = remembered;
+        held.deleted.clone_from(&deleted);
+        self.decoder.learn_deleted(&partition, deleted);
         held.rulings.clear();
         held.early = None;
         (held.applied, held.expected, held.mirrored) = (next, next, next);
@@ -364,6 +366,7 @@ impl Lane {
         self.leads.close(batch);
         for step in batch.steps.iter().filter(|step| step.moves()) {
             if let Some(held) = self.held.get_mut(&step.partition) {
+                held.deleted = held.deleted_behind(step);
                 held.applied = step.to;
                 held.moved_at = Instant::now();
                 held.forget_rulings();

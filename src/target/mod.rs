@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::batch::{Folded, Lead, Leader};
-use crate::checkpoint::{Claim, NextOffset};
+use crate::checkpoint::{Claim, Deleted, NextOffset};
 use crate::decode::value::kind::SourceColumn;
 use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
@@ -198,6 +198,8 @@ pub struct Claimed {
     pub remembered: Remembered,
     /// Record keys whose newest image was refused.
     pub refused_keys: Vec<Vec<u8>>,
+    /// The last record that was applied, if it is a delete.
+    pub deleted: Option<Deleted>,
 }
 
 /// How an attempt to apply a batch ended.

@@ -110,7 +110,13 @@ fn fold(words: &[&str]) -> Folded {
         writer.finish(Origin { step, offset, sent_at: 0 }, record).unwrap();
         batch.advance(
             step,
-            LastRecord { offset, timestamp: None, source_position: None, leader_epoch: None },
+            LastRecord {
+                offset,
+                timestamp: None,
+                source_position: None,
+                leader_epoch: None,
+                deleted_key: None,
+            },
         );
     }
     batch.fold()

@@ -134,6 +134,10 @@ impl Sqlite {
             for statement in sql::BOOTSTRAP {
                 execute(connection, statement).await?;
             }
+            let has_key = sqlx::query(sql::HAS_DELETED_KEY).fetch_optional(&mut *connection).await;
+            if has_key.map_err(TargetError::of_sqlite)?.is_none() {
+                execute(connection, sql::ADD_DELETED_KEY).await?;
+            }
             execute(connection, "COMMIT").await?;
         }
         let version = sqlx::query_scalar::<_, Option<i64>>(sql::NEWEST_VERSION)

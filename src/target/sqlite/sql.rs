@@ -19,10 +19,12 @@ pub(super) use moves::{
     FIND_LEFT, FIND_TAKEN, FORGET_MOVES, FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, LEAVE,
     values_of,
 };
-pub(super) use own::{BOOTSTRAP, IS_BOOTSTRAPPED, NEWEST_VERSION};
+pub(super) use own::{
+    ADD_DELETED_KEY, BOOTSTRAP, HAS_DELETED_KEY, IS_BOOTSTRAPPED, NEWEST_VERSION,
+};
 
 /// The version of our own tables.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// SQLite's default limit for the binds of one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
 const BINDS_MAX: usize = 32_766;

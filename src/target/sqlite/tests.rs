@@ -186,7 +186,13 @@ async fn a_row_behind_a_delete_keeps_nothing_of_the_one_before() {
 
 fn last(offset: i64) -> LastRecord {
     let timestamp = Some(1_700_000_000_123);
-    LastRecord { offset, timestamp, leader_epoch: Some(4), source_position: None }
+    LastRecord {
+        offset,
+        timestamp,
+        leader_epoch: Some(4),
+        source_position: None,
+        deleted_key: None,
+    }
 }
 
 fn kept(offset: i64) -> KeptRecord {

@@ -16,8 +16,9 @@ SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.key_taken') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.source_table') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.key_encoding') IS NOT NULL
-  AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'former_owners'
-    AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint'))";
+  AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
+    WHERE attname IN ('former_owners', 'deleted_key')
+    AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint')) = 2";
 
 /// Lets one member at a time change tables, until its transaction ends.
 pub(in crate::target::postgres) const LOCK_DDL: &str =
@@ -29,7 +30,7 @@ pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
 
 /// Our own tables.
-pub(in crate::target::postgres) const BOOTSTRAP: [&str; 13] = [
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 14] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
@@ -42,6 +43,7 @@ CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
   leader_epoch integer,
   last_offset bigint,
   last_timestamp bigint,
+  deleted_key bytea,
   source_incarnation text,
   source_position text,
   epoch bigint NOT NULL DEFAULT 0,
@@ -57,6 +59,7 @@ CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
   PRIMARY KEY (sink, cluster_id, topic, \"partition\")
 ) WITH (fillfactor = 50)",
     "ALTER TABLE afterimage.checkpoint ADD COLUMN IF NOT EXISTS former_owners text[]",
+    "ALTER TABLE afterimage.checkpoint ADD COLUMN IF NOT EXISTS deleted_key bytea",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.dead_letter (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -155,7 +158,7 @@ CREATE TABLE IF NOT EXISTS afterimage.schema_version (
   version integer PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT now()
 )",
-    "INSERT INTO afterimage.schema_version (version) VALUES (4) ON CONFLICT (version) DO NOTHING",
+    "INSERT INTO afterimage.schema_version (version) VALUES (5) ON CONFLICT (version) DO NOTHING",
 ];
 
 /// Our own role.

@@ -12,6 +12,7 @@ pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 10] = [
     leader_epoch INTEGER,
     last_offset INTEGER,
     last_timestamp INTEGER,
+    deleted_key BLOB,
     source_incarnation TEXT,
     source_position TEXT,
     epoch INTEGER NOT NULL,
@@ -112,7 +113,7 @@ pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 10] = [
     at TEXT NOT NULL
 )",
     "INSERT INTO afterimage_schema_version (version, at)
-VALUES (4, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+VALUES (5, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
 ON CONFLICT (version) DO NOTHING",
 ];
 
@@ -120,7 +121,16 @@ ON CONFLICT (version) DO NOTHING",
 pub(in crate::target::sqlite) const IS_BOOTSTRAPPED: &str =
     "SELECT 1 FROM sqlite_schema WHERE type = 'table'
     AND name IN ('afterimage_key_taken', 'afterimage_source_table', 'afterimage_key_encoding')
-GROUP BY type HAVING count(*) = 3";
+GROUP BY type HAVING count(*) = 3
+    AND EXISTS (SELECT 1 FROM pragma_table_info('afterimage_checkpoint') WHERE name = 'deleted_key')";
+
+/// Returns whether the checkpoint has the key of a delete, which it lacks in earlier versions.
+pub(in crate::target::sqlite) const HAS_DELETED_KEY: &str =
+    "SELECT 1 FROM pragma_table_info('afterimage_checkpoint') WHERE name = 'deleted_key'";
+
+/// Extends the checkpoint of an earlier version.
+pub(in crate::target::sqlite) const ADD_DELETED_KEY: &str =
+    "ALTER TABLE afterimage_checkpoint ADD COLUMN deleted_key BLOB";
 
 /// Returns the newest version of our own tables.
 pub(in crate::target::sqlite) const NEWEST_VERSION: &str =

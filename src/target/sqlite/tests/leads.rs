@@ -64,12 +64,13 @@ async fn a_file_of_the_version_before_gets_what_it_lacks() {
     world.claimed().await;
     world
         .run(
-            "DROP TABLE afterimage_source_table; DELETE FROM afterimage_schema_version;
+            "DROP TABLE afterimage_source_table;
+              ALTER TABLE afterimage_checkpoint DROP COLUMN deleted_key; DELETE FROM afterimage_schema_version;
               INSERT INTO afterimage_schema_version VALUES (2, '')",
         )
         .await;
     let name = TableName { schema: None, table: "items".to_owned() };
     assert_eq!(world.target().leaders(&name).await.unwrap(), []);
     let versions = world.read("SELECT version FROM afterimage_schema_version ORDER BY 1").await;
-    assert_eq!(versions, ["2", "4"]);
+    assert_eq!(versions, ["2", "5"]);
 }
