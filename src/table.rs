@@ -1,6 +1,7 @@
 //! A target table as plain data: its columns and how each takes a value.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::decode::value::Value;
 
@@ -57,6 +58,8 @@ pub struct Column {
     /// What the type is made of, where its name does not say it: the type below a domain, `record`
     /// for a composite type.
     pub base_name: Option<String>,
+    /// The enum that its values, or the elements of its arrays, are labels of.
+    pub enumeration: Option<Arc<Enumeration>>,
     /// The catalogue's number of the type (PostgreSQL's `atttypid`); 0 where there is none.
     pub type_id: u32,
     /// The catalogue's modifier of the type (PostgreSQL's `atttypmod`); -1 for none.
@@ -74,8 +77,17 @@ pub struct Column {
     pub encode: Option<Encode>,
 }
 
+/// A type whose values are labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enumeration {
+    /// Its name as statements spell it.
+    pub name: String,
+    /// Its labels, in its order.
+    pub labels: Vec<String>,
+}
+
 impl PartialEq for Column {
-    /// Compares what decides about cells; `encode` follows from it.
+    /// Compares what decides about cells; `encode` follows from it, and an enum's labels may grow.
     fn eq(&self, other: &Self) -> bool {
         let facts = |column: &Self| {
             let Self { type_id, modifier, not_null, generated, is_fixed, .. } = column;

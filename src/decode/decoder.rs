@@ -342,6 +342,17 @@ impl Decoder {
         }
     }
 
+    /// Asks for a layout anew whose column may have a label that its schema does not tell.
+    fn ask_for_label(&mut self, topic: &Arc<str>, column: &str, label: &str) -> Decoded {
+        let rows = self.topics.get_mut(topic).and_then(|topic| topic.rows_mut().next());
+        if let Some(rows) = rows {
+            rows.layout = None;
+            let columns = rows.source.columns.iter_mut();
+            columns.filter(|it| it.name == column).for_each(|it| it.kind.add_label(label));
+        }
+        self.layout(topic).map_or_else(|early| *early, |_| Decoded::NeedsNewBatch)
+    }
+
     fn write(
         &mut self,
         arrival: &Arrival<'_>,
@@ -368,7 +379,12 @@ impl Decoder {
                 is_it.then_some(moved)
             }),
         };
-        let decoded = pass.run(batch)?;
+        let decoded = match pass.run(batch) {
+            Err(Failed::Label { column, label }) => {
+                return Ok(self.ask_for_label(arrival.topic, &column, &label));
+            }
+            ended => ended?,
+        };
         let is_delete = matches!(
             decoded,
             Decoded::Change(Change { op: Op::Delete, .. }) | Decoded::Ignored(Ignored::Delete)
@@ -430,6 +446,8 @@ fn plain(object: Vec<(String, &serde_json::value::RawValue)>) -> Field {
 pub(super) enum Failed {
     /// It is of another table, or has other fields.
     Mismatch,
+    /// A column's enum must get a label first.
+    Label { column: String, label: String },
     /// It is refused.
     Refused(Reason, String),
 }
@@ -438,7 +456,8 @@ impl Failed {
     fn early(self, layout: &Layout) -> Early {
         let refusal = match self {
             Self::Refused(reason, detail) => layout.refusal(reason, detail),
-            Self::Mismatch => {
+            // What a layout lacks has been asked for by now.
+            Self::Mismatch | Self::Label { .. } => {
                 let detail = "the fields are not those of the schema".to_owned();
                 layout.refusal(Reason::Malformed, detail)
             }

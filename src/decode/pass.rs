@@ -479,6 +479,7 @@ impl From<Broken> for Failed {
         match broken {
             Broken::Mismatch => Self::Mismatch,
             Broken::Unfit(detail) => Self::Refused(Reason::ValueUnfit, detail),
+            Broken::Label { column, label } => Self::Label { column, label },
             Broken::Malformed(detail) => Self::Refused(Reason::Malformed, detail),
         }
     }

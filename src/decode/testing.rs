@@ -301,6 +301,7 @@ fn target_column(column: &SourceColumn, encode: Encode) -> Column {
         generated: false,
         has_default: false,
         is_fixed: false,
+        enumeration: None,
         base_name: None,
         encode,
     }

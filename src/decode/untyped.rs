@@ -455,6 +455,7 @@ mod tests {
             generated: false,
             has_default: false,
             is_fixed: false,
+            enumeration: None,
             base_name: None,
             encode: None,
         }

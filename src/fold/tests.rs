@@ -295,6 +295,7 @@ fn column(name: &str) -> Column {
         generated: false,
         has_default: false,
         is_fixed: false,
+        enumeration: None,
         base_name: None,
         encode: Some(text as _),
     }

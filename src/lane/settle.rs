@@ -307,7 +307,8 @@ impl Lane {
         match planned {
             Ok((plan, lead)) => {
                 if let Some(change) = plan.change {
-                    let SchemaChange { after, statements, .. } = &change;
+                    let SchemaChange { after, statements, labels, .. } = &change;
+                    let statements = labels.iter().chain(statements).collect::<Vec<_>>();
                     info!(table = %after.name, ?statements, "changes the target's schema");
                     self.filling.schema_changes.push(change);
                 }

@@ -35,19 +35,21 @@ impl Draft<'_> {
         }
         self.check_names(&source)?;
         let key = self.key(&source);
-        let (table, statements) = match &existing {
+        let (table, statements, labels) = match &existing {
             None => {
                 let table = self.design(&source, &key)?;
                 let statements = (self.mapping.dialect.create_table)(&table);
-                (table, statements)
+                (table, statements, Vec::new())
             }
             Some(existing) => self.extend(&source, existing)?,
         };
         let table = Arc::new(table);
-        let change = (!statements.is_empty()).then(|| SchemaChange {
+        let is_changed = !statements.is_empty() || !labels.is_empty();
+        let change = is_changed.then(|| SchemaChange {
             before: existing,
             after: Arc::clone(&table),
             statements,
+            labels,
         });
         let mut mapped = source;
         let (mut columns, mut is_written) = (Vec::new(), Vec::new());

@@ -10,7 +10,7 @@ use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
 use crate::stopped::{Stop, StopReason};
-use crate::table::{Column, Table, TableName};
+use crate::table::{Column, Enumeration, Table, TableName};
 
 mod ewkb;
 mod fault;
@@ -232,6 +232,9 @@ pub struct Dialect {
     /// Returns the existing column in a type that holds every value of the source's column as well
     /// as its own; `None` where it does so as it is, and where no such type is known.
     pub widened: fn(existing: &Column, source: &SourceColumn) -> Option<Column>,
+    /// Returns the enum with the labels that it lacks of these, which come in their order, and the
+    /// statements that add them.
+    pub labelled: fn(existing: &Enumeration, wanted: &[String]) -> (Enumeration, Vec<String>),
     /// Returns the column of a type as users spell it; `None` for a spelling that is not known.
     pub typed: fn(name: &str, type_name: &str, not_null: bool) -> Option<Column>,
     /// Returns the column of that name for a time of writing (`synced_at`, `deleted_at`).

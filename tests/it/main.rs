@@ -17,6 +17,7 @@ mod formats;
 mod framing;
 mod identity;
 mod kill;
+mod labels;
 mod leads;
 mod letters;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]

@@ -197,7 +197,7 @@ pub(crate) fn record(offset: i64) -> KeptRecord {
 /// The change that creates a table.
 pub(crate) fn creation(table: &Table) -> SchemaChange {
     let statements = (Postgres::DIALECT.create_table)(table);
-    SchemaChange { before: None, after: Arc::new(table.clone()), statements }
+    SchemaChange { before: None, after: Arc::new(table.clone()), statements, labels: Vec::new() }
 }
 
 /// Makes first rows at offset 0, and claims them.

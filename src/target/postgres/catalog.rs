@@ -1,11 +1,13 @@
 //! The catalogue: tables as the server has them, and how each type takes cells.
 
+use std::sync::Arc;
+
 use sqlx::Row;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::rows::NULL;
-use crate::table::{Column, Encode, Table, TableName};
+use crate::table::{Column, Encode, Enumeration, Table, TableName};
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::{encode, sql};
 
@@ -70,6 +72,12 @@ fn base(row: &PgRow) -> Result<Base, sqlx::Error> {
     Ok(Base { id, kind: row.try_get(10)?, name: row.try_get(11)?, element })
 }
 
+fn enumeration(row: &PgRow) -> Result<Option<Arc<Enumeration>>, sqlx::Error> {
+    let name = row.try_get::<Option<String>, _>("enum_name")?;
+    let labels = row.try_get::<Option<Vec<String>>, _>("enum_labels")?;
+    Ok(name.zip(labels).map(|(name, labels)| Arc::new(Enumeration { name, labels })))
+}
+
 /// Reads the columns of tables; none for a table that does not exist.
 pub(super) async fn describe(
     session: &mut Session,
@@ -93,6 +101,7 @@ pub(super) async fn describe(
             has_default: row.try_get(12)?,
             is_fixed: row.try_get("is_fixed")?,
             base_name: row.try_get("base_name")?,
+            enumeration: enumeration(&row)?,
             encode: taker.map(|(encode, _)| encode),
         };
         let wire = match taker {

@@ -10,6 +10,7 @@ mod error;
 mod fence;
 mod identity;
 mod inspect;
+mod labels;
 mod leads;
 mod letters;
 mod moves;

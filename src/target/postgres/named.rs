@@ -17,6 +17,7 @@ pub(super) fn typed(name: &str, type_name: &str, not_null: bool) -> Option<Colum
         generated: false,
         has_default: false,
         is_fixed: false,
+        enumeration: None,
         base_name: None,
         encode: catalog::encode_of_chosen(id),
     })

@@ -138,6 +138,7 @@ fn shape(name: &str) -> Arc<Shape> {
         generated: false,
         has_default: false,
         is_fixed: false,
+        enumeration: None,
         encode: Some(encode),
     };
     let name = TableName { schema: None, table: name.to_owned() };

@@ -39,6 +39,7 @@ pub(super) async fn read(
             generated: hidden > 1,
             has_default,
             is_fixed: false,
+            enumeration: None,
             base_name: None,
             encode,
         });
@@ -69,6 +70,8 @@ async fn indexed(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use sqlx::SqliteConnection;
 
     use super::*;
@@ -102,7 +105,7 @@ mod tests {
             Kind::Bits { length: None },
             Kind::Json,
             Kind::Uuid,
-            Kind::Enum,
+            Kind::Enum(Arc::default()),
         ];
         for (number, kind) in kinds.iter().enumerate() {
             let name = TableName { schema: None, table: format!("t \"{number}\"") };

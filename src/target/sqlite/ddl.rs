@@ -14,6 +14,8 @@ use crate::target::sqlite::{encode, sql};
 pub(super) const DIALECT: Dialect = Dialect {
     column,
     widened,
+    // It has no enums.
+    labelled: |existing, _| (existing.clone(), Vec::new()),
     typed,
     time_column,
     create_table: |table: &Table| vec![sql::create_table(table)],
@@ -41,7 +43,7 @@ fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         // No name with `POINT` in it: that has `INT` in it.
         Kind::Point => "PLACE_TEXT",
         Kind::SparseVector => "VECTOR_TEXT",
-        Kind::Text | Kind::Xml | Kind::Enum | Kind::EnumSet | Kind::Ltree | Kind::Tsvector => {
+        Kind::Text | Kind::Xml | Kind::Enum(_) | Kind::EnumSet | Kind::Ltree | Kind::Tsvector => {
             "TEXT"
         }
         Kind::Decimal { .. } | Kind::VariableScaleDecimal | Kind::Unsigned => "DECIMAL_TEXT",
@@ -99,6 +101,7 @@ fn declare(name: &str, declared: &str, not_null: bool) -> Column {
         generated: false,
         has_default: false,
         is_fixed: false,
+        enumeration: None,
         base_name: None,
         encode: encode::of_declared(declared, false),
     }

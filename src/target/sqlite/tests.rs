@@ -131,7 +131,7 @@ fn shape_of(table: Arc<Table>, deletes: Deletes) -> Arc<Shape> {
 
 fn creation() -> SchemaChange {
     let statements = (Sqlite::DIALECT.create_table)(&items());
-    SchemaChange { before: None, after: items(), statements }
+    SchemaChange { before: None, after: items(), statements, labels: Vec::new() }
 }
 
 /// Makes a batch of one record for each change, behind what the partition has applied.

@@ -31,8 +31,8 @@ pub(super) use rows::{
     mark_all_deleted, remove_all, renew, start, truncate, update,
 };
 pub(super) use schema::{
-    IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, alter_column, bootstrap,
-    create_schema, create_table, grants, lock_exclusive,
+    Beside, IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, add_label, alter_column,
+    bootstrap, create_schema, create_table, grants, lock_exclusive,
 };
 pub(super) use taken::{FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, ask_taken};
 

@@ -221,6 +221,36 @@ pub(in crate::target::postgres) fn add_column(table: &TableName, column: &Column
     )
 }
 
+/// The label that a new one goes beside.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::target::postgres) enum Beside<'a> {
+    Before(&'a str),
+    After(&'a str),
+}
+
+/// Adds a label to an enum, whose name is spelled as it stands.
+pub(in crate::target::postgres) fn add_label(
+    name: &str,
+    label: &str,
+    beside: Option<Beside<'_>>,
+) -> String {
+    let beside = match beside {
+        Some(Beside::Before(other)) => format!(" BEFORE {}", literal(other)),
+        Some(Beside::After(other)) => format!(" AFTER {}", literal(other)),
+        None => String::new(),
+    };
+    format!("ALTER TYPE {name} ADD VALUE IF NOT EXISTS {}{beside}", literal(label))
+}
+
+/// Spells a text so that it is read alike whatever `standard_conforming_strings` says.
+fn literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    match text.contains('\\') {
+        true => format!("E'{}'", quoted.replace('\\', "\\\\")),
+        false => format!("'{quoted}'"),
+    }
+}
+
 /// Gives a column its new type, or lets it be NULL or be changed.
 pub(in crate::target::postgres) fn alter_column(
     table: &TableName,
