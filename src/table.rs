@@ -70,11 +70,26 @@ pub struct Column {
     pub generated: bool,
     /// Whether the target fills it where nobody writes it: by a default, or as an identity.
     pub has_default: bool,
-    /// Whether the target takes a value only when the row is made (an identity that it generates
-    /// always).
-    pub is_fixed: bool,
+    /// Whether it is an identity, which refuses NULL for good.
+    pub identity: Option<Identity>,
     /// How it takes a value; `None` when no conversion to its type exists.
     pub encode: Option<Encode>,
+}
+
+impl Column {
+    /// Returns whether the target takes a value only when the row is made.
+    pub fn is_fixed(&self) -> bool {
+        self.identity == Some(Identity::Always)
+    }
+}
+
+/// When the target makes up an identity's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Where nobody brings one.
+    ByDefault,
+    /// Whenever nobody overrides it, and never behind the row's insert.
+    Always,
 }
 
 /// A type whose values are labels.
@@ -90,8 +105,8 @@ impl PartialEq for Column {
     /// Compares what decides about cells; `encode` follows from it, and an enum's labels may grow.
     fn eq(&self, other: &Self) -> bool {
         let facts = |column: &Self| {
-            let Self { type_id, modifier, not_null, generated, is_fixed, .. } = column;
-            (*type_id, *modifier, *not_null, *generated, *is_fixed)
+            let Self { type_id, modifier, not_null, generated, identity, .. } = column;
+            (*type_id, *modifier, *not_null, *generated, *identity)
         };
         self.name == other.name && self.type_name == other.type_name && facts(self) == facts(other)
     }

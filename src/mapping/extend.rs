@@ -6,7 +6,7 @@ use crate::decode::value::kind::{Kind, SourceColumn, SourceTable};
 use crate::mapping::draft::{Draft, source_name};
 use crate::settings::SchemaChanges;
 use crate::stopped::{Stop, StopReason};
-use crate::table::{Column, Table};
+use crate::table::{Column, Identity, Table};
 
 /// A table on its way to what the rows need.
 struct Extension<'a> {
@@ -125,7 +125,9 @@ impl Extension<'_> {
             let why = format!("is {is}, which does not hold every value of the source's {of}");
             self.alter(column, wider, &why)?;
         }
-        if column.not_null && source.optional && !Draft::is_of_first_key(&self.table, column) {
+        // Nor can an identity be NULL: a row that has it so is refused, by itself.
+        let is_free = column.identity.is_none() && !Draft::is_of_first_key(&self.table, column);
+        if column.not_null && source.optional && is_free {
             self.drop_not_null(column, "refuses NULL, which the source's column takes")?;
         }
         Ok(())
@@ -133,13 +135,13 @@ impl Extension<'_> {
 
     /// Lets a column be changed with its row.
     fn free(&mut self, column: &Column) -> Result<(), Stop> {
-        if !column.is_fixed || self.key.is_empty() || self.key.contains(&column.name) {
+        if !column.is_fixed() || self.key.is_empty() || self.key.contains(&column.name) {
             return Ok(());
         }
         let now = self.table.column(&column.name).unwrap_or(column).clone();
         let why = "is an identity that is generated always, so that no update of a row can bring the \
                    source's value";
-        self.alter(&now.clone(), Column { is_fixed: false, ..now }, why)
+        self.alter(&now.clone(), Column { identity: Some(Identity::ByDefault), ..now }, why)
     }
 
     /// Gives a column's enum the labels that it lacks of the source's.

@@ -7,7 +7,7 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::rows::NULL;
-use crate::table::{Column, Encode, Enumeration, Table, TableName};
+use crate::table::{Column, Encode, Enumeration, Identity, Table, TableName};
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::{encode, sql};
 
@@ -72,6 +72,14 @@ fn base(row: &PgRow) -> Result<Base, sqlx::Error> {
     Ok(Base { id, kind: row.try_get(10)?, name: row.try_get(11)?, element })
 }
 
+fn identity(letter: &str) -> Option<Identity> {
+    match letter {
+        "a" => Some(Identity::Always),
+        "d" => Some(Identity::ByDefault),
+        _ => None,
+    }
+}
+
 fn enumeration(row: &PgRow) -> Result<Option<Arc<Enumeration>>, sqlx::Error> {
     let name = row.try_get::<Option<String>, _>("enum_name")?;
     let labels = row.try_get::<Option<Vec<String>>, _>("enum_labels")?;
@@ -99,7 +107,7 @@ pub(super) async fn describe(
             not_null: row.try_get(5)?,
             generated: row.try_get(6)?,
             has_default: row.try_get(12)?,
-            is_fixed: row.try_get("is_fixed")?,
+            identity: identity(row.try_get("identity")?),
             base_name: row.try_get("base_name")?,
             enumeration: enumeration(&row)?,
             encode: taker.map(|(encode, _)| encode),

@@ -137,7 +137,7 @@ fn shape(name: &str) -> Arc<Shape> {
         not_null: true,
         generated: false,
         has_default: false,
-        is_fixed: false,
+        identity: None,
         enumeration: None,
         encode: Some(encode),
     };

@@ -38,7 +38,7 @@ pub(super) async fn read(
             not_null: not_null || place_in_key > 0,
             generated: hidden > 1,
             has_default,
-            is_fixed: false,
+            identity: None,
             enumeration: None,
             base_name: None,
             encode,

@@ -100,7 +100,7 @@ fn declare(name: &str, declared: &str, not_null: bool) -> Column {
         not_null,
         generated: false,
         has_default: false,
-        is_fixed: false,
+        identity: None,
         enumeration: None,
         base_name: None,
         encode: encode::of_declared(declared, false),

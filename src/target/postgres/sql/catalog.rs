@@ -16,7 +16,7 @@ SELECT w.ordinal, a.attname::text,
   END,
   a.atttypid, modifier.number, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
   tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text,
-  a.atthasdef OR a.attidentity <> '' AS has_default, a.attidentity = 'a' AS is_fixed,
+  a.atthasdef OR a.attidentity <> '' AS has_default, a.attidentity::text AS identity,
   e.oid AS element_id, e.typtype::text AS element_kind, e.typname::text AS element_name,
   c.reltype AS row_id,
   CASE
