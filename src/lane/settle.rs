@@ -393,7 +393,9 @@ impl Lane {
             );
         }
         self.written.rows += count(batch);
-        if batch.tables.iter().any(|(rows, _)| !rows.departures().is_empty()) {
+        // A refused delete leaves nothing but its letter where nobody can read it.
+        let leaves = batch.tables.iter().any(|(rows, _)| !rows.departures().is_empty());
+        if leaves || !batch.dead_letters.is_empty() {
             self.unpark_all(MOVE);
         }
     }

@@ -158,6 +158,22 @@ fn a_create_does_not_wait_for_a_delete_that_was_refused() {
 }
 
 #[test]
+fn a_create_does_not_wait_for_a_delete_that_nobody_could_read() {
+    let world = World::new("unread");
+    let topic = world.topic_of(2, "public.orders", &[]);
+    let cut = fixture("move-unavailable-delete").with_value(Some(b"{\"schema\":".to_vec()));
+    produce(&topic, 0, &[fixture("create-long"), cut, fixture("move-unavailable-tombstone")]);
+    produce(&topic, 1, &[fixture("move-unavailable-create"), fixture("create")]);
+    let _member = world.member("member").start();
+    // Far sooner than a create gives up that has nothing to wait for.
+    world.until_at_ends(&world.name);
+
+    let reasons = world.dead_letters().into_iter().map(|(_, reason, _)| reason);
+    assert_eq!(reasons.collect::<Vec<_>>(), ["malformed", "unavailable_without_row"]);
+    assert_eq!(rows(&world), "9001 5", "the tombstone says that the row is gone");
+}
+
+#[test]
 fn the_halves_of_a_move_reach_two_members_in_either_order() {
     let world = World::new("halves");
     let topic = world.topic_of(2, "public.orders", &[]);

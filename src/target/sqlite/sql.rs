@@ -17,7 +17,7 @@ pub(super) use fence::{
 pub(super) use leads::{KEEP_LEAD, LEADERS, MET};
 pub(super) use moves::{
     FIND_LEFT, FIND_TAKEN, FORGET_MOVES, FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, LEAVE,
-    values_of,
+    REFUSED_DELETES, values_of,
 };
 pub(super) use own::{
     ADD_DELETED_KEY, BOOTSTRAP, HAS_DELETED_KEY, IS_BOOTSTRAPPED, NEWEST_VERSION,

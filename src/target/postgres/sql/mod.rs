@@ -24,7 +24,7 @@ pub(super) use inspect::{
     CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
 };
 pub(super) use leads::{KEEP_LEADS, LEADERS, LOCK_LEADS, MET};
-pub(super) use moves::{FORGET_MOVES, find_left, leave, leave_of_batch};
+pub(super) use moves::{FORGET_MOVES, REFUSED_DELETES, find_left, leave, leave_of_batch};
 pub(super) use rows::{
     BEGIN_PART, CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, END_PART, IS_FOLLOWED,
     IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, UNDO_PART, delete, delete_images, insert, lock,
