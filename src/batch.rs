@@ -40,6 +40,8 @@ pub struct SchemaChange {
     pub after: Arc<Table>,
     /// What leads from one to the other.
     pub statements: Vec<String>,
+    /// What gives enums new labels, of which each must be there before the transaction begins.
+    pub labels: Vec<String>,
 }
 
 /// A source table that leads to a target table.

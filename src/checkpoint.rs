@@ -66,6 +66,12 @@ impl Step {
         self.last = Some(LastRecord { source_position: last.source_position.or(before), ..last });
     }
 
+    /// Returns the delete that is the step's last record, if it is one.
+    pub fn deleted(&self) -> Option<Deleted> {
+        let last = self.last.as_ref()?;
+        Some(Deleted { offset: last.offset, key: last.deleted_key.clone()? })
+    }
+
     /// Extends the step to the log's end, behind offsets that no record stands at any more:
     /// markers of transactions, and what compaction has removed.
     pub fn reach(&mut self, end: NextOffset) {
@@ -84,6 +90,18 @@ pub struct LastRecord {
     pub leader_epoch: Option<i32>,
     /// How far the source was when it wrote the newest change so far, as the connector prints it.
     pub source_position: Option<String>,
+    /// Its key, if it is a delete.
+    pub deleted_key: Option<Vec<u8>>,
+}
+
+/// A delete that is the last record before an offset: its tombstone, which the connector sends right
+/// behind it, is no delete of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Its offset.
+    pub offset: i64,
+    /// The record's key.
+    pub key: Vec<u8>,
 }
 
 #[cfg(test)]
@@ -92,7 +110,13 @@ mod tests {
 
     fn last(offset: i64, position: Option<&str>) -> LastRecord {
         let source_position = position.map(str::to_owned);
-        LastRecord { offset, timestamp: None, leader_epoch: None, source_position }
+        LastRecord {
+            offset,
+            timestamp: None,
+            leader_epoch: None,
+            source_position,
+            deleted_key: None,
+        }
     }
 
     #[test]
@@ -114,5 +138,23 @@ mod tests {
         step.reach(NextOffset::at(11));
         assert_eq!((step.from.get(), step.to.get()), (5, 12));
         assert_eq!(step.last, Some(last(9, Some("a"))), "no record moved it");
+    }
+
+    #[test]
+    fn only_a_delete_that_is_the_last_record_is_what_a_step_ends_with() {
+        let mut step = Step {
+            partition: TopicPartition::new("t", 0),
+            claim: Claim { epoch: 1, token: Uuid::nil() },
+            from: NextOffset::at(5),
+            to: NextOffset::at(5),
+            last: None,
+        };
+
+        step.extend(LastRecord { deleted_key: Some(b"k".to_vec()), ..last(5, None) });
+        step.reach(NextOffset::at(7));
+        assert_eq!(step.deleted(), Some(Deleted { offset: 5, key: b"k".to_vec() }));
+
+        step.extend(last(7, None));
+        assert_eq!(step.deleted(), None);
     }
 }

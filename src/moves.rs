@@ -6,7 +6,16 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::rows::{NULL, Shape};
+
+/// The header of a create that names the key that its row had before.
+pub const OLD_KEY: &str = "__debezium.oldkey";
+
+/// The header of a delete that names the key that its row has from now on.
+pub const NEW_KEY: &str = "__debezium.newkey";
 
 /// What a delete leaves behind when its row goes on under another key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +58,36 @@ pub struct MoveRequest {
     pub shape: Arc<Shape>,
     /// The columns it lacks, as indexes into the shape's.
     pub columns: Vec<usize>,
+    /// What the delete's record must say, if it was refused and nobody could read the place.
+    pub sign: Option<Sign>,
+}
+
+/// How the refused delete of a row is known that has gone on under another key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sign {
+    /// The new key, which the delete has in a header.
+    pub key: serde_json::Value,
+    /// When the create was sent, in milliseconds since the epoch: the delete was at the same time.
+    pub sent_at: i64,
+}
+
+impl Sign {
+    /// How far apart both halves may be in milliseconds, where the broker has written their times: a
+    /// producer gives up a record after two minutes.
+    pub const APART_MAX: i64 = 120_000;
+
+    /// Returns whether these are the headers of such a delete: a list of pairs in JSON, the values in
+    /// base64, as dead letters keep them.
+    pub fn is_in(&self, headers: &str) -> bool {
+        let headers = serde_json::from_str::<Vec<(String, Option<String>)>>(headers);
+        let values = headers.unwrap_or_default().into_iter();
+        let mut values = values.filter_map(|(name, value)| value.filter(|_| name == NEW_KEY));
+        values.any(|value| {
+            let said = STANDARD.decode(value).unwrap_or_default();
+            let said = serde_json::from_slice::<serde_json::Value>(&said).unwrap_or_default();
+            said == self.key || said.get("payload") == Some(&self.key)
+        })
+    }
 }
 
 /// What the delete has left.
@@ -59,4 +98,26 @@ pub enum Moved {
     Values(Vec<Option<Vec<u8>>>),
     /// That there was no row, or one whose values are not to be trusted.
     Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_delete_is_known_by_the_new_key_in_its_header() {
+        let key = serde_json::json!({"region": "north", "code": 8});
+        let sign = Sign { key, sent_at: 0 };
+        let headers = |name: &str, value: &str| {
+            serde_json::json!([["other", null], [name, STANDARD.encode(value)]]).to_string()
+        };
+        assert!(sign.is_in(&headers(NEW_KEY, r#"{"region":"north","code":8}"#)));
+        assert!(sign.is_in(&headers(NEW_KEY, r#"{"code": 8, "region": "north"}"#)));
+        let framed = r#"{"schema":{},"payload":{"region":"north","code":8}}"#;
+        assert!(sign.is_in(&headers(NEW_KEY, framed)), "as JsonConverter writes it");
+        assert!(!sign.is_in(&headers(OLD_KEY, r#"{"region":"north","code":8}"#)));
+        assert!(!sign.is_in(&headers(NEW_KEY, r#"{"region":"north","code":7}"#)));
+        assert!(!sign.is_in(&headers(NEW_KEY, "Struct{region=north,code=8}")));
+        assert!(!sign.is_in("[]") && !sign.is_in(""));
+    }
 }

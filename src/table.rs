@@ -1,6 +1,7 @@
 //! A target table as plain data: its columns and how each takes a value.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::decode::value::Value;
 
@@ -57,6 +58,8 @@ pub struct Column {
     /// What the type is made of, where its name does not say it: the type below a domain, `record`
     /// for a composite type.
     pub base_name: Option<String>,
+    /// The enum that its values, or the elements of its arrays, are labels of.
+    pub enumeration: Option<Arc<Enumeration>>,
     /// The catalogue's number of the type (PostgreSQL's `atttypid`); 0 where there is none.
     pub type_id: u32,
     /// The catalogue's modifier of the type (PostgreSQL's `atttypmod`); -1 for none.
@@ -67,19 +70,43 @@ pub struct Column {
     pub generated: bool,
     /// Whether the target fills it where nobody writes it: by a default, or as an identity.
     pub has_default: bool,
-    /// Whether the target takes a value only when the row is made (an identity that it generates
-    /// always).
-    pub is_fixed: bool,
+    /// Whether it is an identity, which refuses NULL for good.
+    pub identity: Option<Identity>,
     /// How it takes a value; `None` when no conversion to its type exists.
     pub encode: Option<Encode>,
 }
 
+impl Column {
+    /// Returns whether the target takes a value only when the row is made.
+    pub fn is_fixed(&self) -> bool {
+        self.identity == Some(Identity::Always)
+    }
+}
+
+/// When the target makes up an identity's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Where nobody brings one.
+    ByDefault,
+    /// Whenever nobody overrides it, and never behind the row's insert.
+    Always,
+}
+
+/// A type whose values are labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enumeration {
+    /// Its name as statements spell it.
+    pub name: String,
+    /// Its labels, in its order.
+    pub labels: Vec<String>,
+}
+
 impl PartialEq for Column {
-    /// Compares what the target's catalogue says.
+    /// Compares what the target's catalogue says; an enum's labels may grow.
     fn eq(&self, other: &Self) -> bool {
         let facts = |column: &Self| {
-            let Self { type_id, modifier, not_null, generated, is_fixed, .. } = column;
-            (*type_id, *modifier, *not_null, *generated, *is_fixed)
+            let Self { type_id, modifier, not_null, generated, identity, .. } = column;
+            (*type_id, *modifier, *not_null, *generated, *identity)
         };
         self.name == other.name && self.type_name == other.type_name && facts(self) == facts(other)
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::batch::Batch;
+use crate::checkpoint::Deleted;
 use crate::decode::cloud::{self, CloudEvent, Data};
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
@@ -32,8 +33,8 @@ pub struct Decoder {
     pub(super) topics: HashMap<Arc<str>, Topic>,
     pub(super) schemas: Schemas,
     layout_count: u64,
-    // The last delete of each partition: its offset and its key. Its tombstone follows at once.
-    deleted: HashMap<(Arc<str>, i32), (i64, Vec<u8>)>,
+    // The last delete of each partition.
+    deleted: HashMap<TopicPartition, Deleted>,
     // What was left for the record at this topic, partition and offset.
     moved: Option<(Arc<str>, i32, i64, Moved)>,
     // The last record of each partition of a change log: its offset and its order.
@@ -71,6 +72,19 @@ impl Decoder {
     /// Takes what a record's row has left under its old key.
     pub fn learn_moved(&mut self, partition: &TopicPartition, offset: i64, moved: Moved) {
         self.moved = Some((Arc::clone(&partition.topic), partition.partition, offset, moved));
+    }
+
+    /// Returns the last delete of a partition.
+    pub fn deleted(&self, partition: &TopicPartition) -> Option<&Deleted> {
+        self.deleted.get(partition)
+    }
+
+    /// Takes the delete that a partition is read on behind, if it is one.
+    pub fn learn_deleted(&mut self, partition: &TopicPartition, deleted: Option<Deleted>) {
+        match deleted {
+            Some(deleted) => _ = self.deleted.insert(partition.clone(), deleted),
+            None => _ = self.deleted.remove(partition),
+        }
     }
 
     /// Takes the target's side of a table.
@@ -139,9 +153,11 @@ impl Decoder {
         if record.value.is_some() {
             return false;
         }
-        let deleted = self.deleted.get(&(Arc::clone(topic), *partition));
-        deleted.is_some_and(|(offset, key)| {
-            *offset + 1 == record.offset && Some(key.as_slice()) == record.key
+        let deleted = self.deleted.get(&TopicPartition::new(Arc::clone(topic), *partition));
+        deleted.is_some_and(|Deleted { offset, key }| {
+            // The marker of a broker's transaction may stand between them. More may have held what
+            // compaction has taken: a row that came back.
+            (1..=2).contains(&(record.offset - offset)) && Some(key.as_slice()) == record.key
         })
     }
 
@@ -326,6 +342,17 @@ impl Decoder {
         }
     }
 
+    /// Asks for a layout anew whose column may have a label that its schema does not tell.
+    fn ask_for_label(&mut self, topic: &Arc<str>, column: &str, label: &str) -> Decoded {
+        let rows = self.topics.get_mut(topic).and_then(|topic| topic.rows_mut().next());
+        if let Some(rows) = rows {
+            rows.layout = None;
+            let columns = rows.source.columns.iter_mut();
+            columns.filter(|it| it.name == column).for_each(|it| it.kind.add_label(label));
+        }
+        self.layout(topic).map_or_else(|early| *early, |_| Decoded::NeedsNewBatch)
+    }
+
     fn write(
         &mut self,
         arrival: &Arrival<'_>,
@@ -352,14 +379,19 @@ impl Decoder {
                 is_it.then_some(moved)
             }),
         };
-        let decoded = pass.run(batch)?;
+        let decoded = match pass.run(batch) {
+            Err(Failed::Label { column, label }) => {
+                return Ok(self.ask_for_label(arrival.topic, &column, &label));
+            }
+            ended => ended?,
+        };
         let is_delete = matches!(
             decoded,
             Decoded::Change(Change { op: Op::Delete, .. }) | Decoded::Ignored(Ignored::Delete)
         );
         if let (true, Some(_), Some(key)) = (is_delete, value_bytes, key_bytes) {
-            let place = (Arc::clone(arrival.topic), arrival.partition);
-            self.deleted.insert(place, (offset, key.to_vec()));
+            let place = TopicPartition::new(Arc::clone(arrival.topic), arrival.partition);
+            self.deleted.insert(place, Deleted { offset, key: key.to_vec() });
         }
         Ok(decoded)
     }
@@ -414,6 +446,8 @@ fn plain(object: Vec<(String, &serde_json::value::RawValue)>) -> Field {
 pub(super) enum Failed {
     /// It is of another table, or has other fields.
     Mismatch,
+    /// A column's enum must get a label first.
+    Label { column: String, label: String },
     /// It is refused.
     Refused(Reason, String),
 }
@@ -422,7 +456,8 @@ impl Failed {
     fn early(self, layout: &Layout) -> Early {
         let refusal = match self {
             Self::Refused(reason, detail) => layout.refusal(reason, detail),
-            Self::Mismatch => {
+            // What a layout lacks has been asked for by now.
+            Self::Mismatch | Self::Label { .. } => {
                 let detail = "the fields are not those of the schema".to_owned();
                 layout.refusal(Reason::Malformed, detail)
             }

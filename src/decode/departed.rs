@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::decode::decoder::Decoder;
-use crate::decode::pass::{NEW_KEY, Pass};
+use crate::decode::pass::Pass;
 use crate::decode::schema::envelope::Letter;
 use crate::decode::schema::frame::Pair;
 use crate::decode::sight::Body;
 use crate::decode::{Arrival, Op};
-use crate::moves::Departure;
+use crate::moves::{Departure, NEW_KEY};
 
 impl Decoder {
     /// Leaves behind, if a refused record is such a delete, that its row's values are not to be had:
     /// the create under the new key would wait for them. Returns `false` when the batch must be
     /// applied first.
     ///
-    /// The value must tell the place in the source's log, by a schema that was met; the key, which
-    /// may be what is wrong, is not looked at.
+    /// The value must tell the place in the source's log, by a schema that was met; else the create
+    /// finds the dead letter by its [`Sign`](crate::moves::Sign). The key, which may be what is wrong,
+    /// is not looked at.
     #[must_use]
     pub fn leave_refused(&mut self, arrival: &Arrival<'_>, batch: &mut Batch) -> bool {
         let Some(topic) = self.topics.get(arrival.topic) else { return true };

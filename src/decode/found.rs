@@ -79,6 +79,13 @@ pub enum Broken {
     Mismatch,
     /// A value does not fit its column; names and types.
     Unfit(String),
+    /// A column's enum lacks a label.
+    Label {
+        /// The column.
+        column: String,
+        /// The label.
+        label: String,
+    },
     /// The text is no JSON.
     Malformed(String),
 }

@@ -216,6 +216,7 @@ fn kind_name(kind: &Kind) -> String {
         Kind::Bits { length: Some(length) } => format!("bits({length})"),
         Kind::Bits { length: None } => "bits".to_owned(),
         Kind::Array(element) => format!("array of {}", kind_name(element)),
+        Kind::Enum(_) => "enum".to_owned(),
         Kind::Encoded(spelling) => format!("text of {}", words(&format!("{spelling:?}"))),
         Kind::Unsupported(name) => name.clone(),
         plain => words(&format!("{plain:?}")),

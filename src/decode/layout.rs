@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::decode::Mapped;
 use crate::decode::flat::{Role, role};
+use crate::decode::found::Broken;
 use crate::decode::placeholder::Placeholder;
 use crate::decode::value::Value;
 use crate::decode::value::kind::{Form, Kind, SourceName, SourceTable};
@@ -50,6 +51,9 @@ pub struct Step {
     pub role: Option<Role>,
     /// What stands for an unavailable value; `None` for a field of the key, which is always there.
     placeholder: Option<Placeholder>,
+    /// The labels that the target's enum has or was asked to have; `None` where it is no enum, or
+    /// the source's schema does not say that it is one.
+    labels: Option<Vec<String>>,
 }
 
 impl Layout {
@@ -64,11 +68,17 @@ impl Layout {
             source.form.is_flat().then(role).flatten()
         };
         let is_key = |name: &String| source.key.contains(name);
+        let mut columns = shape.columns.iter();
         let row = source
             .columns
             .iter()
             .zip(is_written)
             .map(|(column, is_written)| Step {
+                labels: is_written.then(|| columns.next()).flatten().and_then(|target| {
+                    let known = column.kind.labels().filter(|labels| !labels.is_empty())?;
+                    let target = target.enumeration.as_ref()?;
+                    Some(target.labels.iter().chain(&**known).cloned().collect())
+                }),
                 name: column.name.clone(),
                 kind: column.kind.clone(),
                 is_written,
@@ -88,7 +98,8 @@ impl Layout {
             let column = columns.find(|column| column.name == *name);
             let kind = column.map_or(Kind::Untyped, |column| column.kind.clone());
             let (name, is_written) = (name.clone(), identifies(name));
-            Step { name, kind, is_written, is_blank: false, role: None, placeholder: None }
+            let (role, placeholder, labels) = (None, None, None);
+            Step { name, kind, is_written, is_blank: false, role, placeholder, labels }
         });
         let key = key.collect::<Vec<_>>();
         let (form, is_changelog) = (source.form, changelog.is_some());
@@ -151,24 +162,41 @@ fn turned(source: &SourceTable, is_written: &[bool]) -> Option<String> {
     found.map(|(column, _)| column.name.clone())
 }
 
+/// Finds a label that is none of these: the source's enum has got it since its schema was made, which
+/// PostgreSQL's connector (3.6.3) does not notice before it starts again. MariaDB puts the empty text
+/// in the place of what is no label.
+fn new_label(labels: &[String], value: Value<'_>) -> Option<String> {
+    match value {
+        Value::Text("") => None,
+        Value::Text(label) => labels.iter().all(|known| known != label).then(|| label.to_owned()),
+        Value::Array(items) => items.values().flatten().find_map(|item| new_label(labels, item)),
+        _ => None,
+    }
+}
+
 impl Step {
     /// Writes a field's literal as the row's next cell.
     ///
     /// # Errors
     ///
-    /// The value does not fit: the detail names column and type.
-    pub fn write(&self, writer: &mut RowWriter<'_>, literal: Literal<'_>) -> Result<(), String> {
+    /// The value does not fit: the detail names column and type. Or it is a label that the target's
+    /// enum must get first.
+    pub fn write(&self, writer: &mut RowWriter<'_>, literal: Literal<'_>) -> Result<(), Broken> {
         if self.is_blank {
-            return writer.push(Value::Unavailable).map_err(|misfit| misfit.to_string());
+            let pushed = writer.push(Value::Unavailable);
+            return pushed.map_err(|misfit| Broken::Unfit(misfit.to_string()));
         }
-        let value = self.value(literal).map_err(|Unfit(why)| self.detail(why))?;
+        let value = self.value(literal).map_err(|Unfit(why)| Broken::Unfit(self.detail(why)))?;
+        if let Some(label) = self.labels.as_ref().and_then(|labels| new_label(labels, value)) {
+            return Err(Broken::Label { column: self.name.clone(), label });
+        }
         let type_name = |writer: &RowWriter<'_>| {
             writer.column().map(|column| column.type_name.clone()).unwrap_or_default()
         };
         let is_null = value == Value::Null;
         writer.push(value).map_err(|misfit| {
             let why = if is_null { "is null".to_owned() } else { misfit.to_string() };
-            format!("column \"{}\" {why} ({})", self.name, type_name(writer))
+            Broken::Unfit(format!("column \"{}\" {why} ({})", self.name, type_name(writer)))
         })
     }
 

@@ -12,7 +12,7 @@ use crate::decode::schema::envelope::Letter;
 use crate::decode::schema::frame::Part;
 use crate::decode::sight::{Body, Mark};
 use crate::decode::{Arrival, Change, Decoded, Ignored, Op, SchemaId, avro, flat, json};
-use crate::moves::{Departure, MoveRequest, Moved};
+use crate::moves::{Departure, MoveRequest, Moved, NEW_KEY, OLD_KEY, Sign};
 use crate::refused::Reason;
 use crate::rows::{Deletes, Keyless, Move, RowWriter, Rows, Touch};
 use crate::rules::AfterRefused;
@@ -30,12 +30,6 @@ pub(super) struct Pass<'a> {
     /// What the row's old key has left behind, once it is known.
     pub(super) moved: Option<&'a Moved>,
 }
-
-/// The header of a create that names the key that its row had before.
-const OLD_KEY: &str = "__debezium.oldkey";
-
-/// The header of a delete that names the key that its row has from now on.
-pub(super) const NEW_KEY: &str = "__debezium.newkey";
 
 impl<'a> Pass<'a> {
     pub(super) fn run(self, batch: &mut Batch) -> Result<Decoded, Failed> {
@@ -139,10 +133,21 @@ impl<'a> Pass<'a> {
                 let Arrival { topic, partition, record, .. } = *self.arrival;
                 let (topic, offset) = (Arc::clone(topic), record.offset);
                 let shape = Arc::clone(&self.layout.shape);
-                let request = MoveRequest { topic, partition, offset, place, shape, columns };
+                let sign = self.sign();
+                let request = MoveRequest { topic, partition, offset, place, shape, columns, sign };
                 Ok(Some(Decoded::NeedsMoved(Box::new(request))))
             }
         }
+    }
+
+    /// Says how the delete would be known if nobody could read it.
+    fn sign(&self) -> Option<Sign> {
+        let key = match self.key {
+            Body::Json(text) => serde_json::from_slice(text).ok()?,
+            Body::Avro(id, body) => avro::tree(body, &self.compiled(id).ok()?.reader)?,
+            Body::Absent | Body::Opaque | Body::Cloud(..) | Body::CloudIds(..) => return None,
+        };
+        Some(Sign { key, sent_at: self.arrival.record.timestamp? })
     }
 
     /// Finds out what a deleted row leaves behind that goes on under another key.
@@ -489,6 +494,7 @@ impl From<Broken> for Failed {
         match broken {
             Broken::Mismatch => Self::Mismatch,
             Broken::Unfit(detail) => Self::Refused(Reason::ValueUnfit, detail),
+            Broken::Label { column, label } => Self::Label { column, label },
             Broken::Malformed(detail) => Self::Refused(Reason::Malformed, detail),
         }
     }

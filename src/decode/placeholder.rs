@@ -55,7 +55,7 @@ impl Placeholder {
                 | Kind::ZonedTimestamp
                 | Kind::Year
                 | Kind::Uuid
-                | Kind::Enum
+                | Kind::Enum(_)
         )
     }
 

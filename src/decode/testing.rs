@@ -300,7 +300,8 @@ fn target_column(column: &SourceColumn, encode: Encode) -> Column {
         not_null,
         generated: false,
         has_default: false,
-        is_fixed: false,
+        identity: None,
+        enumeration: None,
         base_name: None,
         encode,
     }

@@ -484,7 +484,8 @@ mod tests {
             not_null: false,
             generated: false,
             has_default: false,
-            is_fixed: false,
+            identity: None,
+            enumeration: None,
             base_name: None,
             encode: None,
         }

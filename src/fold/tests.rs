@@ -294,7 +294,8 @@ fn column(name: &str) -> Column {
         not_null: false,
         generated: false,
         has_default: false,
-        is_fixed: false,
+        identity: None,
+        enumeration: None,
         base_name: None,
         encode: Some(text as _),
     }

@@ -92,24 +92,28 @@ impl Lane {
                 is_tainted: held.taints.contains(record.key),
                 is_alone,
             };
-            let source_position = match self.collect_record(&run.partition, held, arrival) {
-                Ok(Collected::Change(change)) => {
-                    tally.changes.push(change.op);
-                    change.source_position
-                }
-                Ok(Collected::Ignored(why)) => {
-                    tally.ignored.push(why);
-                    None
-                }
-                Ok(Collected::Refused) => None,
-                Err(early) => {
-                    ended = early;
-                    break;
-                }
-            };
+            let (source_position, may_delete) =
+                match self.collect_record(&run.partition, held, arrival) {
+                    Ok(Collected::Change(change)) => {
+                        tally.changes.push(change.op);
+                        (change.source_position, change.op == Op::Delete)
+                    }
+                    Ok(Collected::Ignored(why)) => {
+                        tally.ignored.push(why);
+                        (None, why == Ignored::Delete)
+                    }
+                    Ok(Collected::Refused) => (None, true),
+                    Err(early) => {
+                        ended = early;
+                        break;
+                    }
+                };
             let Record { offset, timestamp, .. } = record;
             let leader_epoch = run.leader_epoch;
-            let last = LastRecord { offset, timestamp, leader_epoch, source_position };
+            let deleted = self.decoder.deleted(&run.partition);
+            let deleted = deleted.filter(|deleted| may_delete && deleted.offset == offset);
+            let deleted_key = deleted.map(|deleted| deleted.key.clone());
+            let last = LastRecord { offset, timestamp, leader_epoch, source_position, deleted_key };
             self.filling.advance(step, last);
             held.expected = NextOffset::after(offset);
             tally.records += 1;
@@ -291,10 +295,12 @@ impl Lane {
         self.blocked = None;
         let head = self.current.take().map(|run| run.partition);
         for (partition, held) in &mut self.held {
-            let next = self.in_flight.get(partition).copied().unwrap_or(held.applied);
+            let in_flight = self.in_flight.get(partition).cloned();
+            let (next, deleted) = in_flight.unwrap_or((held.applied, held.deleted.clone()));
             let is_behind = held.expected != next || head.as_ref() == Some(partition);
             held.taints.rewind();
             held.expected = next;
+            self.decoder.learn_deleted(partition, deleted);
             if held.state == State::Running && is_behind {
                 held.assignment = self.link.seek(partition, next);
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::batch::KeyMark;
-use crate::checkpoint::{Claim, NextOffset};
+use crate::checkpoint::{Claim, Deleted, NextOffset, Step};
 use crate::identity::Remembered;
 use crate::kafka::Positions;
 use crate::record::TopicPartition;
@@ -28,6 +28,8 @@ pub(super) struct Held {
     pub(super) claim: Option<Claim>,
     /// Where the checkpoint stands, as last read or committed.
     pub(super) applied: NextOffset,
+    /// The last record before that, if it is a delete.
+    pub(super) deleted: Option<Deleted>,
     /// The first offset that is not collected yet.
     pub(super) expected: NextOffset,
     /// What the group's coordinator was last told.
@@ -101,6 +103,7 @@ impl Held {
             state: State::Claiming,
             claim: None,
             applied: NextOffset::at(0),
+            deleted: None,
             expected: NextOffset::at(0),
             mirrored: NextOffset::at(0),
             taints: Taints::default(),
@@ -113,6 +116,14 @@ impl Held {
             rulings: BTreeMap::new(),
             early: None,
             is_mark_due: false,
+        }
+    }
+
+    /// Returns the delete that is the last record before a step's end, if it is one.
+    pub(super) fn deleted_behind(&self, step: &Step) -> Option<Deleted> {
+        match step.last {
+            Some(_) => step.deleted(),
+            None => self.deleted.clone(),
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::batch::{Batch, Folded, KeyMark};
-use crate::checkpoint::{Claim, NextOffset};
+use crate::checkpoint::{Claim, Deleted, NextOffset, Step};
 use crate::decode::schema::registry::Schemas;
 use crate::decode::{Decoder, LayoutRequest, SchemaId};
 use crate::identity::KeyMet;
@@ -118,8 +118,9 @@ pub struct Lane {
     desk: Desk,
     // When the order was given that is under way.
     ordered: Option<Instant>,
-    // The end of each step of the batch that is being applied or waits to be applied again.
-    in_flight: BTreeMap<TopicPartition, NextOffset>,
+    // The end of each step of the batch that is being applied or waits to be applied again, and the
+    // last record before it, if it is a delete.
+    in_flight: BTreeMap<TopicPartition, (NextOffset, Option<Deleted>)>,
     in_flight_marks: Vec<KeyMark>,
     again: Option<Box<Folded>>,
     retry: Retry,
@@ -286,7 +287,11 @@ impl Lane {
             self.blocked = None;
         }
         let moving = batch.steps.iter().filter(|step| step.moves());
-        self.in_flight = moving.map(|step| (step.partition.clone(), step.to)).collect();
+        let end = |step: &Step| {
+            let held = self.held.get(&step.partition);
+            (step.to, held.and_then(|held| held.deleted_behind(step)))
+        };
+        self.in_flight = moving.map(|step| (step.partition.clone(), end(step))).collect();
         self.in_flight_marks.clone_from(&batch.key_marks);
         Order::Apply(Box::new(batch))
     }

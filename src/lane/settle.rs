@@ -254,7 +254,7 @@ impl Lane {
 
     /// Takes a claim over; returns it when its log is to be looked at.
     fn take(&mut self, claimed: Claimed) -> Option<(TopicPartition, Claim)> {
-        let Claimed { partition, claim, next, remembered, refused_keys } = claimed;
+        let Claimed { partition, claim, next, remembered, refused_keys, deleted } = claimed;
         let held = self.held.get_mut(&partition)?;
         held.claim = Some(claim);
         if held.state == State::Leaving {
@@ -264,6 +264,8 @@ impl Lane {
         held.state = State::Proving;
         held.taints = Taints::new(refused_keys);
         held.remembered = remembered;
+        held.deleted.clone_from(&deleted);
+        self.decoder.learn_deleted(&partition, deleted);
         held.rulings.clear();
         held.early = None;
         (held.applied, held.expected, held.mirrored) = (next, next, next);
@@ -309,7 +311,8 @@ impl Lane {
         match planned {
             Ok((plan, lead)) => {
                 if let Some(change) = plan.change {
-                    let SchemaChange { after, statements, .. } = &change;
+                    let SchemaChange { after, statements, labels, .. } = &change;
+                    let statements = labels.iter().chain(statements).collect::<Vec<_>>();
                     info!(table = %after.name, ?statements, "changes the target's schema");
                     self.filling.schema_changes.push(change);
                 }
@@ -372,6 +375,7 @@ impl Lane {
         self.leads.close(batch);
         for step in batch.steps.iter().filter(|step| step.moves()) {
             if let Some(held) = self.held.get_mut(&step.partition) {
+                held.deleted = held.deleted_behind(step);
                 held.applied = step.to;
                 held.moved_at = Instant::now();
                 held.forget_rulings();
@@ -397,7 +401,9 @@ impl Lane {
             );
         }
         self.written.rows += count(batch);
-        if batch.tables.iter().any(|(rows, _)| !rows.departures().is_empty()) {
+        // A refused delete leaves nothing but its letter where nobody can read it.
+        let leaves = batch.tables.iter().any(|(rows, _)| !rows.departures().is_empty());
+        if leaves || !batch.dead_letters.is_empty() {
             self.unpark_all(MOVE);
         }
     }

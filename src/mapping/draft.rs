@@ -39,19 +39,21 @@ impl Draft<'_> {
             let detail = format!("table \"{}\": row_guard needs a key", self.name);
             return Err(Stop::new(StopReason::KeyUnfit, detail));
         }
-        let (table, statements) = match &existing {
+        let (table, statements, labels) = match &existing {
             None => {
                 let table = self.design(&source, &key)?;
                 let statements = (self.mapping.dialect.create_table)(&table);
-                (table, statements)
+                (table, statements, Vec::new())
             }
             Some(existing) => self.extend(&source, existing)?,
         };
         let table = Arc::new(table);
-        let change = (!statements.is_empty()).then(|| SchemaChange {
+        let is_changed = !statements.is_empty() || !labels.is_empty();
+        let change = is_changed.then(|| SchemaChange {
             before: existing,
             after: Arc::clone(&table),
             statements,
+            labels,
         });
         let mut mapped = source;
         let is_mysql = mapped.is_of_mysql();

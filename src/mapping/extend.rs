@@ -1,10 +1,12 @@
 //! What an existing table lacks for a source's rows, and what the settings let be done about it.
 
+use std::sync::Arc;
+
 use crate::decode::value::kind::{Kind, SourceColumn, SourceTable};
 use crate::mapping::draft::{Draft, source_name};
 use crate::settings::SchemaChanges;
 use crate::stopped::{Stop, StopReason};
-use crate::table::{Column, Table};
+use crate::table::{Column, Identity, Table};
 
 /// A table on its way to what the rows need.
 struct Extension<'a> {
@@ -15,10 +17,12 @@ struct Extension<'a> {
     key: Vec<String>,
     table: Table,
     statements: Vec<String>,
+    labels: Vec<String>,
 }
 
 impl Draft<'_> {
-    /// Returns the table as the rows need it, and the statements that lead there.
+    /// Returns the table as the rows need it, the statements that lead there, and those that give its
+    /// enums new labels first.
     ///
     /// # Errors
     ///
@@ -27,11 +31,11 @@ impl Draft<'_> {
         &self,
         source: &SourceTable,
         existing: &Table,
-    ) -> Result<(Table, Vec<String>), Stop> {
-        let (table, statements) = (existing.clone(), Vec::new());
+    ) -> Result<(Table, Vec<String>, Vec<String>), Stop> {
+        let (table, statements, labels) = (existing.clone(), Vec::new(), Vec::new());
         let is_untyped = source.columns.iter().any(|column| column.kind == Kind::Untyped);
         let key = self.key(source);
-        let mut extension = Extension { draft: self, is_untyped, key, table, statements };
+        let mut extension = Extension { draft: self, is_untyped, key, table, statements, labels };
         for source in self.row_columns(source) {
             let Some(name) = self.column_name(&source.name) else { continue };
             match existing.column(name) {
@@ -41,6 +45,7 @@ impl Draft<'_> {
                 Some(column) => {
                     extension.widen(source, column)?;
                     extension.free(column)?;
+                    extension.label(source, column)?;
                 }
             }
         }
@@ -50,7 +55,7 @@ impl Draft<'_> {
         if !self.is_partial {
             extension.release(source)?;
         }
-        Ok((extension.table, extension.statements))
+        Ok((extension.table, extension.statements, extension.labels))
     }
 
     /// Returns whether a column belongs to the table's first key, which refuses NULL for good.
@@ -120,7 +125,9 @@ impl Extension<'_> {
             let why = format!("is {is}, which does not hold every value of the source's {of}");
             self.alter(column, wider, &why)?;
         }
-        if column.not_null && source.optional && !Draft::is_of_first_key(&self.table, column) {
+        // Nor can an identity be NULL: a row that has it so is refused, by itself.
+        let is_free = column.identity.is_none() && !Draft::is_of_first_key(&self.table, column);
+        if column.not_null && source.optional && is_free {
             self.drop_not_null(column, "refuses NULL, which the source's column takes")?;
         }
         Ok(())
@@ -128,13 +135,54 @@ impl Extension<'_> {
 
     /// Lets a column be changed with its row.
     fn free(&mut self, column: &Column) -> Result<(), Stop> {
-        if !column.is_fixed || self.key.is_empty() || self.key.contains(&column.name) {
+        if !column.is_fixed() || self.key.is_empty() || self.key.contains(&column.name) {
             return Ok(());
         }
         let now = self.table.column(&column.name).unwrap_or(column).clone();
         let why = "is an identity that is generated always, so that no update of a row can bring the \
                    source's value";
-        self.alter(&now.clone(), Column { is_fixed: false, ..now }, why)
+        self.alter(&now.clone(), Column { identity: Some(Identity::ByDefault), ..now }, why)
+    }
+
+    /// Gives a column's enum the labels that it lacks of the source's.
+    fn label(&mut self, source: &SourceColumn, column: &Column) -> Result<(), Stop> {
+        let draft = self.draft;
+        let is_typed = draft.rule.columns.types.contains_key(&source.name);
+        let Some(labels) = source.kind.labels().filter(|_| !is_typed && !column.generated) else {
+            return Ok(());
+        };
+        // Another column of the type may have brought it some of them.
+        let now = self.table.column(&column.name).unwrap_or(column);
+        let labelled =
+            now.enumeration.as_ref().map(|is| (draft.mapping.dialect.labelled)(is, labels));
+        let Some((enumeration, statements)) = labelled.filter(|(_, add)| !add.is_empty()) else {
+            return Ok(());
+        };
+        let (column, table) = (&column.name, &draft.name);
+        match self.schema_changes() {
+            SchemaChanges::Apply => {
+                self.labels.extend(statements);
+                let enumeration = Arc::new(enumeration);
+                let of_type = |it: &&mut Column| {
+                    it.enumeration.as_ref().is_some_and(|it| it.name == enumeration.name)
+                };
+                for column in self.table.columns.iter_mut().filter(of_type) {
+                    column.enumeration = Some(Arc::clone(&enumeration));
+                }
+            }
+            SchemaChanges::Check => {
+                let detail = format!(
+                    "column \"{column}\" of table \"{table}\" is of the enum {}, which lacks a label \
+                     of the source's, and --schema-changes forbids to add it",
+                    enumeration.name
+                );
+                return Err(Stop::new(StopReason::ColumnNarrow, detail));
+            }
+            SchemaChanges::Ignore => {
+                tracing::warn!(%table, column, "leaves an enum without labels of the source's");
+            }
+        }
+        Ok(())
     }
 
     /// Lets those columns be NULL that no column of the source fills, nor the target itself.

@@ -6,7 +6,7 @@ use super::*;
 use crate::decode::value::kind::{Form, Kind, SourceColumn};
 use crate::rules::{ConfigFile, DeletePolicy, Rules};
 use crate::settings::SchemaChanges;
-use crate::table::Column;
+use crate::table::{Column, Identity};
 use crate::target::Target as _;
 use crate::target::postgres::Postgres;
 use crate::target::sqlite::Sqlite;
@@ -324,7 +324,7 @@ fn a_column_that_its_target_fixes_is_freed_unless_it_is_the_key() {
     let plan = mapping.plan(source("t", &["a"]), None).unwrap();
     let mut table = (*plan.mapped.shape.table).clone();
     for column in &mut table.columns {
-        column.is_fixed = column.name != "c";
+        column.identity = (column.name != "c").then_some(Identity::Always);
     }
     let change = mapping.plan(source("t", &["a"]), Some(table.clone())).unwrap().change.unwrap();
     assert_eq!(
@@ -333,6 +333,19 @@ fn a_column_that_its_target_fixes_is_freed_unless_it_is_the_key() {
     );
     // Rows that are only appended are never changed.
     assert!(mapping.plan(source("t", &[]), Some(table)).unwrap().change.is_none());
+}
+
+#[test]
+fn an_identity_goes_on_to_refuse_null_where_its_source_takes_it() {
+    let mapping = mapping("", Postgres::DIALECT);
+    let mut source = source("t", &["a"]);
+    source.columns.iter_mut().for_each(|column| column.optional = column.name == "b");
+    let plan = mapping.plan(source.clone(), None).unwrap();
+    let mut table = (*plan.mapped.shape.table).clone();
+    for column in table.columns.iter_mut().filter(|column| column.name == "b") {
+        (column.not_null, column.identity) = (true, Some(Identity::ByDefault));
+    }
+    assert!(mapping.plan(source, Some(table)).unwrap().change.is_none());
 }
 
 fn mapping(file: &str, dialect: Dialect) -> Mapping {

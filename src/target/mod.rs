@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::batch::{Folded, Lead, Leader};
-use crate::checkpoint::{Claim, NextOffset, Step};
+use crate::checkpoint::{Claim, Deleted, NextOffset, Step};
 use crate::decode::value::kind::SourceColumn;
 use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
@@ -11,7 +11,7 @@ use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
 use crate::rows::Rows;
 use crate::stopped::{Stop, StopReason};
-use crate::table::{Column, Encode, Table, TableName};
+use crate::table::{Column, Encode, Enumeration, Table, TableName};
 
 mod ewkb;
 mod fault;
@@ -200,6 +200,8 @@ pub struct Claimed {
     pub remembered: Remembered,
     /// Record keys whose newest image was refused.
     pub refused_keys: Vec<Vec<u8>>,
+    /// The last record that was applied, if it is a delete.
+    pub deleted: Option<Deleted>,
 }
 
 /// How an attempt to apply a batch ended.
@@ -236,6 +238,9 @@ pub struct Dialect {
     pub widened: fn(existing: &Column, source: &SourceColumn) -> Option<Column>,
     /// Returns how the existing column takes the values of the source's column.
     pub encode: fn(existing: &Column, source: &SourceColumn) -> Option<Encode>,
+    /// Returns the enum with the labels that it lacks of these, which come in their order, and the
+    /// statements that add them.
+    pub labelled: fn(existing: &Enumeration, wanted: &[String]) -> (Enumeration, Vec<String>),
     /// Returns the column of a type as users spell it; `None` for a spelling that is not known.
     pub typed: fn(name: &str, type_name: &str, not_null: bool) -> Option<Column>,
     /// Returns the column of that name for a time of writing (`synced_at`, `deleted_at`).

@@ -20,6 +20,7 @@ mod framing;
 mod guard;
 mod identity;
 mod kill;
+mod labels;
 mod leads;
 mod letters;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]

@@ -158,6 +158,22 @@ fn a_create_does_not_wait_for_a_delete_that_was_refused() {
 }
 
 #[test]
+fn a_create_does_not_wait_for_a_delete_that_nobody_could_read() {
+    let world = World::new("unread");
+    let topic = world.topic_of(2, "public.orders", &[]);
+    let cut = fixture("move-unavailable-delete").with_value(Some(b"{\"schema\":".to_vec()));
+    produce(&topic, 0, &[fixture("create-long"), cut, fixture("move-unavailable-tombstone")]);
+    produce(&topic, 1, &[fixture("move-unavailable-create"), fixture("create")]);
+    let _member = world.member("member").start();
+    // Far sooner than a create gives up that has nothing to wait for.
+    world.until_at_ends(&world.name);
+
+    let reasons = world.dead_letters().into_iter().map(|(_, reason, _)| reason);
+    assert_eq!(reasons.collect::<Vec<_>>(), ["malformed", "unavailable_without_row"]);
+    assert_eq!(rows(&world), "9001 5", "the tombstone says that the row is gone");
+}
+
+#[test]
 fn the_halves_of_a_move_reach_two_members_in_either_order() {
     let world = World::new("halves");
     let topic = world.topic_of(2, "public.orders", &[]);
@@ -194,6 +210,38 @@ fn the_halves_of_a_move_reach_two_members_in_either_order() {
     world.until_at_ends(&world.name);
     assert_eq!(owners(&world), before, "each half was applied by a member of its own");
     assert_eq!(world.dead_letters(), []);
+}
+
+#[test]
+fn a_tombstone_behind_a_restart_takes_no_row_that_has_come_to_its_key() {
+    let world = World::new("exchanged");
+    let topic = world.topic_of(1, "public.orders", &[]);
+    // In one transaction, as a deferrable key allows: 9001 goes to 9002, and the row there to 9001.
+    let back = |name: &str| {
+        let back = fixture(name).with("9002", "9000").with("9001", "9002").with("9000", "9001");
+        back.with("32490968", "32490969")
+    };
+    let other = fixture("create").with("9001", "9002");
+    produce(&topic, 0, &[fixture("create"), other]);
+    let there = ["move-delete", "move-tombstone", "move-create"].map(fixture);
+    produce(&topic, 0, &there);
+    produce(&topic, 0, &[back("move-delete")]);
+    let member = world.member("before").start();
+    world.until_at_ends(&world.name);
+    assert_eq!(member.terminate(), 0);
+    assert_eq!(keys(&world), "9002", "the other one is still on its way");
+
+    produce(&topic, 0, &[back("move-tombstone"), back("move-create")]);
+    let _member = world.member("behind").start();
+    world.until_at_ends(&world.name);
+    assert_eq!(keys(&world), "9001 9002");
+    assert_eq!(world.dead_letters(), []);
+}
+
+/// The keys of the target's rows.
+fn keys(world: &World) -> String {
+    let text = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM public.orders";
+    world.target.value(text).unwrap_or_default()
 }
 
 /// The sessions that own partitions, without repetition.

@@ -217,6 +217,7 @@ async fn a_change_that_another_member_made_is_skipped() {
     wider.columns.swap(3, 4);
     let added = (Postgres::DIALECT.add_column)(&table.name, &wider.columns[4]);
     let change = SchemaChange {
+        labels: Vec::new(),
         before: Some(table.clone()),
         after: Arc::new(wider.clone()),
         statements: vec![added],

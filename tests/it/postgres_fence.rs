@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use afterimage::checkpoint::NextOffset;
+use afterimage::batch::Batch;
+use afterimage::checkpoint::{Deleted, LastRecord, NextOffset};
 use afterimage::decode::value::Value;
 use afterimage::decode::value::kind::Kind;
 use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;
 use afterimage::stopped::{Stop, StopReason};
 use afterimage::target::postgres::Postgres;
-use afterimage::target::{Applied, Claims, Holding, Known, Target, TargetError};
+use afterimage::target::{Applied, Claimed, Claims, Holding, Known, Target, TargetError};
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::postgres_support::{Does, World, batch, claim, creation, shape, sql};
+use crate::postgres_support::{Does, World, batch, claim, creation, last, shape, sql};
 
 /// A former owner is ended within this; it holds us up for a second before we look.
 const BOUND: Duration = Duration::from_secs(4);
@@ -82,6 +83,33 @@ async fn a_claim_tells_what_it_got_and_what_not() {
     assert_eq!(take(&mut other, &[1]).await.claimed[0].claim.epoch, 2);
     let taken_over = target.claim(&[partition(1)], Uuid::new_v4(), true).await.unwrap();
     assert_eq!(taken_over.claimed[0].claim.epoch, 3);
+}
+
+#[tokio::test]
+async fn a_claim_tells_the_delete_that_it_goes_on_behind() {
+    let world = World::new().await;
+    let mut target = world.target();
+    let claimed = claim(&mut target, &[partition(0)]).await.remove(0);
+    assert_eq!(claimed.deleted, None);
+    let batch = |claimed: &Claimed, key: Option<&[u8]>, to: i64| {
+        let mut batch = Batch::default();
+        let step = batch.step(&claimed.partition, claimed.claim, claimed.next);
+        if to == claimed.next.get() + 1 {
+            let deleted_key = key.map(<[u8]>::to_vec);
+            batch.advance(step, LastRecord { deleted_key, ..last(claimed.next.get()) });
+        }
+        batch.reach(step, NextOffset::at(to));
+        batch.fold()
+    };
+    // The end of the log, at 3, is no record, and what is behind it is another one.
+    let deleted = Some(Deleted { offset: 0, key: b"k".to_vec() });
+    let steps = [(Some(&b"k"[..]), 1, &deleted), (None, 3, &deleted), (None, 4, &None)];
+    let mut claimed = claimed;
+    for (key, to, expected) in steps {
+        target.apply(&batch(&claimed, key, to)).await.unwrap();
+        claimed = take(&mut target, &[0]).await.claimed.remove(0);
+        assert_eq!((claimed.next.get(), &claimed.deleted), (to, expected));
+    }
 }
 
 #[tokio::test]

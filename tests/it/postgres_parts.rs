@@ -107,7 +107,12 @@ async fn arrays_of_other_types_arrive_as_they_were() {
             ("inet[]", Kind::Text, &[text("192.168.1.1/24"), NULL], "{192.168.1.1/24,NULL}"),
             ("cidr[]", Kind::Text, &[text("10.0.0.0/8")], "{10.0.0.0/8}"),
             ("macaddr[]", Kind::Text, &[text("08:00:2b:01:02:03")], "{08:00:2b:01:02:03}"),
-            (&mood, Kind::Enum, &[text("sad"), text("hap,py"), NULL], "{sad,\"hap,py\",NULL}"),
+            (
+                &mood,
+                Kind::Enum(std::sync::Arc::default()),
+                &[text("sad"), text("hap,py"), NULL],
+                "{sad,\"hap,py\",NULL}",
+            ),
             ("public.citext[]", Kind::Text, &[text("AbC")], "{AbC}"),
             ("public.ltree[]", Kind::Ltree, &[text("a.b")], "{a.b}"),
             ("int4range[]", Kind::Text, &[text("[1,5)"), NULL], "{\"[1,5)\",NULL}"),

@@ -125,6 +125,7 @@ async fn two_members_that_meet_a_change_at_once_make_it_once() {
     after.columns[1] = wider.unwrap();
     let altered = (DIALECT.alter_column)(&before.name, &before.columns[1], &after.columns[1]);
     let change = SchemaChange {
+        labels: Vec::new(),
         before: Some(before),
         after: Arc::new(after.clone()),
         statements: vec![altered.unwrap()],
@@ -187,7 +188,7 @@ async fn a_writer_changes_no_table_of_another_owner() {
     let mut batch = batch(&claimed, &shape, &[Does::Upsert(&values)]);
     let altered = (DIALECT.alter_column)(&before.name, &before.columns[1], &after.columns[1]);
     let (before, after, statements) = (Some(before), Arc::new(after), vec![altered.unwrap()]);
-    batch.schema_changes.push(SchemaChange { before, after, statements });
+    batch.schema_changes.push(SchemaChange { before, after, statements, labels: Vec::new() });
 
     let error = target.apply(&batch).await.unwrap_err();
     assert_eq!(error.disposition(), Disposition::Stop(StopReason::RightMissing), "{error}");
@@ -217,7 +218,12 @@ async fn a_column_is_not_there_until_the_rows_behind_it_are() {
     let values = [Value::Int(2), Value::Int(7)];
     let mut second = batch(&claimed, &shape, &[Does::Upsert(&values)]);
     let after = Arc::new(after);
-    second.schema_changes.push(SchemaChange { before: Some(before), after, statements });
+    second.schema_changes.push(SchemaChange {
+        before: Some(before),
+        after,
+        statements,
+        labels: Vec::new(),
+    });
     // Its owner may alter the table, and write no row to it.
     let table = format!("{}.t", world.schema);
     world.sql(&format!("REVOKE INSERT ON {table} FROM writer")).await;

@@ -181,7 +181,7 @@ pub(crate) fn batch(claimed: &Claimed, shape: &Arc<Shape>, changes: &[Does<'_>])
 
 pub(crate) fn last(offset: i64) -> LastRecord {
     let (timestamp, source_position) = (Some(1_000), Some("0/1".to_owned()));
-    LastRecord { offset, timestamp, leader_epoch: Some(4), source_position }
+    LastRecord { offset, timestamp, leader_epoch: Some(4), source_position, deleted_key: None }
 }
 
 pub(crate) fn record(offset: i64) -> KeptRecord {
@@ -197,7 +197,7 @@ pub(crate) fn record(offset: i64) -> KeptRecord {
 /// The change that creates a table.
 pub(crate) fn creation(table: &Table) -> SchemaChange {
     let statements = (Postgres::DIALECT.create_table)(table);
-    SchemaChange { before: None, after: Arc::new(table.clone()), statements }
+    SchemaChange { before: None, after: Arc::new(table.clone()), statements, labels: Vec::new() }
 }
 
 /// Makes first rows at offset 0, and claims them.

@@ -291,7 +291,7 @@ fn kinds() -> Vec<Kind> {
         Kind::Json,
         Kind::Xml,
         Kind::Uuid,
-        Kind::Enum,
+        Kind::Enum(std::sync::Arc::default()),
         Kind::EnumSet,
         Kind::Ltree,
         Kind::Tsvector,

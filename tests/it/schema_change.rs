@@ -244,6 +244,18 @@ fn an_identity_takes_the_sources_value_also_when_it_changes() {
     world.until_equal(&["t"]);
     source.database.run("UPDATE t SET n = 11; INSERT INTO t VALUES (2, 5)");
     world.until_equal(&["t"]);
+
+    // An identity cannot be NULL: the rows that have none are refused, and the others go on.
+    source.database.run("ALTER TABLE t ALTER n DROP NOT NULL");
+    source.database.run("INSERT INTO t VALUES (3, NULL), (4, 7); UPDATE t SET n = 12 WHERE id = 1");
+    let rows = format!("SELECT string_agg(id || ' ' || n, ', ' ORDER BY id) FROM {name}.t");
+    until(LATER, "the others go on", || {
+        world.target.value(&rows).as_deref() == Some("1 12, 2 5, 4 7")
+    });
+    until(LATER, "the row is kept", || world.dead_letters().len() == 1);
+    let (_, reason, detail) = world.dead_letters().remove(0);
+    assert_eq!(reason, "value_unfit");
+    assert!(detail.contains("column \"n\" is null"), "{detail}");
 }
 
 #[test]

@@ -26,12 +26,12 @@ pub(super) struct FieldSeed<'a, 'r> {
 
 impl FieldSeed<'_, '_> {
     fn write<E: serde::de::Error>(self, literal: Literal<'_>) -> Result<(), E> {
-        self.step.write(self.writer, literal).map_err(|detail| unfit(self.broken, detail))
+        self.step.write(self.writer, literal).map_err(|broken| ended(self.broken, broken))
     }
 }
 
-fn unfit<E: serde::de::Error>(broken: &mut Option<Broken>, detail: String) -> E {
-    *broken = Some(Broken::Unfit(detail));
+fn ended<E: serde::de::Error>(broken: &mut Option<Broken>, by: Broken) -> E {
+    *broken = Some(by);
     E::custom("unfit")
 }
 
@@ -93,9 +93,12 @@ impl FieldSeed<'_, '_> {
         let literal = packed.ok().and_then(|()| Parts::new(scratch).next());
         let written = match literal {
             Some(literal) => step.write(writer, literal),
-            None => Err(format!("column \"{}\" is no {:?}", step.name, step.kind)),
+            None => {
+                let detail = format!("column \"{}\" is no {:?}", step.name, step.kind);
+                Err(Broken::Unfit(detail))
+            }
         };
-        written.map_err(|detail| unfit(broken, detail))
+        written.map_err(|by| ended(broken, by))
     }
 }
 
@@ -123,7 +126,7 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
             Ok(value) => self.write(Literal::Int(value)),
             Err(_) => {
                 let detail = format!("column \"{}\" is beyond 64 bits", self.step.name);
-                Err(unfit(self.broken, detail))
+                Err(ended(self.broken, Broken::Unfit(detail)))
             }
         }
     }
@@ -140,8 +143,8 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
         scratch.clear();
         if STANDARD.decode_vec(text, scratch).is_err() {
             let detail = format!("column \"{}\" is no base64 ({:?})", step.name, step.kind);
-            return Err(unfit(broken, detail));
+            return Err(ended(broken, Broken::Unfit(detail)));
         }
-        step.write(writer, Literal::Bytes(scratch)).map_err(|detail| unfit(broken, detail))
+        step.write(writer, Literal::Bytes(scratch)).map_err(|by| ended(broken, by))
     }
 }

@@ -1,6 +1,7 @@
 //! Connect's schemas: names, literals and parameters, and the [`Kind`] they mean.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::decode::value::kind::{Kind, SourceColumn, SourceType, Unit};
 
@@ -71,6 +72,12 @@ impl Field {
         }
     }
 
+    /// Returns the labels of an enum. A comma in one is told from those between them by nothing.
+    fn labels(&self) -> Arc<[String]> {
+        let allowed = self.parameters.get("allowed").map(String::as_str).unwrap_or_default();
+        allowed.split(',').filter(|label| !label.is_empty()).map(str::to_owned).collect()
+    }
+
     /// Returns whether the source's column is one of MySQL's names for `BIGINT UNSIGNED`: `ZEROFILL`
     /// and `SERIAL` have no sign either.
     fn is_unsigned(&self) -> bool {
@@ -138,6 +145,7 @@ impl Field {
                 let (package, short) = other.strip_prefix("io.debezium.")?.split_once('.')?;
                 match package {
                     "time" => time(short)?,
+                    "data" if short == "Enum" => (Kind::Enum(self.labels()), "string"),
                     "data" => data(short, number("length"))?,
                     _ => return None,
                 }
@@ -186,7 +194,6 @@ fn data(name: &str, length: Option<u32>) -> Option<(Kind, &'static str)> {
         "Json" => (Kind::Json, "string"),
         "Xml" => (Kind::Xml, "string"),
         "Uuid" => (Kind::Uuid, "string"),
-        "Enum" => (Kind::Enum, "string"),
         "EnumSet" => (Kind::EnumSet, "string"),
         "Ltree" => (Kind::Ltree, "string"),
         "Tsvector" => (Kind::Tsvector, "string"),

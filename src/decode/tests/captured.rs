@@ -14,7 +14,7 @@ fn json_with_schemas_becomes_the_sources_rows() {
             employees-create: Create employees emp_id=9001 first_name='Eve' last_name='Moe' dob=day -3594 city=null salary=12345678e-3
             employees-delete: Delete employees emp_id=9001
             employees-read: Read employees emp_id=1 first_name='Nina' last_name='Berg' dob=day 5250 city='Oslo' salary=72000e0
-            employees-tombstone: Delete employees emp_id=9001
+            employees-tombstone: Ignored(Tombstone)
             heartbeat: Ignored(Heartbeat)
             orders-create: Create orders id=9001 user_id=1 status='new' amount=-1e-2 quantity=3 note='first' created_at=wall 1714979289.123456000 updated_at=moment 1714979289.500000000
             orders-create-long: Create orders id=9003 user_id=2 status='new' amount=100e-2 quantity=1 note='c4ca4238a0b923820dcc509a6f75849bc81e728d9d4c2f636f067f89cc14862ceccbc87e4b5ce2fe28308fd9f2a7baf3a87ff679a2f3e71d9181a67b7542122ce4da3b7fbbce2345d7772b0674a318d51679091c5a880f
@@ -52,12 +52,12 @@ fn json_of_mariadb_becomes_the_sources_rows() {
             customers-create: Create customers id=9001 name='Alan' email=null active=1 created_at=wall 1714979289.123456000
             customers-delete: Delete customers id=9001
             customers-read: Read customers id=1 name='Ada Lovelace' email='ada@example.org' active=1 created_at=wall 1704879000.000000000
-            customers-tombstone: Delete customers id=9001
+            customers-tombstone: Ignored(Tombstone)
             customers-update: Update customers id=9001 name='Alan' email=null active=0 created_at=wall 1714979289.123456000
             products-create: Create products sku='Z-9' title='Zither' price=1999e-2 stock=2 released=day 19849
             products-delete: Delete products sku='Z-9'
             products-read: Read products sku='LAMP-1' title='Desk lamp' price=2490e-2 stock=12 released=day 19601
-            products-tombstone: Delete products sku='Z-9'
+            products-tombstone: Ignored(Tombstone)
             schema-change: Ignored(SchemaChange)
         "#]],
     );

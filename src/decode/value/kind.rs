@@ -1,6 +1,7 @@
 //! What a schema says of a column: Debezium's semantic types, as plain data.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::decode::value::packed::{Packing, Parts};
 use crate::decode::value::spelling::Spelling;
@@ -77,8 +78,8 @@ pub enum Kind {
     Xml,
     /// `io.debezium.data.Uuid`.
     Uuid,
-    /// `io.debezium.data.Enum`.
-    Enum,
+    /// `io.debezium.data.Enum`, with its labels as far as they are known, in the source's order.
+    Enum(Arc<[String]>),
     /// `io.debezium.data.EnumSet`.
     EnumSet,
     /// `io.debezium.data.Ltree`.
@@ -144,6 +145,27 @@ impl Kind {
         }
     }
 
+    /// Returns the labels of an enum, or of one that this is an array of.
+    pub fn labels(&self) -> Option<&Arc<[String]>> {
+        match self {
+            Self::Enum(labels) => Some(labels),
+            Self::Array(element) => element.labels(),
+            _ => None,
+        }
+    }
+
+    /// Takes a label that an enum has got since its schema was made.
+    pub fn add_label(&mut self, label: &str) {
+        match self {
+            Self::Enum(labels) => {
+                let all = labels.iter().cloned().chain([label.to_owned()]);
+                *labels = all.collect();
+            }
+            Self::Array(element) => element.add_label(label),
+            _ => {}
+        }
+    }
+
     /// Returns a value of this kind, to ask a column whether it takes the kind at all; `None` when
     /// there is no conversion for the kind.
     pub fn sample(&self) -> Option<Value<'_>> {
@@ -153,9 +175,12 @@ impl Kind {
             Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64 | Self::Year => Value::Int(1),
             Self::Float32 => Value::Float32(1.0),
             Self::Float64 => Value::Float64(1.0),
-            Self::Text | Self::Xml | Self::Enum | Self::EnumSet | Self::Ltree | Self::Tsvector => {
-                Value::Text("")
-            }
+            Self::Text
+            | Self::Xml
+            | Self::Enum(_)
+            | Self::EnumSet
+            | Self::Ltree
+            | Self::Tsvector => Value::Text(""),
             Self::Bytes => Value::Bytes(&[]),
             Self::Encoded(spelling) => Value::Spelled { spelling: *spelling, text: "" },
             Self::Decimal { .. } | Self::VariableScaleDecimal | Self::DecimalText => {

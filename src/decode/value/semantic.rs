@@ -155,7 +155,7 @@ fn double(kind: &Kind, float: f64) -> Result<Value<'static>, Unfit> {
 fn string<'a>(kind: &Kind, text: &'a str) -> Result<Value<'a>, Unfit> {
     const FORM: Unfit = Unfit("is not of its type's form");
     match kind {
-        Kind::Text | Kind::Xml | Kind::Enum | Kind::EnumSet | Kind::Ltree | Kind::Tsvector => {
+        Kind::Text | Kind::Xml | Kind::Enum(_) | Kind::EnumSet | Kind::Ltree | Kind::Tsvector => {
             Ok(Value::Text(text))
         }
         Kind::Json => Ok(Value::Json(text)),

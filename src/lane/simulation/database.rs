@@ -219,6 +219,9 @@ impl Database {
         for step in steps {
             if let Some(row) = self.state.checkpoints.get_mut(&step.partition) {
                 row.next = step.to.get();
+                if step.last.is_some() {
+                    row.deleted = step.deleted();
+                }
                 self.moved_at.insert(step.partition.clone(), now);
             }
         }
@@ -296,6 +299,7 @@ impl Database {
                 next: NextOffset::at(row.next),
                 refused_keys: refused.map(|(_, key)| key.clone()).collect(),
                 remembered: Remembered::default(),
+                deleted: row.deleted.clone(),
             });
         }
         claims
@@ -311,6 +315,7 @@ impl Database {
         for (partition, next) in first {
             self.state.checkpoints.entry(partition.clone()).or_insert_with(|| Checkpoint {
                 next: next.get(),
+                deleted: None,
                 epoch: 0,
                 token: None,
                 owner: None,

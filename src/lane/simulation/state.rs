@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::oracle::{Row as Expected, RowKey};
 use crate::batch::{Folded, KeyMark, without_row};
-use crate::checkpoint::Step;
+use crate::checkpoint::{Deleted, Step};
 use crate::fold::{Taken, Winners};
 use crate::moves::{Departure, MoveRequest, Moved};
 use crate::record::TopicPartition;
@@ -23,6 +23,7 @@ pub(super) type Columns = BTreeMap<String, Option<Vec<u8>>>;
 #[derive(Clone, Debug)]
 pub(super) struct Checkpoint {
     pub(super) next: i64,
+    pub(super) deleted: Option<Deleted>,
     pub(super) epoch: i64,
     pub(super) token: Option<Uuid>,
     /// The lane that owns it, by the token of its sessions; `None` after a release.

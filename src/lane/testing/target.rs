@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Caller, REMEMBERED, TargetAnswer, names, partition};
 use crate::batch::{Folded, Lead, Leader};
-use crate::checkpoint::{Claim, NextOffset};
+use crate::checkpoint::{Claim, Deleted, NextOffset};
 use crate::decode::value::kind::{Kind, SourceColumn, SourceName};
 use crate::identity::{KeyMet, Remembered};
 use crate::lane::writer::Outcome;
@@ -224,7 +224,14 @@ fn claimed_in(epoch: i64, name: &str, next: i64) -> Claimed {
         next,
         remembered: REMEMBERED,
         refused_keys: Vec::new(),
+        deleted: None,
     }
+}
+
+/// A partition is ours and stands there, behind a delete that was applied.
+pub(in crate::lane) fn behind_delete(name: &str, next: i64, deleted: Deleted) -> TargetAnswer {
+    let claimed = vec![Claimed { deleted: Some(deleted), ..claimed_in(1, name, next) }];
+    Ok(Outcome::Claims(Claims { claimed, ..Claims::default() }))
 }
 
 /// Another group holds a partition.

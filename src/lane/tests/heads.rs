@@ -191,6 +191,24 @@ async fn a_row_does_not_wait_for_what_a_refused_delete_has_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_row_that_waits_looks_again_when_what_may_be_its_delete_is_refused() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    bench.run_more("t[1]").await;
+    bench.deliver("t[1]", 1, &[came("t", 3)]).await;
+    let asked = bench.asked("moved 77 1").await;
+    bench.deliver("t[0]", 1, &[Sent { value: Some(b"{".to_vec()), ..went("t", 2) }]).await;
+    asked.send(left(None)).unwrap();
+    let apply = bench.asked("apply t[0] 1..2, 1 malformed").await;
+    assert_eq!(bench.commands().await, ["pause t[1]"]);
+    apply.send(committed()).unwrap();
+    assert_eq!(bench.commands().await, ["seek to 1 t[1]"]);
+    bench.deliver("t[1]", 1, &[came("t", 3)]).await;
+    bench.answer("moved 77 1", left(Some(Moved::Gone))).await;
+    bench.answer("apply t[1] 1..2, 1 unavailable_without_row", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn both_halves_of_a_move_in_one_run_are_a_batch_each() {
     let mut bench = Bench::start().await;
     bench.run("t[0]").await;

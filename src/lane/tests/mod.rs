@@ -8,3 +8,4 @@ mod leads;
 mod positions;
 mod rebalances;
 mod refused;
+mod tombstones;

@@ -393,6 +393,7 @@ impl Attempt<'_> {
         let locked = if self.batch.schema_changes.is_empty() {
             session.run_all(sql::start(names)).await
         } else {
+            ddl::add_labels(session, &self.batch.schema_changes).await?;
             session.run_all(sql::start(&[])).await.map_err(other)?;
             ddl::change(session, &self.batch.schema_changes).await?;
             if names.is_empty() { Ok(()) } else { session.run_all(sql::lock(names)).await }

@@ -1,11 +1,13 @@
 //! The catalogue: tables as the server has them, and how each type takes cells.
 
+use std::sync::Arc;
+
 use sqlx::Row;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use crate::rows::NULL;
-use crate::table::{Column, Encode, Table, TableName};
+use crate::table::{Column, Encode, Enumeration, Identity, Table, TableName};
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::{encode, sql};
 
@@ -70,6 +72,20 @@ fn base(row: &PgRow) -> Result<Base, sqlx::Error> {
     Ok(Base { id, kind: row.try_get(10)?, name: row.try_get(11)?, element })
 }
 
+fn identity(letter: &str) -> Option<Identity> {
+    match letter {
+        "a" => Some(Identity::Always),
+        "d" => Some(Identity::ByDefault),
+        _ => None,
+    }
+}
+
+fn enumeration(row: &PgRow) -> Result<Option<Arc<Enumeration>>, sqlx::Error> {
+    let name = row.try_get::<Option<String>, _>("enum_name")?;
+    let labels = row.try_get::<Option<Vec<String>>, _>("enum_labels")?;
+    Ok(name.zip(labels).map(|(name, labels)| Arc::new(Enumeration { name, labels })))
+}
+
 /// Reads the columns of tables; none for a table that does not exist.
 pub(super) async fn describe(
     session: &mut Session,
@@ -91,8 +107,9 @@ pub(super) async fn describe(
             not_null: row.try_get(5)?,
             generated: row.try_get(6)?,
             has_default: row.try_get(12)?,
-            is_fixed: row.try_get("is_fixed")?,
+            identity: identity(row.try_get("identity")?),
             base_name: row.try_get("base_name")?,
+            enumeration: enumeration(&row)?,
             encode: taker.map(|(encode, _)| encode),
         };
         let wire = match taker {

@@ -7,6 +7,7 @@ use crate::batch::SchemaChange;
 use crate::decode::value::kind::{Kind, SourceColumn, SourceType, Unit};
 use crate::table::{Column, Encode, TableName};
 use crate::target::postgres::error::{Doing, target_error};
+use crate::target::postgres::labels::labelled;
 use crate::target::postgres::named::typed;
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::widen::widened;
@@ -18,6 +19,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     column,
     widened,
     encode: encode_from,
+    labelled,
     typed,
     time_column,
     create_table: sql::create_table,
@@ -77,7 +79,8 @@ pub(super) fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         not_null: is_key || !source.optional,
         generated: false,
         has_default: false,
-        is_fixed: false,
+        identity: None,
+        enumeration: None,
         base_name: None,
         encode: catalog::encode_of_chosen(chosen.id),
     })
@@ -110,7 +113,7 @@ fn choose(kind: &Kind) -> Option<Chosen> {
         Kind::Int64 => (catalog::INT8, "bigint"),
         Kind::Float32 => (catalog::FLOAT4, "real"),
         Kind::Float64 => (catalog::FLOAT8, "double precision"),
-        Kind::Text | Kind::Enum | Kind::EnumSet | Kind::Ltree | Kind::SparseVector => {
+        Kind::Text | Kind::Enum(_) | Kind::EnumSet | Kind::Ltree | Kind::SparseVector => {
             (catalog::TEXT, "text")
         }
         Kind::Tsvector => (catalog::TSVECTOR, "tsvector"),
@@ -230,7 +233,8 @@ fn time_column(name: &str, not_null: bool) -> Column {
         not_null,
         generated: false,
         has_default: false,
-        is_fixed: false,
+        identity: None,
+        enumeration: None,
         base_name: None,
         encode: catalog::encode_of(catalog::TIMESTAMPTZ),
     }
@@ -256,6 +260,19 @@ pub(super) async fn bootstrap(session: &mut Session) -> Result<(), TargetError> 
 pub(super) async fn is_bootstrapped(session: &mut Session) -> Result<bool, sqlx::Error> {
     let rows = session.fetch(sql::IS_BOOTSTRAPPED.to_owned(), PgArguments::default()).await?;
     rows.first().map_or(Ok(false), |row| row.try_get(0))
+}
+
+/// Adds the labels that a batch's rows may have, each in a transaction of its own: in the one that
+/// adds it no row may have it. One that another member has added meanwhile is left alone.
+pub(super) async fn add_labels(
+    session: &mut Session,
+    changes: &[SchemaChange],
+) -> Result<(), TargetError> {
+    for statement in changes.iter().flat_map(|change| &change.labels) {
+        let added = session.run_all(statement.clone()).await;
+        added.map_err(|error| target_error(error, Doing::Ddl))?;
+    }
+    Ok(())
 }
 
 /// Makes the schema changes of a batch, inside its transaction.

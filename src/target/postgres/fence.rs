@@ -9,7 +9,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use crate::checkpoint::{Claim, NextOffset, Step};
+use crate::checkpoint::{Claim, Deleted, NextOffset, Step};
 use crate::identity::{Remembered, Trace};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
@@ -60,6 +60,7 @@ pub(super) async fn claim(
             next: NextOffset::at(row.try_get(2)?),
             remembered: remembered(&row)?,
             refused_keys: Vec::new(),
+            deleted: deleted(&row)?,
         });
     }
     claims.claimed.sort_by(|a, b| a.partition.cmp(&b.partition));
@@ -116,6 +117,12 @@ fn remembered(row: &PgRow) -> Result<Remembered, sqlx::Error> {
     let last = row.try_get::<Option<i64>, _>(7)?;
     let last = last.map(|offset| Trace { offset, timestamp, leader_epoch });
     Ok(Remembered { topic_id: row.try_get(5)?, partitions_seen: row.try_get(6)?, last })
+}
+
+/// Reads the last record that was applied, if it is a delete.
+fn deleted(row: &PgRow) -> Result<Option<Deleted>, sqlx::Error> {
+    let (offset, key) = (row.try_get::<Option<i64>, _>(7)?, row.try_get::<Option<Vec<u8>>, _>(10)?);
+    Ok(offset.zip(key).map(|(offset, key)| Deleted { offset, key }))
 }
 
 async fn read_refused_keys(
@@ -204,6 +211,8 @@ pub(super) async fn advance(
     bind(&mut arguments, lane.sink.group_id.as_str())?;
     let epochs = last().map(|last| last.and_then(|last| last.leader_epoch));
     bind(&mut arguments, epochs.collect::<Vec<_>>())?;
+    let deleted = last().map(|last| last.and_then(|last| last.deleted_key.as_deref()));
+    bind(&mut arguments, deleted.collect::<Vec<_>>())?;
     let moved = session.run(sql::STEP.to_owned(), arguments).await?;
     Ok(u64::try_from(steps.len()) == Ok(moved))
 }

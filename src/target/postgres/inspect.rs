@@ -210,7 +210,7 @@ async fn read_leaders(session: &mut Session, name: &TableName) -> Result<Vec<Lea
 }
 
 async fn needed(session: &mut Session, change: &SchemaChange) -> Result<Vec<String>, sqlx::Error> {
-    let mut needed = Vec::new();
+    let mut needed = change.labels.clone();
     for statement in &change.statements {
         if ddl::is_needed(session, &change.after.name, statement).await? {
             needed.push(statement.clone());

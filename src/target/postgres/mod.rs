@@ -12,6 +12,7 @@ mod guard;
 mod identity;
 mod inspect;
 mod kept;
+mod labels;
 mod leads;
 mod letters;
 mod moves;

@@ -4,7 +4,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Row as _, ValueRef as _};
 
 use crate::checkpoint::Step;
-use crate::moves::{Departure, MoveRequest, Moved};
+use crate::moves::{Departure, MoveRequest, Moved, Sign};
 use crate::rows::{Cells, Rows};
 use crate::target::Sink;
 use crate::target::postgres::catalog::Wire;
@@ -87,13 +87,32 @@ pub(super) async fn find(
     let Some(row) = found.first() else { return Ok(None) };
     let (left, wanted): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     if left == 0 {
-        return Ok(None);
+        return refused(session, sink, request).await;
     }
     if usize::try_from(wanted) != Ok(columns.len()) {
         return Ok(Some(Moved::Gone));
     }
     let values = (0..columns.len()).map(|at| value(row, at + 2)).collect::<Result<_, _>>()?;
     Ok(Some(Moved::Values(values)))
+}
+
+/// Finds the delete among the records that were refused because nobody could read them.
+async fn refused(
+    session: &mut Session,
+    sink: &Sink,
+    request: &MoveRequest,
+) -> Result<Option<Moved>, sqlx::Error> {
+    let Some(sign) = &request.sign else { return Ok(None) };
+    let mut arguments = fence::sink_arguments(sink)?;
+    bind(&mut arguments, &*request.topic)?;
+    bind(&mut arguments, sign.sent_at - Sign::APART_MAX)?;
+    bind(&mut arguments, sign.sent_at + Sign::APART_MAX)?;
+    for row in session.fetch(sql::REFUSED_DELETES.to_owned(), arguments).await? {
+        if sign.is_in(row.try_get(0)?) {
+            return Ok(Some(Moved::Gone));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads a value as the server sends it, which is how a cell has it.

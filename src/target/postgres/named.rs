@@ -16,7 +16,8 @@ pub(super) fn typed(name: &str, type_name: &str, not_null: bool) -> Option<Colum
         not_null,
         generated: false,
         has_default: false,
-        is_fixed: false,
+        identity: None,
+        enumeration: None,
         base_name: None,
         encode: catalog::encode_of_chosen(id),
     })

@@ -121,6 +121,8 @@ fn bits(existing: &Column, wanted: &Column, source: &SourceColumn) -> Option<Cho
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::decode::value::kind::{SourceType, Unit};
     use crate::target::postgres::named::typed;
@@ -189,7 +191,7 @@ mod tests {
         check("varchar(10)", varchar(2_147_483_647), Some("text"));
         check("varchar(10)", (Kind::Text, Some(("LONGTEXT", 0))), Some("text"));
         check("varchar(10)", (Kind::Text, None), None);
-        check("varchar(10)", (Kind::Enum, Some(("ENUM", 20))), None);
+        check("varchar(10)", (Kind::Enum(Arc::default()), Some(("ENUM", 20))), None);
         check("varchar", varchar(20), None);
         check("char(3)", (Kind::Text, Some(("BPCHAR", 5))), Some("character(5)"));
         check("char(3)", varchar(5), Some("character varying(5)"));

@@ -110,7 +110,13 @@ fn fold(words: &[&str]) -> Folded {
         writer.finish(Origin { step, offset, sent_at: 0 }, record).unwrap();
         batch.advance(
             step,
-            LastRecord { offset, timestamp: None, source_position: None, leader_epoch: None },
+            LastRecord {
+                offset,
+                timestamp: None,
+                source_position: None,
+                leader_epoch: None,
+                deleted_key: None,
+            },
         );
     }
     batch.fold()
@@ -131,7 +137,8 @@ fn shape(name: &str) -> Arc<Shape> {
         not_null: true,
         generated: false,
         has_default: false,
-        is_fixed: false,
+        identity: None,
+        enumeration: None,
         encode: Some(encode),
     };
     let name = TableName { schema: None, table: name.to_owned() };

@@ -38,7 +38,8 @@ pub(super) async fn read(
             not_null: not_null || place_in_key > 0,
             generated: hidden > 1,
             has_default,
-            is_fixed: false,
+            identity: None,
+            enumeration: None,
             base_name: None,
             encode,
         });
@@ -69,6 +70,8 @@ async fn indexed(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use sqlx::SqliteConnection;
 
     use super::*;
@@ -102,7 +105,7 @@ mod tests {
             Kind::Bits { length: None },
             Kind::Json,
             Kind::Uuid,
-            Kind::Enum,
+            Kind::Enum(Arc::default()),
         ];
         for (number, kind) in kinds.iter().enumerate() {
             let name = TableName { schema: None, table: format!("t \"{number}\"") };

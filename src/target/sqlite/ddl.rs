@@ -15,6 +15,8 @@ pub(super) const DIALECT: Dialect = Dialect {
     column,
     widened,
     encode: |existing, _| existing.encode,
+    // It has no enums.
+    labelled: |existing, _| (existing.clone(), Vec::new()),
     typed,
     time_column,
     create_table: |table: &Table| vec![sql::create_table(table)],
@@ -42,7 +44,7 @@ fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         // No name with `POINT` in it: that has `INT` in it.
         Kind::Point => "PLACE_TEXT",
         Kind::SparseVector => "VECTOR_TEXT",
-        Kind::Text | Kind::Xml | Kind::Enum | Kind::EnumSet | Kind::Ltree | Kind::Tsvector => {
+        Kind::Text | Kind::Xml | Kind::Enum(_) | Kind::EnumSet | Kind::Ltree | Kind::Tsvector => {
             "TEXT"
         }
         Kind::Decimal { .. } | Kind::VariableScaleDecimal | Kind::DecimalText | Kind::Unsigned => {
@@ -101,7 +103,8 @@ fn declare(name: &str, declared: &str, not_null: bool) -> Column {
         not_null,
         generated: false,
         has_default: false,
-        is_fixed: false,
+        identity: None,
+        enumeration: None,
         base_name: None,
         encode: encode::of_declared(declared, false),
     }

@@ -7,7 +7,7 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
-use crate::checkpoint::{Claim, NextOffset, Step};
+use crate::checkpoint::{Claim, Deleted, NextOffset, Step};
 use crate::identity::{Remembered, Trace};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
@@ -61,6 +61,7 @@ pub(super) async fn claim(
             next: NextOffset::at(read(1)?),
             remembered: remembered(&row).map_err(TargetError::of_sqlite)?,
             refused_keys: refused_keys(&mut writing.connection, sink, partition).await?,
+            deleted: deleted(&row).map_err(TargetError::of_sqlite)?,
         });
     }
     Ok(claims)
@@ -74,6 +75,12 @@ fn remembered(row: &SqliteRow) -> Result<Remembered, sqlx::Error> {
     let last = row.try_get::<Option<i64>, _>(4)?;
     let last = last.map(|offset| Trace { offset, timestamp, leader_epoch });
     Ok(Remembered { topic_id, partitions_seen: row.try_get(3)?, last })
+}
+
+/// Reads the last record that was applied, if it is a delete.
+fn deleted(row: &SqliteRow) -> Result<Option<Deleted>, sqlx::Error> {
+    let (offset, key) = (row.try_get::<Option<i64>, _>(4)?, row.try_get::<Option<Vec<u8>>, _>(7)?);
+    Ok(offset.zip(key).map(|(offset, key)| Deleted { offset, key }))
 }
 
 /// Says why a partition could not be claimed: it has no row, or another group holds it.
@@ -196,7 +203,10 @@ pub(super) async fn advance(
             .bind(session)
             .bind(&now);
         let query = bind_claim(bind_partition(query, sink, &step.partition), step.claim);
-        let query = query.bind(step.from.get()).bind(last.and_then(|last| last.leader_epoch));
+        let query = query
+            .bind(step.from.get())
+            .bind(last.and_then(|last| last.leader_epoch))
+            .bind(last.and_then(|last| last.deleted_key.as_deref()));
         let done = query.execute(&mut writing.connection).await;
         let done = done.map_err(TargetError::of_sqlite)?;
         assert!(done.rows_affected() <= 1, "the key of the checkpoint is one partition");

@@ -2,13 +2,13 @@
 //!
 //! Values stand there as the cells that an encoder would write.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use sqlx::sqlite::{SqliteArguments, SqliteRow, SqliteValueRef};
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, TypeInfo as _, ValueRef as _};
 
 use crate::checkpoint::Step;
-use crate::moves::{Departure, MoveRequest, Moved};
+use crate::moves::{Departure, MoveRequest, Moved, Sign};
 use crate::rows::{Cell, Cells, Rows};
 use crate::target::sqlite::apply::bind_cells;
 use crate::target::sqlite::encode::{self, Content};
@@ -106,9 +106,9 @@ pub(super) async fn find(
     let query = sqlx::query_as::<_, (String, String, Option<Vec<u8>>)>(sql::FIND_LEFT);
     let query = query.bind(&sink.name).bind(&sink.cluster_id);
     let query = query.bind(&*request.topic).bind(&request.place);
-    let left = query.fetch_all(connection).await.map_err(TargetError::of_sqlite)?;
+    let left = query.fetch_all(&mut *connection).await.map_err(TargetError::of_sqlite)?;
     if left.is_empty() {
-        return Ok(None);
+        return refused(connection, sink, request).await;
     }
     let names = request.columns.iter().filter_map(|&column| request.shape.columns.get(column));
     let values = names.map(|column| {
@@ -117,4 +117,22 @@ pub(super) async fn find(
         found.map(|(_, _, cell)| cell.clone())
     });
     Ok(Some(values.collect::<Option<Vec<_>>>().map_or(Moved::Gone, Moved::Values)))
+}
+
+/// Finds the delete among the records that were refused because nobody could read them.
+async fn refused(
+    connection: &mut SqliteConnection,
+    sink: &Sink,
+    request: &MoveRequest,
+) -> Result<Option<Moved>, TargetError> {
+    let Some(sign) = &request.sign else { return Ok(None) };
+    let moment = |millis: i64| {
+        time_text(UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or_default()))
+    };
+    let query = sqlx::query_scalar::<_, String>(sql::REFUSED_DELETES);
+    let query = query.bind(&sink.name).bind(&sink.cluster_id).bind(&*request.topic);
+    let query = query.bind(moment(sign.sent_at - Sign::APART_MAX));
+    let query = query.bind(moment(sign.sent_at + Sign::APART_MAX));
+    let headers = query.fetch_all(connection).await.map_err(TargetError::of_sqlite)?;
+    Ok(headers.iter().any(|headers| sign.is_in(headers)).then_some(Moved::Gone))
 }

@@ -24,7 +24,7 @@ pub(super) use letters::{
 };
 pub(super) use moves::{
     FIND_LEFT, FIND_TAKEN, FORGET_MOVES, FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, LEAVE,
-    values_of,
+    REFUSED_DELETES, values_of,
 };
 pub(super) use own::{ADDED_COLUMNS, BOOTSTRAP, IS_BOOTSTRAPPED, LACKS_COLUMN, NEWEST_VERSION};
 

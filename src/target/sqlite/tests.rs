@@ -133,7 +133,7 @@ fn shape_of(table: Arc<Table>, deletes: Deletes) -> Arc<Shape> {
 
 fn creation() -> SchemaChange {
     let statements = (Sqlite::DIALECT.create_table)(&items());
-    SchemaChange { before: None, after: items(), statements }
+    SchemaChange { before: None, after: items(), statements, labels: Vec::new() }
 }
 
 /// Makes a batch of one record for each change, behind what the partition has applied.
@@ -189,7 +189,13 @@ async fn a_row_behind_a_delete_keeps_nothing_of_the_one_before() {
 
 fn last(offset: i64) -> LastRecord {
     let timestamp = Some(1_700_000_000_123);
-    LastRecord { offset, timestamp, leader_epoch: Some(4), source_position: None }
+    LastRecord {
+        offset,
+        timestamp,
+        leader_epoch: Some(4),
+        source_position: None,
+        deleted_key: None,
+    }
 }
 
 fn kept(offset: i64) -> KeptRecord {

@@ -16,13 +16,14 @@ SELECT w.ordinal, a.attname::text,
   END,
   a.atttypid, modifier.number, a.attnotnull, a.attgenerated <> '' OR c.relkind IN ('v', 'm'),
   tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text,
-  a.atthasdef OR a.attidentity <> '' AS has_default, a.attidentity = 'a' AS is_fixed,
+  a.atthasdef OR a.attidentity <> '' AS has_default, a.attidentity::text AS identity,
   e.oid AS element_id, e.typtype::text AS element_kind, e.typname::text AS element_name,
   c.reltype AS row_id,
   CASE
     WHEN b.typtype = 'c' THEN 'record'
     WHEN t.typtype = 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)
-  END AS base_name
+  END AS base_name,
+  enumeration.name AS enum_name, enumeration.labels AS enum_labels
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
   WITH ORDINALITY AS w (schema_name, table_name, ordinal)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name
@@ -56,6 +57,15 @@ CROSS JOIN LATERAL (
 ) AS modifier
 LEFT JOIN pg_catalog.pg_type AS e ON e.oid = b.typelem AND b.typcategory = 'A'
 LEFT JOIN pg_catalog.pg_namespace AS en ON en.oid = e.typnamespace
+LEFT JOIN LATERAL (
+  SELECT pg_catalog.format('%I.%I', gn.nspname, g.typname) AS name, ARRAY (
+    SELECT l.enumlabel::text FROM pg_catalog.pg_enum AS l
+    WHERE l.enumtypid = g.oid ORDER BY l.enumsortorder
+  ) AS labels
+  FROM pg_catalog.pg_type AS g
+  JOIN pg_catalog.pg_namespace AS gn ON gn.oid = g.typnamespace
+  WHERE g.oid IN (b.oid, e.oid) AND g.typtype = 'e'
+) AS enumeration ON true
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY w.ordinal, a.attnum";
 

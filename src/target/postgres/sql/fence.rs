@@ -37,7 +37,7 @@ RETURNING c.topic, c.\"partition\", c.next_offset, c.epoch, c.former_owners, c.t
     SELECT pg_catalog.max(t.partitions_seen)
     FROM afterimage.checkpoint AS t
     WHERE t.sink = $1 AND t.cluster_id = $2 AND t.topic = c.topic
-  )), c.last_offset, c.last_timestamp, c.leader_epoch";
+  )), c.last_offset, c.last_timestamp, c.leader_epoch, c.deleted_key";
 
 /// Reads the rows of topics whose partitions a claim did not get, those of other clusters too.
 ///
@@ -136,15 +136,16 @@ WHERE sink = $1 AND cluster_id = $2 AND topic = $3 AND \"partition\" = $4
 /// Moves the partitions of a batch, if each still stands where the batch begins and is still ours.
 ///
 /// Parameters: sink, cluster, topics, partitions, epochs, tokens, from, to, last offsets, last
-/// timestamps, source positions, owner, group, leader epochs.
+/// timestamps, source positions, owner, group, leader epochs, keys of deletes.
 pub(in crate::target::postgres) const STEP: &str = "\
 WITH w AS (
   SELECT *
   FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
     $6::pg_catalog.uuid[], $7::pg_catalog.int8[], $8::pg_catalog.int8[], $9::pg_catalog.int8[],
-    $10::pg_catalog.int8[], $11::pg_catalog.text[], $14::pg_catalog.int4[])
+    $10::pg_catalog.int8[], $11::pg_catalog.text[], $14::pg_catalog.int4[],
+    $15::pg_catalog.bytea[])
     AS w (topic, \"partition\", epoch, token, start, stop, last_offset, last_timestamp, position,
-      leader_epoch)
+      leader_epoch, deleted_key)
 ), o AS (
   SELECT c.topic, c.\"partition\"
   FROM afterimage.checkpoint AS c
@@ -158,6 +159,7 @@ UPDATE afterimage.checkpoint AS c
 SET next_offset = w.stop, last_offset = coalesce(w.last_offset, c.last_offset),
   last_timestamp = CASE WHEN w.last_offset IS NULL THEN c.last_timestamp ELSE w.last_timestamp END,
   leader_epoch = CASE WHEN w.last_offset IS NULL THEN c.leader_epoch ELSE w.leader_epoch END,
+  deleted_key = CASE WHEN w.last_offset IS NULL THEN c.deleted_key ELSE w.deleted_key END,
   source_position = coalesce(w.position, c.source_position), state = 'running',
   state_reason = NULL, owner = $12, group_id = $13, updated_at = pg_catalog.clock_timestamp()
 FROM o

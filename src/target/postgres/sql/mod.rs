@@ -31,15 +31,15 @@ pub(super) use letters::{
     AUDIT_LETTER, COPIED, COUNT_UP, END_LETTER, KEPT_RECORD, LEASE_UNCOPIED, LETTERS,
     LOCK_PARTITION, MARK_SINCE, REFUSE_AGAIN, STANDING,
 };
-pub(super) use moves::{FORGET_MOVES, find_left, leave, leave_of_batch};
+pub(super) use moves::{FORGET_MOVES, REFUSED_DELETES, find_left, leave, leave_of_batch};
 pub(super) use rows::{
     BEGIN_PART, CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, END_PART, IS_FOLLOWED,
     IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, UNDO_PART, delete, delete_images, insert, lock,
     mark_all_deleted, remove_all, renew, start, truncate, update,
 };
 pub(super) use schema::{
-    IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, alter_column, bootstrap,
-    create_schema, create_table, grants, lock_exclusive,
+    Beside, IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, add_label, alter_column,
+    bootstrap, create_schema, create_table, grants, lock_exclusive,
 };
 pub(super) use taken::{FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, ask_taken};
 

@@ -15,6 +15,17 @@ DELETE FROM afterimage.key_move
 WHERE sink = $1 AND cluster_id = $2
   AND at < pg_catalog.clock_timestamp() - interval '7 days'";
 
+/// Reads the headers of refused records that may be deletes, sent between two moments. A tombstone has
+/// those of its delete.
+///
+/// Parameters: sink, cluster, topic, the moments in milliseconds since the epoch.
+pub(in crate::target::postgres) const REFUSED_DELETES: &str = "\
+SELECT headers::pg_catalog.text FROM afterimage.dead_letter
+WHERE sink = $1 AND cluster_id = $2 AND topic = $3
+  AND record_timestamp BETWEEN pg_catalog.to_timestamp($4::pg_catalog.int8 / 1000.0)
+    AND pg_catalog.to_timestamp($5::pg_catalog.int8 / 1000.0)
+  AND value IS NOT NULL AND headers IS NOT NULL";
+
 const LEAVE: &str = "\
 INSERT INTO afterimage.key_move (sink, cluster_id, topic, place, column_name, state, value)";
 

@@ -22,6 +22,7 @@ SET next_offset = ?5, topic_id = coalesce(?6, topic_id),
     last_offset = CASE WHEN ?8 THEN NULL ELSE last_offset END,
     last_timestamp = CASE WHEN ?8 THEN NULL ELSE last_timestamp END,
     leader_epoch = CASE WHEN ?8 THEN NULL ELSE leader_epoch END,
+    deleted_key = CASE WHEN ?8 THEN NULL ELSE deleted_key END,
     epoch = epoch + 1, claim_token = ?9, state = NULL, state_reason = NULL
 WHERE sink = ?1 AND cluster_id = ?2 AND topic = ?3 AND "partition" = ?4"#;
 

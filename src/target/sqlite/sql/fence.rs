@@ -10,7 +10,7 @@ RETURNING epoch, next_offset, topic_id, coalesce(partitions_seen, (
     SELECT max(t.partitions_seen)
     FROM afterimage_checkpoint AS t
     WHERE t.sink = ?5 AND t.cluster_id = ?6 AND t.topic = ?7
-)), last_offset, last_timestamp, leader_epoch"#;
+)), last_offset, last_timestamp, leader_epoch, deleted_key"#;
 
 /// Returns who holds a partition, once a claim has found no row that it may take.
 pub(in crate::target::sqlite) const HOLDER: &str = r#"SELECT group_id
@@ -79,11 +79,12 @@ RETURNING is_accepted";
 
 /// Moves a partition, which therefore runs; binds the next and the last offset, the last timestamp,
 /// the source's position, owner, time, the partition's key, the claim, where the row must stand, and
-/// the last leader epoch.
+/// the last leader epoch and the key of a delete.
 pub(in crate::target::sqlite) const ADVANCE: &str = r#"UPDATE afterimage_checkpoint
 SET next_offset = ?1, last_offset = coalesce(?2, last_offset),
     last_timestamp = CASE WHEN ?2 IS NULL THEN last_timestamp ELSE ?3 END,
     leader_epoch = CASE WHEN ?2 IS NULL THEN leader_epoch ELSE ?14 END,
+    deleted_key = CASE WHEN ?2 IS NULL THEN deleted_key ELSE ?15 END,
     source_position = coalesce(?4, source_position), state = 'running', state_reason = NULL,
     owner = ?5, updated_at = ?6
 WHERE sink = ?7 AND cluster_id = ?8 AND topic = ?9 AND "partition" = ?10

@@ -15,6 +15,13 @@ pub(in crate::target::sqlite) const FIND_LEFT: &str = "SELECT column_name, state
 FROM afterimage_key_move
 WHERE sink = ? AND cluster_id = ? AND topic = ? AND place = ?";
 
+/// Reads the headers of refused records that may be deletes, sent between two moments; binds sink,
+/// cluster, topic and the moments. A tombstone has those of its delete.
+pub(in crate::target::sqlite) const REFUSED_DELETES: &str = "SELECT headers
+FROM afterimage_dead_letter
+WHERE sink = ? AND cluster_id = ? AND topic = ? AND record_timestamp BETWEEN ? AND ?
+    AND value IS NOT NULL AND headers IS NOT NULL";
+
 /// Forgets what was left long ago; binds sink, cluster, and the time before which it is.
 pub(in crate::target::sqlite) const FORGET_MOVES: &str = "DELETE FROM afterimage_key_move
 WHERE sink = ? AND cluster_id = ? AND at < ?";

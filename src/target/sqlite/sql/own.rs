@@ -12,6 +12,7 @@ pub(in crate::target::sqlite) const BOOTSTRAP: [&str; 14] = [
     leader_epoch INTEGER,
     last_offset INTEGER,
     last_timestamp INTEGER,
+    deleted_key BLOB,
     source_incarnation TEXT,
     source_position TEXT,
     epoch INTEGER NOT NULL,
@@ -150,7 +151,12 @@ ON CONFLICT (version) DO NOTHING",
 ];
 
 /// Columns that tables of earlier versions lack, each with the statement that adds it.
-pub(in crate::target::sqlite) const ADDED_COLUMNS: [(&str, &str, &str); 3] = [
+pub(in crate::target::sqlite) const ADDED_COLUMNS: [(&str, &str, &str); 4] = [
+    (
+        "afterimage_checkpoint",
+        "deleted_key",
+        "ALTER TABLE afterimage_checkpoint ADD COLUMN deleted_key BLOB",
+    ),
     (
         "afterimage_dead_letter",
         "copied_at",
@@ -179,7 +185,10 @@ pub(in crate::target::sqlite) const IS_BOOTSTRAPPED: &str =
     "SELECT 1 FROM sqlite_schema WHERE type = 'table'
     AND name IN ('afterimage_key_taken', 'afterimage_source_table', 'afterimage_key_encoding',
         'afterimage_row_guard')
-GROUP BY type HAVING count(*) = 4";
+GROUP BY type HAVING count(*) = 4
+    AND EXISTS (SELECT 1 FROM pragma_table_info('afterimage_checkpoint') WHERE name = 'deleted_key')
+    AND EXISTS (SELECT 1 FROM pragma_table_info('afterimage_refused_key')
+        WHERE name = 'since_offset')";
 
 /// Returns the newest version of our own tables.
 pub(in crate::target::sqlite) const NEWEST_VERSION: &str =

@@ -3,6 +3,7 @@
 use std::slice;
 
 use super::*;
+use crate::checkpoint::Deleted;
 use crate::target::Known;
 
 #[tokio::test]
@@ -49,6 +50,31 @@ async fn f04_a_repeated_batch_settles_a_lost_answer() {
     assert!(matches!(first, Applied::Committed { refused, .. } if refused.len() == 1));
     assert_eq!(world.items().await, ["1|seen|NULL"], "nothing was written twice");
     assert_eq!(world.read("SELECT count(*) FROM afterimage_dead_letter").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_claim_tells_the_delete_that_it_goes_on_behind() {
+    let world = World::new();
+    let (mut target, claimed) = world.claimed().await;
+    assert_eq!(claimed.deleted, None);
+    let shape = shape(Deletes::Hard);
+    let (put, delete) = (Put(1, Value::Null, Value::Null), Delete(1));
+    let mut folded = batch(&claimed, &shape, &[put, delete]);
+    folded.steps[0].last.as_mut().unwrap().deleted_key = Some(b"k".to_vec());
+    target.apply(&folded).await.unwrap();
+    let deleted = Some(Deleted { offset: 1, key: b"k".to_vec() });
+    let claimed = claim(&mut target, &world.partition).await;
+    assert_eq!(claimed.deleted, deleted);
+
+    // The end of the log is no record, and anything else is another one.
+    let mut reaching = Batch::default();
+    let step = reaching.step(&claimed.partition, claimed.claim, claimed.next);
+    reaching.reach(step, NextOffset::at(3));
+    target.apply(&reaching.fold()).await.unwrap();
+    let claimed = claim(&mut target, &world.partition).await;
+    assert_eq!((claimed.next, &claimed.deleted), (NextOffset::at(3), &deleted));
+    target.apply(&batch(&claimed, &shape, &[Delete(1)])).await.unwrap();
+    assert_eq!(claim(&mut target, &world.partition).await.deleted, None);
 }
 
 #[tokio::test]

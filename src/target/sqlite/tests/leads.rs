@@ -64,7 +64,8 @@ async fn a_file_of_the_version_before_gets_what_it_lacks() {
     world.claimed().await;
     world
         .run(
-            "DROP TABLE afterimage_source_table; DELETE FROM afterimage_schema_version;
+            "DROP TABLE afterimage_source_table;
+              ALTER TABLE afterimage_checkpoint DROP COLUMN deleted_key; DELETE FROM afterimage_schema_version;
               INSERT INTO afterimage_schema_version VALUES (2, '');
               DROP INDEX afterimage_dead_letter_key; DROP INDEX afterimage_dead_letter_uncopied;
               ALTER TABLE afterimage_dead_letter DROP COLUMN copied_at;

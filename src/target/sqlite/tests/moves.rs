@@ -1,6 +1,8 @@
 //! Rows that moved to a key and away from it in one transaction of the source.
 
 use super::*;
+use crate::moves::{MoveRequest, Moved, NEW_KEY, Sign};
+use crate::refused::{Reason, Refusal};
 use crate::rows::Move;
 
 #[tokio::test]
@@ -43,4 +45,49 @@ async fn check(taken: i64, ends: [usize; 2], expected: &[&str]) {
         begin = end;
     }
     assert_eq!(world.items().await, expected);
+}
+
+#[tokio::test]
+async fn a_create_finds_the_letter_of_the_delete_that_nobody_could_read() {
+    const SENT_AT: i64 = 1_700_000_000_000;
+    let world = World::new();
+    let (mut target, claimed) = world.claimed().await;
+    let shape = shape(Deletes::Hard);
+    let mut refusing = batch(&claimed, &shape, &[Delete(9)]);
+    let letter = |offset: i64, key: &str, value: Option<&[u8]>| DeadLetter {
+        partition: world.partition.clone(),
+        record: KeptRecord {
+            offset,
+            timestamp: Some(SENT_AT),
+            key: None,
+            value: value.map(<[u8]>::to_vec),
+            headers: vec![(NEW_KEY.to_owned(), Some(key.as_bytes().to_vec()))],
+        },
+        refusal: Refusal::new(Reason::Malformed, "no JSON"),
+    };
+    refusing.dead_letters =
+        vec![letter(0, r#"{"id":2}"#, Some(b"{")), letter(1, r#"{"id":3}"#, None)];
+    target.apply(&refusing).await.unwrap();
+
+    let request = |id: i64, sent_at: i64| MoveRequest {
+        topic: Arc::clone(&world.partition.topic),
+        partition: 0,
+        offset: 5,
+        place: "77".to_owned(),
+        shape: Arc::clone(&shape),
+        columns: vec![1],
+        sign: Some(Sign { key: serde_json::json!({"id": id}), sent_at }),
+    };
+    let apart = Sign::APART_MAX;
+    for (id, sent_at, expected) in [
+        (2, SENT_AT, Some(Moved::Gone)),
+        (2, SENT_AT + apart, Some(Moved::Gone)),
+        (2, SENT_AT - apart - 1, None),
+        (2, SENT_AT + apart + 1, None),
+        (4, SENT_AT, None),
+        // The record is a tombstone: its delete may come yet.
+        (3, SENT_AT, None),
+    ] {
+        assert_eq!(target.moved(&request(id, sent_at)).await.unwrap(), expected, "{id} {sent_at}");
+    }
 }
