@@ -220,6 +220,7 @@ async fn a_created_table_is_as_it_was_planned() {
         (Kind::Text, "BYTEA", 0),
         (Kind::Text, "TSTZRANGE", 0),
         (Kind::Bytes, "INT4MULTIRANGE", 0),
+        (Kind::Bytes, "TSTZMULTIRANGE", 0),
         (Kind::Bytes, "CIRCLE", 0),
         (Kind::Bytes, "XID8", 0),
         (list(Kind::Text), "_VARCHAR", 10),

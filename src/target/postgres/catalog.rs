@@ -226,7 +226,7 @@ fn taker(base: &Base) -> Option<(Encode, Form)> {
 }
 
 /// Built-in types whose cells travel as text: the number, the name, the name that Debezium says.
-pub(super) const TEXTUAL: [(u32, &str, &str); 30] = [
+pub(super) const TEXTUAL: [(u32, &str, &str); 32] = [
     (INET, "inet", "INET"),
     (CIDR, "cidr", "CIDR"),
     (MACADDR, "macaddr", "MACADDR"),
@@ -257,6 +257,8 @@ pub(super) const TEXTUAL: [(u32, &str, &str); 30] = [
     (4536, "int8multirange", "INT8MULTIRANGE"),
     (4532, "nummultirange", "NUMMULTIRANGE"),
     (4535, "datemultirange", "DATEMULTIRANGE"),
+    (4533, "tsmultirange", "TSMULTIRANGE"),
+    (4534, "tstzmultirange", "TSTZMULTIRANGE"),
 ];
 
 /// Returns the type that a built-in array is of.
