@@ -107,4 +107,7 @@ pub enum Misfit {
     /// The text contains what the target cannot store (PostgreSQL: U+0000), or is not of its form.
     #[error("is not valid for the column's type")]
     Form,
+    /// An array in an array, for which the connector sends the name of an object.
+    #[error("is an array of arrays, whose elements the connector does not send")]
+    Nested,
 }

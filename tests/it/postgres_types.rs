@@ -226,6 +226,7 @@ async fn a_created_table_is_as_it_was_planned() {
         (list(Kind::Text), "_VARCHAR", 10),
         (list(Kind::Text), "_INET", 0),
         (list(Kind::Text), "_INT8RANGE", 0),
+        (list(Kind::Bytes), "_DATEMULTIRANGE", 0),
         (list(Kind::Text), "_MOOD", 0),
     ];
     let kinds = kinds().into_iter().map(|kind| (kind, None));
