@@ -364,6 +364,34 @@ class Wire(unittest.TestCase):
         self.assertEqual(wire.avro(data, 0, schema), (expected, len(data)))
 
 
+class Keys(unittest.TestCase):
+    """A type as a key, one of whose values each of two modes sends as another."""
+
+    MODES = {"seconds": "true", "short": "no"}
+
+    def setUp(self):
+        lost = [
+            {"when": "seconds=true", "keep": "nothing", "twins": {"'5'": "'0'"}},
+            {"when": "short=yes", "keep": "nothing", "twins": {"'24'": "'0'", "'9'": "'0'"}},
+            {"when": "short=never", "keep": "nothing", "twins": {"'9'": "NULL"}},
+        ]
+        values = ["'0'", "'24'", "'5'", "'9'"]
+        self.key = cases.Case("time", values, modes=["short"], lost=lost).as_key(self.MODES)
+
+    def test_it_has_the_modes_of_its_type_and_what_default_modes_keep(self):
+        self.assertEqual((self.key.modes, self.key.values), (["short"], ["'0'", "'24'", "'9'"]))
+
+    def test_a_value_that_is_sent_as_the_one_before_is_no_other_key(self):
+        moved = lambda value, short: cases.is_moved(self.key, value, {"short": short})
+        self.assertEqual([moved("'24'", "yes"), moved("'24'", "no")], [False, True])
+        # The first value's row begins with the second one.
+        self.assertEqual([moved("'0'", "yes"), moved("'0'", "no")], [False, True])
+
+    def test_the_connector_ends_where_it_would_send_null(self):
+        self.assertTrue(self.key.fails_under({"short": "never"}))
+        self.assertFalse(self.key.fails_under({"short": "yes"}))
+
+
 class LostRecords(unittest.TestCase):
     """The captured records of lost.jsonl, which MATRIX.md rests on."""
 
