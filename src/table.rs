@@ -137,4 +137,7 @@ pub enum Misfit {
     /// The text ends in blanks that mean nothing to the column's type, so that it would be another's.
     #[error("ends in blanks, which the column's type does not keep")]
     Blanks,
+    /// An array in an array, for which the connector sends the name of an object.
+    #[error("is an array of arrays, whose elements the connector does not send")]
+    Nested,
 }

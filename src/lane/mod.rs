@@ -353,11 +353,19 @@ impl Lane {
         Some(Order::Moved(request.clone()))
     }
 
+    /// Returns the stop that its partition's row is to say; the batch before it, which says that the
+    /// partition runs, has ended.
     fn mark_due(&mut self) -> Option<Order> {
         if let Some((partition, claim, stop)) = self.gone.pop() {
             return Some(Order::Mark(partition, claim, stop));
         }
-        let (partition, held) = self.held.iter_mut().find(|(_, held)| held.is_mark_due)?;
+        let moves = |partition: &TopicPartition| {
+            let mut steps = self.filling.steps().iter().filter(|step| step.moves());
+            steps.any(|step| step.partition == *partition)
+        };
+        let mut due = self.held.iter_mut();
+        let (partition, held) =
+            due.find(|(partition, held)| held.is_mark_due && !moves(partition))?;
         held.is_mark_due = false;
         let (State::Stopped(stop), Some(claim)) = (&held.state, held.claim) else { return None };
         Some(Order::Mark(partition.clone(), claim, stop.clone()))

@@ -296,9 +296,10 @@ impl Draft<'_> {
         match encode(sample, target.modifier, &mut Vec::new()) {
             Err(Misfit::Type) => Err(unfit()),
             // A sample may be too long or of another form; a value need not.
-            Ok(()) | Err(Misfit::Range | Misfit::Length | Misfit::Form | Misfit::Blanks) => {
-                Ok(encode)
-            }
+            Ok(())
+            | Err(
+                Misfit::Range | Misfit::Length | Misfit::Form | Misfit::Blanks | Misfit::Nested,
+            ) => Ok(encode),
         }
     }
 }

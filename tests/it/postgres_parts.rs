@@ -95,6 +95,7 @@ async fn arrays_of_other_types_arrive_as_they_were() {
         .sql(&format!(
             "CREATE EXTENSION IF NOT EXISTS ltree SCHEMA public; \
              CREATE EXTENSION IF NOT EXISTS citext SCHEMA public; \
+             CREATE EXTENSION IF NOT EXISTS hstore SCHEMA public; \
              CREATE TYPE {schema}.mood AS ENUM ('sad', 'hap,py'); \
              CREATE DOMAIN {schema}.tags AS int[]"
         ))
@@ -119,7 +120,13 @@ async fn arrays_of_other_types_arrive_as_they_were() {
             ("tsrange[]", Kind::Text, &[text(range)], {
                 r#"{"[\"2019-03-31 15:30:00\",infinity)"}"#
             }),
+            ("box[]", Kind::Bytes, &[Literal::Bytes(b"(3.0,4),(1,2)"), NULL], {
+                "{(3,4),(1,2);NULL}"
+            }),
             (&tags, Kind::Int32, &[int(7)], "{7}"),
+            ("public.hstore[]", Kind::Json, &[text(r#"{"a":"\"","n":null}"#), NULL], {
+                r#"{"\"a\"=>\"\\\"\", \"n\"=>NULL",NULL}"#
+            }),
         ],
     )
     .await;

@@ -220,11 +220,13 @@ async fn a_created_table_is_as_it_was_planned() {
         (Kind::Text, "BYTEA", 0),
         (Kind::Text, "TSTZRANGE", 0),
         (Kind::Bytes, "INT4MULTIRANGE", 0),
+        (Kind::Bytes, "TSTZMULTIRANGE", 0),
         (Kind::Bytes, "CIRCLE", 0),
         (Kind::Bytes, "XID8", 0),
         (list(Kind::Text), "_VARCHAR", 10),
         (list(Kind::Text), "_INET", 0),
         (list(Kind::Text), "_INT8RANGE", 0),
+        (list(Kind::Bytes), "_DATEMULTIRANGE", 0),
         (list(Kind::Text), "_MOOD", 0),
     ];
     let kinds = kinds().into_iter().map(|kind| (kind, None));

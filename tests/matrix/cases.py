@@ -25,6 +25,18 @@ class Lost:
     # The table of the twins, where that is another one.
     table: str | None = None
 
+    def is_null_for(self, values):
+        """Whether NULL is sent for one of these values."""
+        return any(self.twins.get(value) == "NULL" for value in values)
+
+    def of_key(self, values):
+        """The same of these values in a key, in which no twin is NULL; as the file has it."""
+        twins = {value: twin for value, twin in self.twins.items() if value in values}
+        own = {value: twin for value, twin in twins.items() if self.table or twin in values}
+        sent = {value: held for value, held in self.sent.items() if value in values}
+        entry = dataclasses.asdict(self) | {"twins": own, "sent": sent}
+        return [entry] if own or sent else []
+
 
 @dataclasses.dataclass(eq=False)
 class Case:
@@ -66,14 +78,20 @@ class Case:
     def as_key(self, modes):
         """The same type as the first column of a key, with the values that can stand there."""
         fit = [value for value in self.values if value != "NULL" and "repeat(" not in value]
+        values = [value for value in fit if not self.losses(value, modes)]
+        # A column of a key cannot be sent as NULL instead.
+        ends = [loss.when for loss in self.lost if loss.when and loss.is_null_for(values)]
         return Case(
             name=f"{self.name} as a key",
-            values=[value for value in fit if not self.losses(value, modes)],
+            values=values,
             sql=self.sql.removesuffix(" NULL"),
             table=f"key_{self.table}",
             target=self.target,
             read=self.read,
             equal=self.equal,
+            modes=self.modes,
+            lost=[entry for loss in self.lost for entry in loss.of_key(values)],
+            fails=[*self.fails, *ends],
             null=False,
             is_key=True,
         )
@@ -133,14 +151,22 @@ def reads(case):
     return len(case.values) * (len(ways(case)) - 1)
 
 
-def records(case):
+def records(case, modes):
     """And how many records there are at the end.
 
     A create, an update, a move (delete, tombstone, create), a delete with its tombstone, and perhaps
     the update of another column. The update of a key is a move as well.
     """
-    update = 3 if case.is_key else 1
-    return reads(case) + len(case.values) * (1 + update + 3 + 2 + (UNTOUCHED in ways(case)))
+    updates = sum(3 if is_moved(case, value, modes) else 1 for value in case.values)
+    others = len(case.values) * (1 + 3 + 2 + (UNTOUCHED in ways(case)))
+    return reads(case) + updates + others
+
+
+def is_moved(case, value, modes):
+    """Whether the update to a value changes the key as the record has it."""
+    pair = {value, before_update(case, value)}
+    twins = [{it, loss.twins.get(it)} for it in pair for loss in case.losses(it, modes)]
+    return case.is_key and pair not in twins
 
 
 def key(case, value, way):

@@ -142,5 +142,5 @@ def cause(trace):
 
 
 def expected(runs, some, count):
-    """How many records each topic must hold, by what counts them for a case."""
-    return {run.topic(case): count(case) for run in runs for case in some if run.takes(case)}
+    """How many records each topic must hold, by what counts a case's under a run's modes."""
+    return {run.topic(case): count(case, run.modes) for run in runs for case in some if run.takes(case)}

@@ -65,6 +65,14 @@ def octets(source, target):
     return source == target or target == "\\x" + source.encode().hex()
 
 
+def boxes(source, target):
+    """An array of boxes, the one type whose elements have no comma between them; or of octets."""
+    if source == target:
+        return True
+    ours, theirs = source[1:-1].split(";"), elements(target) or []
+    return len(ours) == len(theirs) and all(map(octets, ours, theirs))
+
+
 def as_text(encode):
     return lambda data: encode(data).decode()
 
@@ -200,6 +208,7 @@ FUNCTIONS = {
     "free": free,
     "binary": binary,
     "octets": octets,
+    "boxes": boxes,
     "integer": integer,
     "real": real,
     "double": double,

@@ -28,6 +28,7 @@ EQUAL = {
     "binary": [("\\x", ""), ("\\x", "\\x"), ("\\x00ff", "\\x00ff"), ("\\x00ff", "00ff"),
                ("\\xfbff", "+/8="), ("\\xfbff", "-_8=")],
     "octets": [("(1,2)", "(1,2)"), ("ü", "\\xc3bc")],
+    "boxes": [("{(1,2),(0,0);NULL}", "{(1,2),(0,0);NULL}"), ("{(1,2),(0,0);(3,3),(2,2)}", '{"\\\\x28312c32292c28302c3029","\\\\x28332c33292c28322c3229"}')],
     "integer": [("00042", "42"), ("-1", "-1")],
     "real": [("1.100000023841858", "1.1"), ("16777216", "1.6777216e+07"), ("-0", "-0")],
     "double": [("1e20", "1e+20"), ("0.1", "0.1")],
@@ -54,6 +55,7 @@ UNLIKE = {
     "free": [("1.10", "1.1"), ("100", "1e3"), ("100", "100.0"), ("NaN", "Infinity"), ("0", "-1e-400")],
     "binary": [("\\x", "\\x00"), ("\\x00ff", "00fF"), ("\\x00ff", "00f"), ("\\x00", "AA"), ("\\x00", "")],
     "octets": [("(1,2)", "(1,3)"), ("ü", "\\xfc"), ("", "a")],
+    "boxes": [("{(1,2),(0,0);NULL}", "{(1,2),(0,0)}"), ("{(1,2),(0,0)}", '{"\\\\x28312c33292c28302c3029"}'), ("{(1,2),(0,0)}", "{}")],
     "integer": [("42", "420"), ("1", "-1")],
     "real": [("1.1", "1.2"), ("16777216", "1.67772e+07"), ("0", "-0")],
     "double": [("0.1", "0.10000000000000002"), ("1e20", "1e+21"), ("0", "-0")],
@@ -360,6 +362,34 @@ class Wire(unittest.TestCase):
         data = bytes([0, 2, 3, 0, 4, 0xC3, 0xBC, 4, 2, 0xAC, 0x02, 0])
         expected = {"before": None, "after": {"id": -2, "v": "ü"}, "list": [1, 150]}
         self.assertEqual(wire.avro(data, 0, schema), (expected, len(data)))
+
+
+class Keys(unittest.TestCase):
+    """A type as a key, one of whose values each of two modes sends as another."""
+
+    MODES = {"seconds": "true", "short": "no"}
+
+    def setUp(self):
+        lost = [
+            {"when": "seconds=true", "keep": "nothing", "twins": {"'5'": "'0'"}},
+            {"when": "short=yes", "keep": "nothing", "twins": {"'24'": "'0'", "'9'": "'0'"}},
+            {"when": "short=never", "keep": "nothing", "twins": {"'9'": "NULL"}},
+        ]
+        values = ["'0'", "'24'", "'5'", "'9'"]
+        self.key = cases.Case("time", values, modes=["short"], lost=lost).as_key(self.MODES)
+
+    def test_it_has_the_modes_of_its_type_and_what_default_modes_keep(self):
+        self.assertEqual((self.key.modes, self.key.values), (["short"], ["'0'", "'24'", "'9'"]))
+
+    def test_a_value_that_is_sent_as_the_one_before_is_no_other_key(self):
+        moved = lambda value, short: cases.is_moved(self.key, value, {"short": short})
+        self.assertEqual([moved("'24'", "yes"), moved("'24'", "no")], [False, True])
+        # The first value's row begins with the second one.
+        self.assertEqual([moved("'0'", "yes"), moved("'0'", "no")], [False, True])
+
+    def test_the_connector_ends_where_it_would_send_null(self):
+        self.assertTrue(self.key.fails_under({"short": "never"}))
+        self.assertFalse(self.key.fails_under({"short": "yes"}))
 
 
 class LostRecords(unittest.TestCase):

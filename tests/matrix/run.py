@@ -91,7 +91,7 @@ def run_wave(wave, some, source, targets):
     try:
         source.fill(concerned)
         say(f"  {len(concerned)} tables filled")
-        reads = connectors.expected(wave, some, cases.reads)
+        reads = connectors.expected(wave, some, lambda case, modes: cases.reads(case))
         connectors.create_topics(reads)
         connectors.start(configs)
         connectors.await_records(reads, names)

@@ -107,11 +107,23 @@ impl<'a> Items<'a> {
     ///
     /// # Errors
     ///
-    /// An element is not of its kind.
+    /// An element is not of its kind, or stands for an array that was not sent.
     pub fn values(self) -> impl Iterator<Item = Result<Value<'a>, Misfit>> {
-        // The schema allows every literal of the kind: what is wrong is the element's form.
-        self.parts.map(move |literal| value(self.kind, literal).map_err(|_| Misfit::Form))
+        self.parts.map(move |literal| match literal {
+            Literal::Text(text) if is_name_of_array(text) => Err(Misfit::Nested),
+            // The schema allows every literal of the kind: what is wrong is the element's form.
+            literal => value(self.kind, literal).map_err(|_| Misfit::Form),
+        })
     }
+}
+
+/// Returns whether a text is what Java prints for an array of texts: PostgreSQL's connector sends
+/// it for each element of an array of more than one dimension.
+fn is_name_of_array(text: &str) -> bool {
+    let inner = text.trim_start_matches('[');
+    let hash = inner.strip_prefix("Ljava.lang.String;@").filter(|_| inner.len() < text.len());
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    hash.is_some_and(|hash| matches!(hash.len(), 1..=8) && hash.bytes().all(is_hex))
 }
 
 /// The pairs of a map, as they were packed.

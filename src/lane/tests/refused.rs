@@ -79,8 +79,8 @@ async fn a_refused_record_stops_its_partition_where_the_settings_say_so() {
     bench.answer("apply t[0] 1..3, t +1 +2", refused("t[0]", &[(2, "23514")])).await;
 
     bench.deliver("t[0]", 1, &[create("t", 2), create("t", 3)]).await;
-    bench.answer("mark t[0] record_refused: offset 2: row_refused: no", done()).await;
     bench.answer("apply t[0] 1..2, t +1", committed()).await;
+    bench.answer("mark t[0] record_refused: offset 2: row_refused: no", done()).await;
     assert_eq!(bench.commands().await, ["seek to 1 t[0]", "pause t[0]"]);
 }
 

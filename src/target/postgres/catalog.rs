@@ -217,6 +217,8 @@ fn taker(base: &Base) -> Option<(Encode, Form)> {
         return match taker(element)? {
             // Only what its text says as well may travel so. The connector sends no composite types
             // in arrays.
+            (_, Form::Text) if element.name == "hstore" => Some((encode::hstore_array, Form::Text)),
+            (_, Form::Text) if element.id == BOX => Some((encode::box_array, Form::Text)),
             (_, Form::Text) if element.kind != "c" => Some((encode::text_array, Form::Text)),
             _ if element.kind == "e" => Some((encode::text_array, Form::Text)),
             (_, Form::Binary | Form::Row | Form::Text) => None,
@@ -243,7 +245,7 @@ fn taker(base: &Base) -> Option<(Encode, Form)> {
 }
 
 /// Built-in types whose cells travel as text: the number, the name, the name that Debezium says.
-pub(super) const TEXTUAL: [(u32, &str, &str); 30] = [
+pub(super) const TEXTUAL: [(u32, &str, &str); 32] = [
     (INET, "inet", "INET"),
     (CIDR, "cidr", "CIDR"),
     (MACADDR, "macaddr", "MACADDR"),
@@ -258,7 +260,7 @@ pub(super) const TEXTUAL: [(u32, &str, &str); 30] = [
     (2970, "txid_snapshot", "TXID_SNAPSHOT"),
     (5038, "pg_snapshot", "PG_SNAPSHOT"),
     (4072, "jsonpath", "JSONPATH"),
-    (603, "box", "BOX"),
+    (BOX, "box", "BOX"),
     (601, "lseg", "LSEG"),
     (602, "path", "PATH"),
     (604, "polygon", "POLYGON"),
@@ -274,6 +276,8 @@ pub(super) const TEXTUAL: [(u32, &str, &str); 30] = [
     (4536, "int8multirange", "INT8MULTIRANGE"),
     (4532, "nummultirange", "NUMMULTIRANGE"),
     (4535, "datemultirange", "DATEMULTIRANGE"),
+    (4533, "tsmultirange", "TSMULTIRANGE"),
+    (4534, "tstzmultirange", "TSTZMULTIRANGE"),
 ];
 
 /// Returns the type that a built-in array is of.
@@ -287,7 +291,7 @@ pub(super) fn array_of(type_id: u32) -> Option<u32> {
 }
 
 /// Built-in types with their arrays.
-const ARRAYS: [(u32, u32); 46] = [
+const ARRAYS: [(u32, u32); 52] = [
     (BOOL, 1000),
     (BYTEA, 1001),
     (NAME, 1003),
@@ -322,7 +326,7 @@ const ARRAYS: [(u32, u32); 46] = [
     (3615, 3645),
     (3220, 3221),
     (28, 1011),
-    (603, 1020),
+    (BOX, 1020),
     (601, 1018),
     (602, 1019),
     (604, 1027),
@@ -334,6 +338,12 @@ const ARRAYS: [(u32, u32); 46] = [
     (3908, 3909),
     (3910, 3911),
     (3912, 3913),
+    (4451, 6150),
+    (4532, 6151),
+    (4533, 6152),
+    (4534, 6153),
+    (4535, 6155),
+    (4536, 6157),
 ];
 
 /// Finds what writes an array of a built-in type in its binary form.
@@ -374,6 +384,7 @@ fn array_encode(element: u32) -> Option<Encode> {
 pub(super) fn encode_of_chosen(type_id: u32) -> Option<Encode> {
     let array = || match element_of(type_id).map(|element| (element, array_encode(element))) {
         Some((_, Some(encode))) => Some(encode),
+        Some((BOX, None)) => Some(encode::box_array as Encode),
         Some((_, None)) => Some(encode::text_array as Encode),
         None => None,
     };
@@ -401,6 +412,7 @@ pub(super) const XML: u32 = 142;
 pub(super) const CIDR: u32 = 650;
 pub(super) const CHAR: u32 = 18;
 pub(super) const POINT: u32 = 600;
+const BOX: u32 = 603;
 pub(super) const FLOAT4: u32 = 700;
 pub(super) const FLOAT8: u32 = 701;
 const MONEY: u32 = 790;

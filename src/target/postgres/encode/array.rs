@@ -4,7 +4,7 @@ use crate::decode::value::{Items, Value};
 use crate::rows::NULL;
 use crate::table::{Encode, Misfit};
 use crate::target::postgres::catalog;
-use crate::target::postgres::encode::textual;
+use crate::target::postgres::encode::{hstore, textual};
 
 /// Writes an array of the built-in type of this number, as `array_recv` reads it. The column's
 /// modifier is that of its elements.
@@ -69,16 +69,43 @@ pub(in crate::target::postgres) fn text_array(
     modifier: i32,
     out: &mut Vec<u8>,
 ) -> Result<(), Misfit> {
+    texts(value, modifier, (textual, b','), out)
+}
+
+/// The same for an array of `hstore`, whose elements have a text of their own.
+pub(in crate::target::postgres) fn hstore_array(
+    value: Value<'_>,
+    modifier: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    texts(value, modifier, (hstore, b','), out)
+}
+
+/// The same for an array of `box`, the one type whose elements have no comma between them.
+pub(in crate::target::postgres) fn box_array(
+    value: Value<'_>,
+    modifier: i32,
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
+    texts(value, modifier, (textual, b';'), out)
+}
+
+fn texts(
+    value: Value<'_>,
+    modifier: i32,
+    (encode, between): (Encode, u8),
+    out: &mut Vec<u8>,
+) -> Result<(), Misfit> {
     let Value::Array(items) = value else { return Err(Misfit::Type) };
     out.push(b'{');
-    probe(items, textual, modifier, out)?;
+    probe(items, encode, modifier, out)?;
     for (index, value) in items.values().enumerate() {
         if index > 0 {
-            out.push(b',');
+            out.push(between);
         }
         match value? {
             Value::Null => out.extend_from_slice(b"NULL"),
-            value => quoted(out, |out| textual(value, modifier, out))?,
+            value => quoted(out, |out| encode(value, modifier, out))?,
         }
     }
     out.push(b'}');
@@ -160,6 +187,20 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_an_array_is_no_element() {
+        let check = |text, expected: Option<Misfit>| {
+            let found = cell(array::<{ catalog::TEXT }>, &Kind::Text, &[Literal::Text(text)], -1);
+            assert_eq!(found.err(), expected, "{text}");
+        };
+        check("[Ljava.lang.String;@65228b5b", Some(Misfit::Nested));
+        check("[[Ljava.lang.String;@ece179", Some(Misfit::Nested));
+        for own in ["[Ljava.lang.String;", "Ljava.lang.String;@1", "[Ljava.lang.String;@1x", "[1]"]
+        {
+            check(own, None);
+        }
+    }
+
+    #[test]
     fn an_array_as_text_quotes_its_elements() {
         let literals = ["a,b", "q\"\\", "", "NULL"].map(Literal::Text);
         let found = cell(text_array, &Kind::Text, &literals, -1).unwrap();
@@ -167,5 +208,12 @@ mod tests {
         let found = cell(text_array, &Kind::Text, &[Literal::Null], -1).unwrap();
         assert_eq!(found, b"{NULL}");
         assert_eq!(cell(text_array, &Kind::Text, &[], -1).unwrap(), b"{}");
+        let maps = [Literal::Text(r#"{"a":"\"","n":null}"#), Literal::Null];
+        let found = cell(hstore_array, &Kind::Json, &maps, -1).unwrap();
+        assert_eq!(found, br#"{"\"a\"=>\"\\\"\",\"n\"=>NULL,",NULL}"#);
+        assert_eq!(cell(hstore_array, &Kind::Text, &[], -1), Err(Misfit::Type));
+        let boxes = [b"(3,4),(1,2)"; 2].map(|text| Literal::Bytes(text));
+        let found = cell(box_array, &Kind::Bytes, &boxes, -1).unwrap();
+        assert_eq!(found, br#"{"(3,4),(1,2)";"(3,4),(1,2)"}"#);
     }
 }

@@ -13,7 +13,7 @@ mod numeric;
 mod text;
 mod time;
 
-pub(super) use array::{array, text_array};
+pub(super) use array::{array, box_array, hstore_array, text_array};
 pub(super) use bits::{bit, varbit, varbit_fixed};
 pub(super) use extension::{hstore, sparse_vector, vector};
 pub(super) use geometry::{geometry, point};
