@@ -25,20 +25,8 @@ pub(super) struct Draft<'a> {
 
 impl Draft<'_> {
     pub(super) fn plan(self, source: SourceTable, existing: Option<Table>) -> Result<Plan, Stop> {
-        if source.form == Form::FlatUnkeyed && self.rule.changelog.is_none() {
-            let detail = format!(
-                "the records' keys of table \"{}\" are no structs of columns: set the connector's \
-                 key.converter to JSON or Avro",
-                source.name
-            );
-            return Err(Stop::new(StopReason::KeyUnfit, detail));
-        }
+        let key = self.usable_key(&source)?;
         self.check_names(&source)?;
-        let key = self.key(&source);
-        if self.rule.row_guard && key.is_empty() {
-            let detail = format!("table \"{}\": row_guard needs a key", self.name);
-            return Err(Stop::new(StopReason::KeyUnfit, detail));
-        }
         let (table, statements, labels) = match &existing {
             None => {
                 let table = self.design(&source, &key)?;
@@ -99,6 +87,24 @@ impl Draft<'_> {
         };
         let mapped = self.mapped(mapped, is_written, shape);
         Ok(Plan { mapped, change })
+    }
+
+    /// Returns the target's names of the key's columns, unless the rule asks for more of a key.
+    fn usable_key(&self, source: &SourceTable) -> Result<Vec<String>, Stop> {
+        if source.form == Form::FlatUnkeyed && self.rule.changelog.is_none() {
+            let detail = format!(
+                "the records' keys of table \"{}\" are no structs of columns: set the connector's \
+                 key.converter to JSON or Avro",
+                source.name
+            );
+            return Err(Stop::new(StopReason::KeyUnfit, detail));
+        }
+        let key = self.key(source);
+        if self.rule.row_guard && key.is_empty() {
+            let detail = format!("table \"{}\": row_guard needs a key", self.name);
+            return Err(Stop::new(StopReason::KeyUnfit, detail));
+        }
+        Ok(key)
     }
 
     /// Finds the kinds of the key's columns that the key's schema types for itself.
