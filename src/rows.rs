@@ -179,8 +179,11 @@ impl Rows {
         }
     }
 
-    /// Notes how new the last change is.
+    /// Notes how new the last change is, if its table is guarded.
     pub fn note_age(&mut self, age: Age) {
+        if !self.shape.is_guarded {
+            return;
+        }
         self.ages.resize(self.index.len().saturating_sub(1), Age::default());
         self.ages.push(age);
     }

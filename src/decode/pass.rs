@@ -38,9 +38,7 @@ impl<'a> Pass<'a> {
         }
         let Some(rows) = batch.rows(&self.layout.shape) else { return Ok(Decoded::NeedsNewBatch) };
         let decoded = self.run_into(rows)?;
-        if let Decoded::Change(change) = &decoded
-            && rows.shape().is_guarded
-        {
+        if let Decoded::Change(change) = &decoded {
             rows.note_age(change.age);
         }
         Ok(decoded)
