@@ -189,6 +189,38 @@ fn f57_a_connector_of_another_prefix_brings_the_same_table() {
 }
 
 #[test]
+fn a_replay_is_judged_by_the_guard_and_not_by_what_came_behind_it() {
+    let world = World::new("guardreplay");
+    let topic = world.topic_of(2, "public.users", &[]);
+    world.target.run(
+        "CREATE TABLE public.users (id bigint PRIMARY KEY, name varchar(5));
+         ALTER TABLE public.users OWNER TO writer",
+    );
+    let flags = "[run]\nschema_changes = \"ignore\"\nsynced_at_column = \"\"\n";
+    let config = format!("{flags}{}", guarded(&world));
+    let run = |command: &[&str]| world.member("caught").config(&config).run(command, LATER);
+    let catch_up = || assert_eq!(run(&["run", "--until-caught-up"]).code, 0);
+    let replay = || run(&["dead-letters", "replay", "--all", "--reason", "widened"]);
+
+    // Nobody can say of the second partition what came before it, but the guard can.
+    produce(&topic, 0, &[user("create", "one", 100), user("update", "too long", 300)]);
+    produce(&topic, 1, &[user("update", "two", 200)]);
+    catch_up();
+    world.target.run("ALTER TABLE public.users ALTER name TYPE text");
+    assert_eq!(replay().code, 0);
+    assert_eq!(name(&world).as_deref(), Some("too long"));
+
+    world.target.run("ALTER TABLE public.users ALTER name TYPE varchar(8)");
+    produce(&topic, 0, &[user("update", "again too long", 400), user("update", "newer", 500)]);
+    catch_up();
+    world.target.run("ALTER TABLE public.users ALTER name TYPE text");
+    let left = replay();
+    assert_eq!(left.code, 1, "{}", left.out);
+    assert!(left.out.contains("newer"), "{}", left.out);
+    assert_eq!(name(&world).as_deref(), Some("newer"));
+}
+
+#[test]
 fn f63_keys_in_another_encoding_go_on_under_the_guard() {
     let world = World::new("guardkeys");
     let topic = world.topic_of(2, "public.users", &[]);
