@@ -110,8 +110,9 @@ impl Lane {
                 };
             let Record { offset, timestamp, .. } = record;
             let leader_epoch = run.leader_epoch;
-            let deleted = self.decoder.deleted(&run.partition);
-            let deleted = deleted.filter(|deleted| may_delete && deleted.offset == offset);
+            // Only for the few that may be one is the partition looked up.
+            let deleted = may_delete.then(|| self.decoder.deleted(&run.partition)).flatten();
+            let deleted = deleted.filter(|deleted| deleted.offset == offset);
             let deleted_key = deleted.map(|deleted| deleted.key.clone());
             let last = LastRecord { offset, timestamp, leader_epoch, source_position, deleted_key };
             self.filling.advance(step, last);
