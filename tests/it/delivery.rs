@@ -240,7 +240,7 @@ fn until_caught_up_names_a_stopped_partition_and_finishes_the_others() {
 
 /// A tombstone has no source block: its table's name is only in the topic's.
 #[test]
-fn a_member_whose_first_record_is_a_tombstone_goes_on_with_the_rows() {
+fn f32_a_member_whose_first_record_is_a_tombstone_goes_on_with_the_rows() {
     let world = World::new("tomb");
     let users = world.topic("public.users", &[]);
     // As the connector of this topic would have written it.
@@ -261,7 +261,7 @@ fn a_member_whose_first_record_is_a_tombstone_goes_on_with_the_rows() {
 }
 
 #[test]
-fn a_topic_of_broker_transactions_is_read_to_its_very_end() {
+fn f21_f34_a_topic_of_broker_transactions_is_read_to_its_very_end() {
     let world = World::new("markers");
     let topic = world.topic("public.users", &[]);
     let user = |id: &str| Draft::fixture("json/users-create").with("9001", id);

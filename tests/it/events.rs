@@ -104,7 +104,7 @@ fn a_truncate_empties_the_table_between_the_rows_before_and_behind_it() {
 }
 
 #[test]
-fn a_truncate_of_a_topic_with_three_partitions_stops_its_partition_and_empties_nothing() {
+fn f60_a_truncate_of_a_topic_with_three_partitions_stops_its_partition_and_empties_nothing() {
     let world = World::new("parted");
     let topic = world.topic_of(3, &format!("{}.keyed", world.name), &[]);
     let (source, _) = keyed(&world);

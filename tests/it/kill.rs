@@ -26,7 +26,7 @@ const TURNS: [Moment; 8] = [
 ];
 
 #[test]
-fn fifty_kills_under_load_lose_and_double_nothing() {
+fn f01_f02_f03_fifty_kills_under_load_lose_and_double_nothing() {
     let _heavy = heavy();
     let world = World::new("kill");
     let source = world.source(TABLES);

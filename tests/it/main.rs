@@ -51,6 +51,7 @@ mod secure_registry;
 mod secure_target;
 mod shapes;
 mod support;
+mod target_faults;
 mod topics;
 mod unavailable;
 mod vectors;

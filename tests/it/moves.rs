@@ -121,7 +121,7 @@ fn a_create_waits_for_its_delete_in_another_partition_and_holds_nobody_up() {
 }
 
 #[test]
-fn a_create_whose_value_is_lost_for_good_is_a_dead_letter() {
+fn f61_a_create_whose_value_is_lost_for_good_is_a_dead_letter() {
     let world = World::new("lost");
     let topic = world.topic_of(2, "public.orders", &[]);
     // The long value is in a record that cannot be read; the row behind it is not to be trusted.
@@ -174,7 +174,7 @@ fn a_create_does_not_wait_for_a_delete_that_nobody_could_read() {
 }
 
 #[test]
-fn the_halves_of_a_move_reach_two_members_in_either_order() {
+fn f59_the_halves_of_a_move_reach_two_members_in_either_order() {
     let world = World::new("halves");
     let topic = world.topic_of(2, "public.orders", &[]);
     produce(&topic, 0, &[fixture("create-long")]);
@@ -213,7 +213,7 @@ fn the_halves_of_a_move_reach_two_members_in_either_order() {
 }
 
 #[test]
-fn a_tombstone_behind_a_restart_takes_no_row_that_has_come_to_its_key() {
+fn f32_a_tombstone_behind_a_restart_takes_no_row_that_has_come_to_its_key() {
     let world = World::new("exchanged");
     let topic = world.topic_of(1, "public.orders", &[]);
     // In one transaction, as a deferrable key allows: 9001 goes to 9002, and the row there to 9001.

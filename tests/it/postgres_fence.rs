@@ -136,7 +136,7 @@ async fn only_the_holder_of_the_claim_gives_it_up_or_marks_it() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_stale_owner_survives() {
+async fn f07_nothing_of_a_stale_owner_survives() {
     let world = World::new().await;
     let (mut old, mut new) = (world.target(), world.target());
     let table = world.table("t", &[("id", Kind::Int64)], &["id"]);
@@ -183,7 +183,7 @@ async fn a_frozen_owner_does_not_hold_up_a_claim() {
 }
 
 #[tokio::test]
-async fn a_frozen_owner_does_not_hold_up_rows() {
+async fn f06_a_frozen_owner_does_not_hold_up_rows() {
     let world = World::new().await;
     let (mut old, mut new) = (world.target(), world.target());
     let table = world.table("t", &[("id", Kind::Int64)], &["id"]);
@@ -236,7 +236,7 @@ async fn an_owner_that_died_hides_no_frozen_one_before_it() {
 }
 
 #[tokio::test]
-async fn a_strangers_lock_is_waited_for() {
+async fn f49_a_strangers_lock_is_waited_for() {
     let world = World::new().await;
     let (mut old, mut new) = (world.target(), world.target());
     claim(&mut old, &[partition(0)]).await;
@@ -253,7 +253,7 @@ async fn a_strangers_lock_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_owner_of_another_group_is_not_ended() {
+async fn f09_an_owner_of_another_group_is_not_ended() {
     let world = World::new().await;
     let mut owner = world.target();
     claim(&mut owner, &[partition(0)]).await;
@@ -283,7 +283,7 @@ async fn a_lost_connection_of_ours_does_not_hold_us_up() {
 }
 
 #[tokio::test]
-async fn a_session_that_the_server_ended_is_opened_anew() {
+async fn f55_a_session_that_the_server_ended_is_opened_anew() {
     let world = World::new().await;
     let mut target = world.target();
     claim(&mut target, &[partition(0)]).await;

@@ -9,12 +9,12 @@ use crate::support::{Format, LATER, MemberSetup, SOON, Source, World, heavy, let
 const SESSION: Duration = Duration::from_secs(6);
 
 #[test]
-fn members_join_die_and_leave_under_load() {
+fn f13_members_join_die_and_leave_under_load() {
     join_die_and_leave("scale", MemberSetup::short_session);
 }
 
 #[test]
-fn members_join_die_and_leave_under_load_with_kip_848() {
+fn f13_members_join_die_and_leave_under_load_with_kip_848() {
     join_die_and_leave("scale848", |setup| setup.property("group.protocol=consumer"));
 }
 
@@ -49,7 +49,7 @@ fn join_die_and_leave(name: &str, protocol: fn(MemberSetup) -> MemberSetup) {
 }
 
 #[test]
-fn ten_orderly_rebalances_under_load_end_no_backend() {
+fn f12_ten_orderly_rebalances_under_load_end_no_backend() {
     let _heavy = heavy();
     let world = World::new("orderly");
     let source = world.source(TABLES);

@@ -51,7 +51,7 @@ const GROWTH: [(&str, &str, &str); 8] = [
 ];
 
 #[test]
-fn a_table_grows_with_its_source_while_two_members_share_its_partitions() {
+fn f62_a_table_grows_with_its_source_while_two_members_share_its_partitions() {
     let world = World::new("grow");
     let source = world.source(TABLE);
     let name = &world.name;

@@ -22,7 +22,7 @@ fn what_was_gone_before_the_first_start_is_told_once_unless_the_topic_is_compact
 }
 
 #[test]
-fn a_deleted_topic_is_named_and_harms_no_other() {
+fn f22_a_deleted_topic_is_named_and_harms_no_other() {
     let world = World::new("gone");
     let (users, orders) = (world.topic("public.users", &[]), world.topic("public.orders", &[]));
     produce(&users, 0, &[Draft::fixture("json/users-create")]);

@@ -17,7 +17,7 @@ const HELD_UP_MAX: Duration = Duration::from_secs(10);
 const COMPARED: [&str; 2] = ["ledger", "accounts"];
 
 #[test]
-fn nothing_of_a_zombies_batch_survives() {
+fn f05_f07_nothing_of_a_zombies_batch_survives() {
     let _heavy = heavy();
     let scene = Scene::new("zombie", None);
 
@@ -30,7 +30,7 @@ fn nothing_of_a_zombies_batch_survives() {
 }
 
 #[test]
-fn a_member_frozen_in_mid_statement_holds_nobody_up() {
+fn f06_a_member_frozen_in_mid_statement_holds_nobody_up() {
     let _heavy = heavy();
     let scene = Scene::new("frozen", None);
     scene.frozen_proxy.hold_at(Moment::MidStep);

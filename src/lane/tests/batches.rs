@@ -47,7 +47,7 @@ async fn the_next_batch_fills_while_one_is_applied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_whose_outcome_is_unknown_is_settled_by_the_same_batch() {
+async fn f04_a_batch_whose_outcome_is_unknown_is_settled_by_the_same_batch() {
     let mut bench = Bench::start().await;
     bench.run("t[0]").await;
     bench.deliver("t[0]", 1, &[create("t", 2)]).await;

@@ -17,7 +17,7 @@ use crate::status::PartitionState;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn a_fenced_member_claims_again_and_goes_on_from_the_claims_offset() {
+async fn f08_a_fenced_member_claims_again_and_goes_on_from_the_claims_offset() {
     let mut bench = fenced_in_t0().await;
     bench.prove_as(&[Membership::Member]);
     fence(&mut bench).await;
@@ -30,7 +30,7 @@ async fn a_fenced_member_claims_again_and_goes_on_from_the_claims_offset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fenced_lane_that_is_expelled_waits_for_the_callback() {
+async fn f08_a_fenced_lane_that_is_expelled_waits_for_the_callback() {
     let mut bench = fenced_in_t0().await;
     bench.prove_as(&[Membership::Expelled]);
     fence(&mut bench).await;
@@ -72,7 +72,7 @@ async fn f43_an_idle_partition_whose_target_went_back_in_time_is_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_another_group_holds_is_shown_so_and_asked_for_again() {
+async fn f09_a_partition_that_another_group_holds_is_shown_so_and_asked_for_again() {
     let mut bench = Bench::start().await;
     _ = bench.assign(&["t[0]"]).await;
     bench.answer("claim t[0]", held_by("other", "t[0]")).await;

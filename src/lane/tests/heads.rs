@@ -76,7 +76,7 @@ async fn a_truncate_outdates_what_was_refused_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_schema_that_does_not_come_holds_up_only_its_partition() {
+async fn f41_a_schema_that_does_not_come_holds_up_only_its_partition() {
     let mut bench = Bench::start().await;
     bench.hold(&["t[0]", "u[0]"]).await;
     bench.deliver("t[0]", 0, &[avro(1)]).await;

@@ -24,7 +24,7 @@ async fn a_claim_in_time_gives_the_callback_the_position() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_behind_the_callbacks_wait_seeks_to_its_offset() {
+async fn f17_a_claim_behind_the_callbacks_wait_seeks_to_its_offset() {
     let mut bench = Bench::start().await;
     let positions = bench.assign(&["t[0]"]).await;
     let claim = bench.asked("claim t[0]").await;
@@ -39,7 +39,7 @@ async fn a_claim_behind_the_callbacks_wait_seeks_to_its_offset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_under_an_old_number_are_dropped() {
+async fn f16_records_under_an_old_number_are_dropped() {
     let mut bench = Bench::start().await;
     bench.hold(&["t[0]"]).await;
     let old = bench.number("t[0]");
@@ -159,7 +159,7 @@ async fn a_batch_that_is_tried_again_is_given_up_for_a_revocation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_fails_under_a_revocation_is_given_up_and_the_others_go_back() {
+async fn f14_a_batch_that_fails_under_a_revocation_is_given_up_and_the_others_go_back() {
     let mut bench = Bench::start().await;
     bench.run("t[0]").await;
     bench.hold(&["t[1]"]).await;
@@ -194,7 +194,7 @@ async fn a_release_answers_only_the_callback_that_it_was_made_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_release_leaves_the_new_claim_of_the_same_partition_alone() {
+async fn f15_a_late_release_leaves_the_new_claim_of_the_same_partition_alone() {
     let mut bench = Bench::start().await;
     bench.run("t[0]").await;
     bench.deliver("t[0]", 1, &[create("t", 2)]).await;
