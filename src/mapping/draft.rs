@@ -81,18 +81,30 @@ impl Draft<'_> {
         })?;
         let synced_at = self.time_column_of(&table);
         let shape = Shape {
-            table,
-            columns,
-            key,
             keyless: match self.rule.mode {
+                Mode::Upsert if self.lacks_key(&table, &columns, &key) => Keyless::Missing,
                 Mode::Upsert => self.rule.keyless,
                 Mode::Append => Keyless::Append,
             },
+            table,
+            columns,
+            key,
             deletes: self.rule.deletes.clone(),
             synced_at,
         };
         let mapped = self.mapped(mapped, is_written, shape);
         Ok(Plan { mapped, change })
+    }
+
+    /// Returns whether the records lack the key that the table has: its columns are the source's, and
+    /// refuse NULL, and the rules say nothing of rows without one. Records of the table with keys have
+    /// made it so, or somebody who has expected them.
+    fn lacks_key(&self, table: &Table, written: &[Column], key: &[usize]) -> bool {
+        let is_filled =
+            |name: &String| written.iter().any(|column| column.name == *name && column.not_null);
+        let is_keyed = table.unique_keys.first().is_some_and(|key| key.iter().all(is_filled));
+        let is_silent = self.rule.keyless == Keyless::Refuse && !self.is_partial;
+        key.is_empty() && is_silent && is_keyed
     }
 
     /// Finds the kinds of the key's columns that the key's schema types for itself.

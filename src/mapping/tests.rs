@@ -4,9 +4,10 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::decode::value::kind::{Form, Kind, SourceColumn};
+use crate::rows::Keyless;
 use crate::rules::{ConfigFile, DeletePolicy, Rules};
 use crate::settings::SchemaChanges;
-use crate::table::{Column, Identity};
+use crate::table::{Column, Identity, Table};
 use crate::target::Target as _;
 use crate::target::postgres::Postgres;
 use crate::target::sqlite::Sqlite;
@@ -346,6 +347,37 @@ fn an_identity_goes_on_to_refuse_null_where_its_source_takes_it() {
         (column.not_null, column.identity) = (true, Some(Identity::ByDefault));
     }
     assert!(mapping.plan(source, Some(table)).unwrap().change.is_none());
+}
+
+#[test]
+fn records_without_a_key_lack_that_of_a_table_which_has_one() {
+    let keyless = |rules: &str, dialect: Dialect, change: fn(&mut Table)| {
+        let of_records = mapping("", dialect).plan(source("t", &["a"]), None).unwrap();
+        let mut table = (*of_records.mapped.shape.table).clone();
+        change(&mut table);
+        let plan = mapping(rules, dialect).plan(source("t", &[]), Some(table)).unwrap();
+        assert!(plan.mapped.shape.key.is_empty());
+        plan.mapped.shape.keyless
+    };
+    let own = |table: &mut Table| {
+        let mut own = table.columns[0].clone();
+        (own.name, own.has_default) = ("own".to_owned(), true);
+        table.columns.push(own);
+        table.unique_keys = vec![vec!["own".to_owned()]];
+    };
+    for dialect in [Postgres::DIALECT, Sqlite::DIALECT] {
+        assert_eq!(keyless("", dialect, |_| {}), Keyless::Missing);
+        // A key of the target's own, or none.
+        assert_eq!(keyless("", dialect, own), Keyless::Refuse);
+        assert_eq!(keyless("", dialect, |table| table.unique_keys.clear()), Keyless::Refuse);
+        // Where somebody has said what becomes of rows without a key.
+        for (name, said) in [("append", Keyless::Append), ("match", Keyless::Match)] {
+            let rules = format!("[table.\"public.t\"]\nkeyless = \"{name}\"");
+            assert_eq!(keyless(&rules, dialect, |_| {}), said);
+        }
+        let appended = "[table.\"public.t\"]\nmode = \"append\"";
+        assert_eq!(keyless(appended, dialect, |_| {}), Keyless::Append);
+    }
 }
 
 fn mapping(file: &str, dialect: Dialect) -> Mapping {
