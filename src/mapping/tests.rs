@@ -1,5 +1,7 @@
 //! The mapping as a lane sees it: names, keys, and what is created.
 
+use std::sync::Arc;
+
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -7,7 +9,7 @@ use crate::decode::value::kind::{Form, Kind, SourceColumn};
 use crate::rows::Keyless;
 use crate::rules::{ConfigFile, DeletePolicy, Rules};
 use crate::settings::SchemaChanges;
-use crate::table::{Column, Identity, Table};
+use crate::table::{Column, Enumeration, Identity, Table};
 use crate::target::Target as _;
 use crate::target::postgres::Postgres;
 use crate::target::sqlite::Sqlite;
@@ -146,7 +148,7 @@ fn planned(mode: SchemaChanges, file: &str, source: SourceTable, table: &Table) 
         Ok(Plan { change: Some(change), mapped }) => {
             assert_eq!(change.before.as_ref(), Some(table));
             assert_eq!(mapped.shape.table, change.after);
-            change.statements.join("; ")
+            [change.labels, change.statements].concat().join("; ")
         }
         Err(stop) => stop.to_string(),
     }
@@ -334,6 +336,24 @@ fn a_column_that_its_target_fixes_is_freed_unless_it_is_the_key() {
     );
     // Rows that are only appended are never changed.
     assert!(mapping.plan(source("t", &[]), Some(table)).unwrap().change.is_none());
+}
+
+#[test]
+fn an_enum_gets_the_labels_that_its_source_has_where_it_may() {
+    let mut source = source("t", &["a"]);
+    let labels = ["low", "high"].map(str::to_owned);
+    source.columns[1].kind = Kind::Enum(Arc::from(labels));
+    let plan = mapping("", Postgres::DIALECT).plan(source.clone(), None).unwrap();
+    let mut table = (*plan.mapped.shape.table).clone();
+    check_modes(&source, &table, ["nothing"; 3]);
+    let enumeration = Enumeration { name: "e".to_owned(), labels: vec!["high".to_owned()] };
+    table.columns[1].enumeration = Some(Arc::new(enumeration));
+    let added = "ALTER TYPE e ADD VALUE IF NOT EXISTS 'low' BEFORE 'high'";
+    let narrow = "column_narrow: column \"b\" of table \"public.t\" is of the enum e, which lacks a \
+                  label of the source's, and --schema-changes forbids to add it";
+    check_modes(&source, &table, [added, narrow, "nothing"]);
+    let typed = "[table.\"public.t\".columns]\ntype = { b = \"text\" }";
+    assert_eq!(planned(SchemaChanges::Check, typed, source, &table), "nothing");
 }
 
 #[test]
