@@ -85,6 +85,9 @@ pub enum Keyless {
     Match,
     /// A row as it is after an update is one more row, and a delete is nothing.
     Append,
+    /// Nor are new rows taken: the table has a key, which these records lack.
+    #[serde(skip)]
+    Missing,
 }
 
 /// What a row of the index does.

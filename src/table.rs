@@ -81,6 +81,13 @@ impl Column {
     pub fn is_fixed(&self) -> bool {
         self.identity == Some(Identity::Always)
     }
+
+    /// Returns whether its enum has all labels that another state of the column has.
+    pub fn has_labels_of(&self, other: &Self) -> bool {
+        let Some(wanted) = &other.enumeration else { return true };
+        let Some(is) = &self.enumeration else { return false };
+        wanted.labels.iter().all(|label| is.labels.contains(label))
+    }
 }
 
 /// When the target makes up an identity's value.

@@ -8,8 +8,8 @@ use crate::decode::pass::Pass;
 use crate::decode::schema::envelope::Letter;
 use crate::decode::schema::frame::Pair;
 use crate::decode::sight::Body;
-use crate::decode::{Arrival, Op};
-use crate::moves::{Departure, NEW_KEY};
+use crate::decode::{Arrival, Op, avro};
+use crate::moves::{Departure, NEW_KEY, Sign};
 
 impl Decoder {
     /// Leaves behind, if a refused record is such a delete, that its row's values are not to be had:
@@ -54,5 +54,17 @@ impl Decoder {
             }
         }
         true
+    }
+}
+
+impl Pass<'_> {
+    /// Says how the delete would be known if nobody could read it.
+    pub(super) fn sign(&self) -> Option<Sign> {
+        let key = match self.key {
+            Body::Json(text) => serde_json::from_slice(text).ok()?,
+            Body::Avro(id, body) => avro::tree(body, &self.compiled(id).ok()?.reader)?,
+            Body::Absent | Body::Opaque | Body::Cloud(..) | Body::CloudIds(..) => return None,
+        };
+        Some(Sign { key, sent_at: self.arrival.record.timestamp? })
     }
 }

@@ -79,6 +79,8 @@ pub enum Broken {
     Mismatch,
     /// A value does not fit its column; names and types.
     Unfit(String),
+    /// A column of the key, which is named here, is NULL.
+    KeyNull(String),
     /// A column's enum lacks a label.
     Label {
         /// The column.

@@ -195,6 +195,9 @@ impl Step {
         };
         let is_null = value == Value::Null;
         writer.push(value).map_err(|misfit| {
+            if is_null && writer.is_at_key() {
+                return Broken::KeyNull(self.name.clone());
+            }
             let why = if is_null { "is null".to_owned() } else { misfit.to_string() };
             Broken::Unfit(format!("column \"{}\" {why} ({})", self.name, type_name(writer)))
         })

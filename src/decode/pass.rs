@@ -12,7 +12,7 @@ use crate::decode::schema::envelope::Letter;
 use crate::decode::schema::frame::Part;
 use crate::decode::sight::{Body, Mark};
 use crate::decode::{Arrival, Change, Decoded, Ignored, Op, SchemaId, avro, flat, json};
-use crate::moves::{Departure, MoveRequest, Moved, NEW_KEY, OLD_KEY, Sign};
+use crate::moves::{Departure, MoveRequest, Moved, NEW_KEY, OLD_KEY};
 use crate::refused::Reason;
 use crate::rows::{Deletes, Keyless, Move, RowWriter, Rows, Touch};
 use crate::rules::AfterRefused;
@@ -136,16 +136,6 @@ impl<'a> Pass<'a> {
                 Ok(Some(Decoded::NeedsMoved(Box::new(request))))
             }
         }
-    }
-
-    /// Says how the delete would be known if nobody could read it.
-    fn sign(&self) -> Option<Sign> {
-        let key = match self.key {
-            Body::Json(text) => serde_json::from_slice(text).ok()?,
-            Body::Avro(id, body) => avro::tree(body, &self.compiled(id).ok()?.reader)?,
-            Body::Absent | Body::Opaque | Body::Cloud(..) | Body::CloudIds(..) => return None,
-        };
-        Some(Sign { key, sent_at: self.arrival.record.timestamp? })
     }
 
     /// Finds out what a deleted row leaves behind that goes on under another key.
@@ -338,7 +328,7 @@ impl<'a> Pass<'a> {
         walked.map_err(Failed::from)
     }
 
-    fn compiled(&self, id: SchemaId) -> Result<&'a Compiled, Failed> {
+    pub(super) fn compiled(&self, id: SchemaId) -> Result<&'a Compiled, Failed> {
         match self.schemas.get(&id) {
             Some(Some(Ok(compiled))) => Ok(compiled),
             _ => Err(Failed::Mismatch),
@@ -349,6 +339,7 @@ impl<'a> Pass<'a> {
         if let Some(early) = self.bring(&mut writer, found)? {
             return Ok(early);
         }
+        self.check_key()?;
         if !found.has_after {
             return Err(refused(Reason::NotAnEnvelope, "the row is missing"));
         }
@@ -380,8 +371,18 @@ impl<'a> Pass<'a> {
         Ok(Decoded::Change(found.change(op, !is_partial)))
     }
 
+    /// Makes sure that a record has a key where its table has one.
+    fn check_key(&self) -> Result<(), Failed> {
+        if self.layout.shape.keyless == Keyless::Missing {
+            let detail = "the record has no key, and the target's table has one";
+            return Err(refused(Reason::KeyMissing, detail));
+        }
+        Ok(())
+    }
+
     /// Deletes the row that is equal to the image before.
     fn delete_image(&self, writer: RowWriter<'_>, found: &Found) -> Result<Decoded, Failed> {
+        self.check_key()?;
         let shape = &self.layout.shape;
         // Where rows are appended, none is there that a delete could be of.
         if shape.keyless == Keyless::Append || shape.deletes == Deletes::Ignore {
@@ -447,9 +448,7 @@ impl<'a> Pass<'a> {
 
     fn no_key(&self, column: usize) -> Failed {
         let column = self.layout.shape.columns.get(column).map(|column| column.name.as_str());
-        let name = column.unwrap_or_default();
-        let detail = format!("the key's column \"{name}\" is null or unavailable");
-        Failed::Refused(Reason::KeyMissing, detail)
+        Failed::Refused(Reason::KeyMissing, key_null(column.unwrap_or_default()))
     }
 
     fn truncate(&self, rows: &mut Rows, found: &Found) -> Result<Decoded, Failed> {
@@ -483,6 +482,10 @@ enum Leaving {
     InANewBatch,
 }
 
+fn key_null(column: &str) -> String {
+    format!("the key's column \"{column}\" is null or unavailable")
+}
+
 fn refused(reason: Reason, detail: &str) -> Failed {
     Failed::Refused(reason, detail.to_owned())
 }
@@ -492,6 +495,7 @@ impl From<Broken> for Failed {
         match broken {
             Broken::Mismatch => Self::Mismatch,
             Broken::Unfit(detail) => Self::Refused(Reason::ValueUnfit, detail),
+            Broken::KeyNull(column) => Self::Refused(Reason::KeyMissing, key_null(&column)),
             Broken::Label { column, label } => Self::Label { column, label },
             Broken::Malformed(detail) => Self::Refused(Reason::Malformed, detail),
         }

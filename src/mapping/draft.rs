@@ -73,23 +73,14 @@ impl Draft<'_> {
             Stop::new(StopReason::KeyUnfit, detail)
         })?;
         let synced_at = self.time_column_of(&table);
-        let shape = Shape {
-            table,
-            columns,
-            key,
-            keyless: match self.rule.mode {
-                Mode::Upsert => self.rule.keyless,
-                Mode::Append => Keyless::Append,
-            },
-            deletes: self.rule.deletes.clone(),
-            synced_at,
-            is_guarded: self.rule.row_guard,
-        };
+        let keyless = self.keyless(&table, &columns, &key)?;
+        let (deletes, is_guarded) = (self.rule.deletes.clone(), self.rule.row_guard);
+        let shape = Shape { table, columns, key, keyless, deletes, synced_at, is_guarded };
         let mapped = self.mapped(mapped, is_written, shape);
         Ok(Plan { mapped, change })
     }
 
-    /// Returns the target's names of the key's columns, unless the rule asks for more of a key.
+    /// Returns the target's names of the key's columns, unless nobody can read the records' keys.
     fn usable_key(&self, source: &SourceTable) -> Result<Vec<String>, Stop> {
         if source.form == Form::FlatUnkeyed && self.rule.changelog.is_none() {
             let detail = format!(
@@ -99,12 +90,32 @@ impl Draft<'_> {
             );
             return Err(Stop::new(StopReason::KeyUnfit, detail));
         }
-        let key = self.key(source);
-        if self.rule.row_guard && key.is_empty() {
+        Ok(self.key(source))
+    }
+
+    /// Decides what becomes of changes that have no key.
+    fn keyless(&self, table: &Table, written: &[Column], key: &[usize]) -> Result<Keyless, Stop> {
+        let keyless = match self.rule.mode {
+            Mode::Upsert if self.lacks_key(table, written, key) => Keyless::Missing,
+            Mode::Upsert => self.rule.keyless,
+            Mode::Append => Keyless::Append,
+        };
+        if self.rule.row_guard && key.is_empty() && keyless != Keyless::Missing {
             let detail = format!("table \"{}\": row_guard needs a key", self.name);
             return Err(Stop::new(StopReason::KeyUnfit, detail));
         }
-        Ok(key)
+        Ok(keyless)
+    }
+
+    /// Returns whether the records lack the key that the table has: its columns are the source's, and
+    /// refuse NULL, and the rules say nothing of rows without one. Records of the table with keys have
+    /// made it so, or somebody who has expected them.
+    fn lacks_key(&self, table: &Table, written: &[Column], key: &[usize]) -> bool {
+        let is_filled =
+            |name: &String| written.iter().any(|column| column.name == *name && column.not_null);
+        let is_keyed = table.unique_keys.first().is_some_and(|key| key.iter().all(is_filled));
+        let is_silent = self.rule.keyless == Keyless::Refuse && !self.is_partial;
+        key.is_empty() && is_silent && is_keyed
     }
 
     /// Finds the kinds of the key's columns that the key's schema types for itself.

@@ -1,12 +1,15 @@
 //! The mapping as a lane sees it: names, keys, and what is created.
 
+use std::sync::Arc;
+
 use expect_test::{Expect, expect};
 
 use super::*;
 use crate::decode::value::kind::{Form, Kind, SourceColumn};
+use crate::rows::Keyless;
 use crate::rules::{ConfigFile, DeletePolicy, Rules};
 use crate::settings::SchemaChanges;
-use crate::table::{Column, Identity};
+use crate::table::{Column, Enumeration, Identity, Table};
 use crate::target::Target as _;
 use crate::target::postgres::Postgres;
 use crate::target::sqlite::Sqlite;
@@ -145,7 +148,7 @@ fn planned(mode: SchemaChanges, file: &str, source: SourceTable, table: &Table) 
         Ok(Plan { change: Some(change), mapped }) => {
             assert_eq!(change.before.as_ref(), Some(table));
             assert_eq!(mapped.shape.table, change.after);
-            change.statements.join("; ")
+            [change.labels, change.statements].concat().join("; ")
         }
         Err(stop) => stop.to_string(),
     }
@@ -336,6 +339,24 @@ fn a_column_that_its_target_fixes_is_freed_unless_it_is_the_key() {
 }
 
 #[test]
+fn an_enum_gets_the_labels_that_its_source_has_where_it_may() {
+    let mut source = source("t", &["a"]);
+    let labels = ["low", "high"].map(str::to_owned);
+    source.columns[1].kind = Kind::Enum(Arc::from(labels));
+    let plan = mapping("", Postgres::DIALECT).plan(source.clone(), None).unwrap();
+    let mut table = (*plan.mapped.shape.table).clone();
+    check_modes(&source, &table, ["nothing"; 3]);
+    let enumeration = Enumeration { name: "e".to_owned(), labels: vec!["high".to_owned()] };
+    table.columns[1].enumeration = Some(Arc::new(enumeration));
+    let added = "ALTER TYPE e ADD VALUE IF NOT EXISTS 'low' BEFORE 'high'";
+    let narrow = "column_narrow: column \"b\" of table \"public.t\" is of the enum e, which lacks a \
+                  label of the source's, and --schema-changes forbids to add it";
+    check_modes(&source, &table, [added, narrow, "nothing"]);
+    let typed = "[table.\"public.t\".columns]\ntype = { b = \"text\" }";
+    assert_eq!(planned(SchemaChanges::Check, typed, source, &table), "nothing");
+}
+
+#[test]
 fn an_identity_goes_on_to_refuse_null_where_its_source_takes_it() {
     let mapping = mapping("", Postgres::DIALECT);
     let mut source = source("t", &["a"]);
@@ -346,6 +367,37 @@ fn an_identity_goes_on_to_refuse_null_where_its_source_takes_it() {
         (column.not_null, column.identity) = (true, Some(Identity::ByDefault));
     }
     assert!(mapping.plan(source, Some(table)).unwrap().change.is_none());
+}
+
+#[test]
+fn records_without_a_key_lack_that_of_a_table_which_has_one() {
+    let keyless = |rules: &str, dialect: Dialect, change: fn(&mut Table)| {
+        let of_records = mapping("", dialect).plan(source("t", &["a"]), None).unwrap();
+        let mut table = (*of_records.mapped.shape.table).clone();
+        change(&mut table);
+        let plan = mapping(rules, dialect).plan(source("t", &[]), Some(table)).unwrap();
+        assert!(plan.mapped.shape.key.is_empty());
+        plan.mapped.shape.keyless
+    };
+    let own = |table: &mut Table| {
+        let mut own = table.columns[0].clone();
+        (own.name, own.has_default) = ("own".to_owned(), true);
+        table.columns.push(own);
+        table.unique_keys = vec![vec!["own".to_owned()]];
+    };
+    for dialect in [Postgres::DIALECT, Sqlite::DIALECT] {
+        assert_eq!(keyless("", dialect, |_| {}), Keyless::Missing);
+        // A key of the target's own, or none.
+        assert_eq!(keyless("", dialect, own), Keyless::Refuse);
+        assert_eq!(keyless("", dialect, |table| table.unique_keys.clear()), Keyless::Refuse);
+        // Where somebody has said what becomes of rows without a key.
+        for (name, said) in [("append", Keyless::Append), ("match", Keyless::Match)] {
+            let rules = format!("[table.\"public.t\"]\nkeyless = \"{name}\"");
+            assert_eq!(keyless(&rules, dialect, |_| {}), said);
+        }
+        let appended = "[table.\"public.t\"]\nmode = \"append\"";
+        assert_eq!(keyless(appended, dialect, |_| {}), Keyless::Append);
+    }
 }
 
 fn mapping(file: &str, dialect: Dialect) -> Mapping {

@@ -47,6 +47,11 @@ impl<'a> RowWriter<'a> {
         shape.columns.get(index)
     }
 
+    /// Returns whether the next cell belongs to the key.
+    pub fn is_at_key(&self) -> bool {
+        self.op == RowOp::Delete || self.rows.shape.key.contains(&self.count)
+    }
+
     /// Returns which columns so far are unavailable.
     pub fn unavailable(&self) -> Vec<usize> {
         let cells = Cells::new(self.rows.bytes.get(self.start..).unwrap_or_default()).enumerate();

@@ -1,6 +1,6 @@
 //! Labels that an enum of the source gets while members run, and the target's own enum follows.
 
-use crate::support::{Format, LATER, Member, SOON, Source, World, kafka, until};
+use crate::support::{Format, LATER, MariaDb, Member, SOON, Source, World, kafka, until};
 
 const TABLE: &str = "
 CREATE TYPE mood AS ENUM ('sad', 'happy');
@@ -62,7 +62,7 @@ fn the_targets_enum_gets_the_labels_of_its_source_while_two_members_run() {
 #[test]
 fn a_label_that_must_not_be_added_stops_its_partition() {
     let (world, source) = worlds("unlabelled");
-    source.connect(Format::Json);
+    source.connect_with(Format::Avro, "", &[]);
     let member = world.member("check").args(["--schema-changes", "check"]).start();
     source.database.run("INSERT INTO t VALUES (1, 'sad')");
     world.until_equal(&["t"]);
@@ -100,4 +100,32 @@ fn a_label_that_the_records_schema_tells_is_planned_where_the_source_has_it() {
     let _member = world.member("member").start();
     world.until_equal(&["t"]);
     assert_eq!(labels(&world), "low < sad < so so < of its own < happy");
+}
+
+#[test]
+fn a_label_between_others_goes_between_them_where_the_connector_tells_it() {
+    let world = World::new("between");
+    let source = MariaDb::new(
+        &world.name,
+        "CREATE TABLE t (id int PRIMARY KEY, mood enum('sad', 'happy'));
+         INSERT INTO t VALUES (1, 'sad')",
+    );
+    world.target.run(
+        "SET ROLE writer; CREATE TYPE public.mood AS ENUM ('sad', 'happy');
+         CREATE TABLE public.t (id int PRIMARY KEY, mood public.mood, synced_at timestamptz);
+         RESET ROLE",
+    );
+    let prefix = source.connect("between", &[]);
+    let rule = format!("{}.*=public.{{table}}", world.name);
+    let topics = format!(r"^{prefix}\..*");
+    let _member = world.member("member").topics(&topics).args(["--table", &rule]).start();
+    let rows = "SELECT string_agg(id || ' ' || mood, ', ' ORDER BY mood) FROM public.t";
+    until(LATER, "the row is there", || world.target.value(rows).as_deref() == Some("1 sad"));
+    source.run("ALTER TABLE t MODIFY mood enum('sad', 'so so', 'happy', 'it')");
+    source.run("INSERT INTO t VALUES (2, 'happy'), (3, 'so so')");
+    until(LATER, "the others come in the source's order", || {
+        world.target.value(rows).as_deref() == Some("1 sad, 3 so so, 2 happy")
+    });
+    assert_eq!(labels(&world), "sad < so so < happy < it");
+    assert_eq!(world.dead_letters(), []);
 }

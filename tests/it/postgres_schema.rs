@@ -11,7 +11,7 @@ use afterimage::rows::Deletes;
 use afterimage::stopped::StopReason;
 use afterimage::table::{Column, Table};
 use afterimage::target::postgres::Postgres;
-use afterimage::target::{Applied, Dialect, Disposition, Target};
+use afterimage::target::{Applied, Dialect, Disposition, Target, TargetError};
 
 use crate::postgres_support::{Does, World, batch, claim, creation, shape};
 
@@ -147,6 +147,36 @@ async fn two_members_that_meet_a_change_at_once_make_it_once() {
     let rows = world.sql(&format!("SELECT n FROM {}.t ORDER BY id", world.schema)).await;
     let rows = rows.into_iter().flatten().flatten().collect::<Vec<_>>();
     assert_eq!(rows, ["0", "1.5", "2.5"]);
+}
+
+#[tokio::test]
+async fn a_batch_whose_labels_were_not_added_meets_a_stale_layout() {
+    let world = World::new().await;
+    let mut target = world.target();
+    let claimed = claim(&mut target, &[TopicPartition::new("topic", 0)]).await.remove(0);
+    let schema = &world.schema;
+    world
+        .sql(&format!(
+            "CREATE SCHEMA {schema} AUTHORIZATION writer; SET ROLE writer;
+             CREATE TYPE {schema}.mood AS ENUM ('sad');
+             CREATE TABLE {schema}.t (id bigint PRIMARY KEY, mood {schema}.mood,
+                 synced_at timestamptz)"
+        ))
+        .await;
+    let before = target.table(&world.name("t")).await.unwrap().unwrap();
+    let is = before.columns[1].enumeration.as_ref().unwrap();
+    let (now, labels) = (Postgres::DIALECT.labelled)(is, &["sad", "glad"].map(str::to_owned));
+    let mut after = before.clone();
+    after.columns[1].enumeration = Some(Arc::new(now));
+    let shape = shape(&after, &["id"], Deletes::Hard);
+    let mut rows = batch(&claimed, &shape, &[Does::Upsert(&[Value::Int(1), Value::Text("glad")])]);
+    let stale = target.apply(&rows).await.unwrap_err();
+    assert!(matches!(stale, TargetError::StaleLayout { .. }), "{stale:?}");
+    let (before, after, statements) = (Some(before), Arc::new(after), Vec::new());
+    rows.schema_changes.push(SchemaChange { before, after, statements, labels });
+    target.apply(&rows).await.unwrap();
+    let mood = world.sql(&format!("SELECT mood FROM {schema}.t")).await;
+    assert_eq!(mood, [[Some("glad".to_owned())]]);
 }
 
 #[tokio::test]

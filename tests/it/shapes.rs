@@ -118,6 +118,34 @@ fn rows_without_a_key_are_found_by_their_images() {
 }
 
 #[test]
+fn records_that_lack_their_tables_key_are_refused_as_such() {
+    let world = World::new("lacking");
+    let topic = world.topic("public.orders", &[]);
+    let fixture = |name: &str| Draft::fixture(&format!("json/orders-{name}"));
+    let bare = |name: &str| Draft { key: None, ..fixture(name) };
+    let null = |name: &str| {
+        let draft = fixture(name);
+        let key = String::from_utf8(draft.key.clone().unwrap()).unwrap();
+        let (schema, _) = key.split_once("\"payload\"").unwrap();
+        Draft { key: Some(format!("{schema}\"payload\":{{\"id\":null}}}}").into_bytes()), ..draft }
+    };
+    let bad = [bare("create"), bare("update"), bare("delete"), null("delete"), null("tombstone")];
+    produce(&topic, 0, &[fixture("create")]);
+    produce(&topic, 0, &bad);
+    let member = world.member("member").start();
+    world.until_at_ends(&world.name);
+    assert_eq!(member.terminate(), 0);
+    // Also where a member meets one of them first.
+    produce(&topic, 0, &bad);
+    let _member = world.member("again").start();
+    world.until_at_ends(&world.name);
+
+    let reasons = world.dead_letters().into_iter().map(|(_, reason, _)| reason);
+    assert_eq!(reasons.collect::<Vec<_>>(), ["key_missing"; 10]);
+    until_rows(&world, "SELECT id, quantity FROM public.orders", &["9001|3"]);
+}
+
+#[test]
 fn rows_that_move_to_each_others_keys_in_one_transaction_stay() {
     let world = World::new("deferrable");
     let source = world.source(

@@ -201,7 +201,7 @@ fn bench(key: &str) -> Bench {
     bench
 }
 
-fn mapping(file: &str, dialect: Dialect) -> Mapping {
+pub(super) fn mapping(file: &str, dialect: Dialect) -> Mapping {
     let file = ConfigFile::parse(file, &[]).unwrap();
     let rules = Rules {
         targets: Vec::new(),

@@ -7,6 +7,7 @@ mod frames;
 mod golden;
 mod hostile;
 mod keys;
+mod labels;
 mod laws;
 mod mysql;
 mod shapes;

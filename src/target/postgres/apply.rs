@@ -418,7 +418,9 @@ pub(super) fn wires(columns: &[Column], described: &[Described]) -> Option<Vec<W
         .iter()
         .map(|column| {
             let found = described.iter().find(|found| found.column.name == column.name)?;
-            (facts(&found.column) == facts(column)).then(|| found.wire.clone())
+            let is_same =
+                facts(&found.column) == facts(column) && found.column.has_labels_of(column);
+            is_same.then(|| found.wire.clone())
         })
         .collect()
 }
