@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::decode::cloud::{self, CloudEvent, Data};
+use crate::decode::found::Unheld;
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
 use crate::decode::schema::avro::{Compiled, Reader, compile};
@@ -416,12 +417,22 @@ pub(super) enum Failed {
     Mismatch,
     /// It is refused.
     Refused(Reason, String),
+    /// A column takes no value like one of its.
+    Unheld(Unheld),
 }
 
 impl Failed {
     fn early(self, layout: &Layout) -> Early {
         let refusal = match self {
             Self::Refused(reason, detail) => layout.refusal(reason, detail),
+            Self::Unheld(Unheld { column, source_type, target_type }) => {
+                let table = &layout.shape.table.name;
+                let detail = format!(
+                    "column \"{column}\" of table \"{table}\": no conversion from {source_type} to \
+                     {target_type}"
+                );
+                return Box::new(Decoded::Stopped(Stop::new(StopReason::ColumnUnfit, detail)));
+            }
             Self::Mismatch => {
                 let detail = "the fields are not those of the schema".to_owned();
                 layout.refusal(Reason::Malformed, detail)

@@ -217,6 +217,7 @@ fn kind_name(kind: &Kind) -> String {
         Kind::Bits { length: None } => "bits".to_owned(),
         Kind::Array(element) => format!("array of {}", kind_name(element)),
         Kind::Encoded(spelling) => format!("text of {}", words(&format!("{spelling:?}"))),
+        Kind::Figure(form, _) => words(&format!("{form:?}")),
         Kind::Unsupported(name) => name.clone(),
         plain => words(&format!("{plain:?}")),
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::decode::Mapped;
 use crate::decode::flat::{Role, role};
+use crate::decode::found::{Broken, Unheld};
 use crate::decode::placeholder::Placeholder;
 use crate::decode::value::Value;
 use crate::decode::value::kind::{Form, Kind, SourceName, SourceTable};
@@ -11,6 +12,7 @@ use crate::decode::value::semantic::{Literal, Unfit, value};
 use crate::refused::{Reason, Refusal};
 use crate::rows::{Keyless, RowWriter, Shape};
 use crate::rules::AfterRefused;
+use crate::table::Misfit;
 
 /// How the records of a schema become rows.
 #[derive(Debug)]
@@ -157,19 +159,28 @@ impl Step {
     /// # Errors
     ///
     /// The value does not fit: the detail names column and type.
-    pub fn write(&self, writer: &mut RowWriter<'_>, literal: Literal<'_>) -> Result<(), String> {
+    pub fn write(&self, writer: &mut RowWriter<'_>, literal: Literal<'_>) -> Result<(), Broken> {
         if self.is_blank {
-            return writer.push(Value::Unavailable).map_err(|misfit| misfit.to_string());
+            let pushed = writer.push(Value::Unavailable);
+            return pushed.map_err(|misfit| Broken::Unfit(misfit.to_string()));
         }
-        let value = self.value(literal).map_err(|Unfit(why)| self.detail(why))?;
-        let type_name = |writer: &RowWriter<'_>| {
-            writer.column().map(|column| column.type_name.clone()).unwrap_or_default()
-        };
-        let is_null = value == Value::Null;
+        let value = self.value(literal).map_err(|Unfit(why)| Broken::Unfit(self.detail(why)))?;
         writer.push(value).map_err(|misfit| {
-            let why = if is_null { "is null".to_owned() } else { misfit.to_string() };
-            format!("column \"{}\" {why} ({})", self.name, type_name(writer))
+            let target_type =
+                writer.column().map(|column| column.type_name.clone()).unwrap_or_default();
+            match (misfit, value) {
+                (Misfit::Type, Value::Figure(figure)) => {
+                    let (column, source_type) = (self.name.clone(), figure.type_name());
+                    Broken::Unheld(Unheld { column, source_type, target_type })
+                }
+                (_, Value::Null) => self.unfit("is null", &target_type),
+                (misfit, _) => self.unfit(&misfit.to_string(), &target_type),
+            }
         })
+    }
+
+    fn unfit(&self, why: &str, target_type: &str) -> Broken {
+        Broken::Unfit(format!("column \"{}\" {why} ({target_type})", self.name))
     }
 
     fn value<'a>(&'a self, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {

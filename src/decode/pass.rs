@@ -478,6 +478,7 @@ impl From<Broken> for Failed {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Mismatch => Self::Mismatch,
+            Broken::Unheld(unheld) => Self::Unheld(unheld),
             Broken::Unfit(detail) => Self::Refused(Reason::ValueUnfit, detail),
             Broken::Malformed(detail) => Self::Refused(Reason::Malformed, detail),
         }

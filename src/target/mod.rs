@@ -14,6 +14,7 @@ use crate::table::{Column, Table, TableName};
 
 mod ewkb;
 mod fault;
+mod figure_text;
 pub mod inspect;
 mod octets;
 mod parts_text;

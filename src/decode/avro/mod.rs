@@ -259,7 +259,7 @@ impl<'a> Cursor<'a> {
             if step.role.is_none() && (!step.is_written || step.is_blank) {
                 self.skip(reader).ok_or_else(broken_off)?;
                 if step.is_blank {
-                    step.write(writer, Literal::Null).map_err(Broken::Unfit)?;
+                    step.write(writer, Literal::Null)?;
                 }
                 continue;
             }
@@ -277,7 +277,7 @@ impl<'a> Cursor<'a> {
             if !step.is_written {
                 continue;
             }
-            step.write(writer, literal).map_err(Broken::Unfit)?;
+            step.write(writer, literal)?;
         }
         Ok(())
     }

@@ -26,13 +26,13 @@ pub(super) struct FieldSeed<'a, 'r> {
 
 impl FieldSeed<'_, '_> {
     fn write<E: serde::de::Error>(self, literal: Literal<'_>) -> Result<(), E> {
-        self.step.write(self.writer, literal).map_err(|detail| unfit(self.broken, detail))
+        self.step.write(self.writer, literal).map_err(|why| broken_off(self.broken, why))
     }
 }
 
-fn unfit<E: serde::de::Error>(broken: &mut Option<Broken>, detail: String) -> E {
-    *broken = Some(Broken::Unfit(detail));
-    E::custom("unfit")
+fn broken_off<E: serde::de::Error>(broken: &mut Option<Broken>, why: Broken) -> E {
+    *broken = Some(why);
+    E::custom("broken off")
 }
 
 impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_> {
@@ -93,9 +93,12 @@ impl FieldSeed<'_, '_> {
         let literal = packed.ok().and_then(|()| Parts::new(scratch).next());
         let written = match literal {
             Some(literal) => step.write(writer, literal),
-            None => Err(format!("column \"{}\" is no {:?}", step.name, step.kind)),
+            None => {
+                let detail = format!("column \"{}\" is no {:?}", step.name, step.kind);
+                Err(Broken::Unfit(detail))
+            }
         };
-        written.map_err(|detail| unfit(broken, detail))
+        written.map_err(|why| broken_off(broken, why))
     }
 }
 
@@ -123,7 +126,7 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
             Ok(value) => self.write(Literal::Int(value)),
             Err(_) => {
                 let detail = format!("column \"{}\" is beyond 64 bits", self.step.name);
-                Err(unfit(self.broken, detail))
+                Err(broken_off(self.broken, Broken::Unfit(detail)))
             }
         }
     }
@@ -140,8 +143,8 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
         scratch.clear();
         if STANDARD.decode_vec(text, scratch).is_err() {
             let detail = format!("column \"{}\" is no base64 ({:?})", step.name, step.kind);
-            return Err(unfit(broken, detail));
+            return Err(broken_off(broken, Broken::Unfit(detail)));
         }
-        step.write(writer, Literal::Bytes(scratch)).map_err(|detail| unfit(broken, detail))
+        step.write(writer, Literal::Bytes(scratch)).map_err(|why| broken_off(broken, why))
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::decode::value::kind::{Kind, SourceColumn, SourceType, Unit};
+use crate::decode::value::kind::{FigureForm, Kind, SourceColumn, SourceType, Unit};
+
+/// The types that PostgreSQL's connector sends as geometries, though they are none of PostGIS'.
+const FIGURES: [&str; 4] = ["BOX", "LSEG", "PATH", "POLYGON"];
 
 /// Stands for the literal type of a field that has no schema.
 pub const UNTYPED: &str = "untyped";
@@ -65,8 +68,17 @@ impl Field {
             Kind::Int64 if self.has_source_type("BIGINT UNSIGNED") => Kind::Unsigned,
             // The length is the most that it may have.
             Kind::Bits { .. } if self.has_source_type("VARBIT") => Kind::Bits { length: None },
+            Kind::Geometry if self.is_figure() => Kind::Figure(FigureForm::Geometry, None),
             kind => kind,
         }
+    }
+
+    /// Returns whether a geometry is of one of PostgreSQL's own types; MySQL's POLYGON has no length.
+    fn is_figure(&self) -> bool {
+        let parameter =
+            |name: &str| self.parameters.get(&format!("__debezium.source.column.{name}"));
+        let is_named = |name: &String| FIGURES.contains(&name.as_str());
+        parameter("type").is_some_and(is_named) && parameter("length").is_some()
     }
 
     /// Returns whether the connector propagates a source type that begins so.
@@ -182,6 +194,8 @@ fn data(name: &str, length: Option<u32>) -> Option<(Kind, &'static str)> {
         "SparseDoubleVector" => (Kind::SparseVector, "struct"),
         "geometry.Point" => (Kind::Point, "struct"),
         "geometry.Geometry" | "geometry.Geography" => (Kind::Geometry, "struct"),
+        "geometry.Circle" => (Kind::Figure(FigureForm::Circle, None), "struct"),
+        "geometry.Line" => (Kind::Figure(FigureForm::Line, None), "struct"),
         _ => return None,
     })
 }
