@@ -126,6 +126,9 @@ async fn arrays_of_other_types_arrive_as_they_were() {
         ],
     )
     .await;
+    let multiranges = [Literal::Bytes(b"{[1,3),[5,7)}"), NULL];
+    let expected = "{\"{[1,3),[5,7)}\",NULL}";
+    check_arrays(&world, &[("int4multirange[]", Kind::Bytes, &multiranges, expected)]).await;
 }
 
 #[tokio::test]
