@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::batch::Batch;
 use crate::checkpoint::Deleted;
 use crate::decode::cloud::{self, CloudEvent, Data};
+use crate::decode::found::Unheld;
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
 use crate::decode::schema::avro::{Compiled, Reader, compile};
@@ -450,12 +451,22 @@ pub(super) enum Failed {
     Label { column: String, label: String },
     /// It is refused.
     Refused(Reason, String),
+    /// A column takes no value like one of its.
+    Unheld(Unheld),
 }
 
 impl Failed {
     fn early(self, layout: &Layout) -> Early {
         let refusal = match self {
             Self::Refused(reason, detail) => layout.refusal(reason, detail),
+            Self::Unheld(Unheld { column, source_type, target_type }) => {
+                let table = &layout.shape.table.name;
+                let detail = format!(
+                    "column \"{column}\" of table \"{table}\": no conversion from {source_type} to \
+                     {target_type}"
+                );
+                return Box::new(Decoded::Stopped(Stop::new(StopReason::ColumnUnfit, detail)));
+            }
             // What a layout lacks has been asked for by now.
             Self::Mismatch | Self::Label { .. } => {
                 let detail = "the fields are not those of the schema".to_owned();

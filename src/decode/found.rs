@@ -72,6 +72,17 @@ impl Found {
     }
 }
 
+/// A value that no conversion leads from to its column, where only the record says its type.
+#[derive(Debug)]
+pub struct Unheld {
+    /// The column's name.
+    pub column: String,
+    /// The value's type.
+    pub source_type: &'static str,
+    /// The column's type at the target.
+    pub target_type: String,
+}
+
 /// Why a walk broke off.
 #[derive(Debug)]
 pub enum Broken {
@@ -88,6 +99,8 @@ pub enum Broken {
         /// The label.
         label: String,
     },
+    /// The column takes no value of this type, so that the next record would fare as this one.
+    Unheld(Unheld),
     /// The text is no JSON.
     Malformed(String),
 }

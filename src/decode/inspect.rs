@@ -218,6 +218,7 @@ fn kind_name(kind: &Kind) -> String {
         Kind::Array(element) => format!("array of {}", kind_name(element)),
         Kind::Enum(_) => "enum".to_owned(),
         Kind::Encoded(spelling) => format!("text of {}", words(&format!("{spelling:?}"))),
+        Kind::Figure(form, _) => words(&format!("{form:?}")),
         Kind::Unsupported(name) => name.clone(),
         plain => words(&format!("{plain:?}")),
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::decode::Mapped;
 use crate::decode::flat::{Role, role};
-use crate::decode::found::Broken;
+use crate::decode::found::{Broken, Unheld};
 use crate::decode::placeholder::Placeholder;
 use crate::decode::value::Value;
 use crate::decode::value::kind::{Form, Kind, SourceName, SourceTable};
@@ -12,6 +12,7 @@ use crate::decode::value::semantic::{Literal, Unfit, value};
 use crate::refused::{Reason, Refusal};
 use crate::rows::{Keyless, RowWriter, Shape};
 use crate::rules::AfterRefused;
+use crate::table::Misfit;
 
 /// How the records of a schema become rows.
 #[derive(Debug)]
@@ -190,17 +191,23 @@ impl Step {
         if let Some(label) = self.labels.as_ref().and_then(|labels| new_label(labels, value)) {
             return Err(Broken::Label { column: self.name.clone(), label });
         }
-        let type_name = |writer: &RowWriter<'_>| {
-            writer.column().map(|column| column.type_name.clone()).unwrap_or_default()
-        };
-        let is_null = value == Value::Null;
         writer.push(value).map_err(|misfit| {
-            if is_null && writer.is_at_key() {
-                return Broken::KeyNull(self.name.clone());
+            let target_type =
+                writer.column().map(|column| column.type_name.clone()).unwrap_or_default();
+            match (misfit, value) {
+                (Misfit::Type, Value::Figure(figure)) => {
+                    let (column, source_type) = (self.name.clone(), figure.type_name());
+                    Broken::Unheld(Unheld { column, source_type, target_type })
+                }
+                (_, Value::Null) if writer.is_at_key() => Broken::KeyNull(self.name.clone()),
+                (_, Value::Null) => self.unfit("is null", &target_type),
+                (misfit, _) => self.unfit(&misfit.to_string(), &target_type),
             }
-            let why = if is_null { "is null".to_owned() } else { misfit.to_string() };
-            Broken::Unfit(format!("column \"{}\" {why} ({})", self.name, type_name(writer)))
         })
+    }
+
+    fn unfit(&self, why: &str, target_type: &str) -> Broken {
+        Broken::Unfit(format!("column \"{}\" {why} ({target_type})", self.name))
     }
 
     fn value<'a>(&'a self, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {

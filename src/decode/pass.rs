@@ -494,6 +494,7 @@ impl From<Broken> for Failed {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Mismatch => Self::Mismatch,
+            Broken::Unheld(unheld) => Self::Unheld(unheld),
             Broken::Unfit(detail) => Self::Refused(Reason::ValueUnfit, detail),
             Broken::KeyNull(column) => Self::Refused(Reason::KeyMissing, key_null(&column)),
             Broken::Label { column, label } => Self::Label { column, label },

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::batch::Batch;
 use crate::checkpoint::{Claim, NextOffset};
+use crate::decode::value::figure::Figure;
 use crate::decode::value::kind::{Kind, SourceColumn, SourceTable};
 use crate::decode::value::{Day, Decimal, Geometry, Moment, Point, Value};
 use crate::decode::{Arrival, Decoded, Decoder, LayoutRequest, Mapped, RegisteredSchema, SchemaId};
@@ -337,7 +338,7 @@ fn print_cells(columns: &[&Column], bytes: &[u8]) -> String {
 }
 
 /// Writes a value so that each has a text of its own.
-fn encode(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
+pub(super) fn encode(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
     let text = match value {
         Value::Null | Value::Unavailable => return Err(Misfit::Type),
         Value::Bool(value) => value.to_string(),
@@ -378,6 +379,13 @@ fn encode(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
         Value::Point(Point { x, y, geometry: Geometry { wkb, srid } }) => {
             format!("point {x} {y} {wkb:02x?} {srid:?}")
         }
+        Value::Figure(Figure::Path { is_closed, places }) => {
+            format!("path {is_closed} {:?}", places.iter().collect::<Vec<_>>())
+        }
+        Value::Figure(Figure::Polygon(places)) => {
+            format!("polygon {:?}", places.iter().collect::<Vec<_>>())
+        }
+        Value::Figure(figure) => format!("{figure:?}"),
         Value::Geometry(Geometry { wkb, srid }) => format!("geometry {wkb:02x?} {srid:?}"),
         Value::SparseVector { dimensions, elements } => {
             format!("{:?} of {dimensions}", elements.collect::<Vec<_>>())

@@ -1,6 +1,6 @@
 //! What a record's schema does not say: the target's column and the connector's settings do.
 
-use crate::decode::value::kind::{Kind, Unit};
+use crate::decode::value::kind::{FigureForm, Kind, Unit};
 use crate::decode::value::spelling::Spelling;
 use crate::rules::SourceSettings;
 use crate::table::Column;
@@ -62,6 +62,7 @@ fn resolve_one(
 ) -> Result<Option<Kind>, MissingSetting> {
     match kind {
         Kind::Untyped => untyped(type_name, type_id, sender).map(Some),
+        Kind::Geometry => Ok(figure_form(type_name).map(|form| Kind::Figure(form, None))),
         // A mode of the connector makes octets texts, and no schema says so.
         Kind::Text if is_octets(type_name) || is_foreign(type_name) => {
             binary(sender).map(|kind| (kind != Kind::Bytes).then_some(kind))
@@ -94,6 +95,16 @@ fn is_foreign(type_name: &str) -> bool {
     FOREIGN.contains(&type_name) || type_name.ends_with("multirange")
 }
 
+/// Returns how later connectors send a type that earlier ones do not know.
+fn figure_form(type_name: &str) -> Option<FigureForm> {
+    match type_name.to_ascii_lowercase().as_str() {
+        "box" | "lseg" | "path" | "polygon" | "figure_text" => Some(FigureForm::Geometry),
+        "circle" => Some(FigureForm::Circle),
+        "line" => Some(FigureForm::Line),
+        _ => None,
+    }
+}
+
 fn is_octets(type_name: &str) -> bool {
     type_name == "bytea" || type_name.to_ascii_lowercase().contains("blob")
 }
@@ -111,7 +122,12 @@ fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, Mi
         "numeric" | "decimal" | "decimal_text" => decimal(arguments.as_deref(), sender)?,
         "money" => money(sender)?,
         "bytea" | "blob" => binary(sender)?,
-        foreign if is_foreign(foreign) => binary(sender)?,
+        "figure_text" => Kind::Figure(FigureForm::Geometry, None),
+        foreign if is_foreign(foreign) => match (figure_form(foreign), binary(sender)?) {
+            (Some(form), Kind::Encoded(spelling)) => Kind::Figure(form, Some(spelling)),
+            (Some(form), _) => Kind::Figure(form, Some(Spelling::Base64)),
+            (None, octets) => octets,
+        },
         "date" | "date_text" => date(sender)?,
         "time without time zone" | "time_text" => time(digits, sender)?,
         "timestamp without time zone" | "timestamp_text" => timestamp(digits, sender)?,

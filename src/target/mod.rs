@@ -15,6 +15,7 @@ use crate::table::{Column, Encode, Enumeration, Table, TableName};
 
 mod ewkb;
 mod fault;
+mod figure_text;
 pub mod inspect;
 pub mod letters;
 mod octets;

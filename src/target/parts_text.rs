@@ -1,13 +1,12 @@
-//! The text of values with parts: arrays and maps as JSON, points and vectors as PostgreSQL prints
-//! them.
+//! The text of values with parts: arrays and maps as JSON, vectors as pgvector prints them.
 //!
 //! In JSON only numbers that every reader takes as they are stand bare; all else is a text in the
 //! form that its value has by itself, octets are hexadecimal digits.
 
+use crate::decode::value::Value;
 use crate::decode::value::kind::Kind;
 use crate::decode::value::packed::Parts;
 use crate::decode::value::semantic::{Literal, value};
-use crate::decode::value::{Point, Value};
 use crate::table::Misfit;
 use crate::target::text::{self, print};
 
@@ -65,15 +64,6 @@ fn write_text(text: &str, out: &mut Vec<u8>) -> Result<(), Misfit> {
     serde_json::to_writer(out, text).map_err(|_| Misfit::Form)
 }
 
-/// Writes a point; one with a reference system has no text without it.
-pub(crate) fn write_point(point: Point<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
-    if point.geometry.srid.is_some_and(|srid| srid != 0) {
-        return Err(Misfit::Range);
-    }
-    print(out, format_args!("({},{})", point.x, point.y));
-    Ok(())
-}
-
 /// Writes a sparse vector as pgvector prints it.
 pub(crate) fn write_sparse(
     dimensions: i64,
@@ -102,7 +92,7 @@ pub(crate) fn write_sparse(
 mod tests {
     use super::*;
     use crate::decode::value::packed::Packer;
-    use crate::decode::value::{Geometry, Items, Pairs};
+    use crate::decode::value::{Items, Pairs};
 
     fn packed(literals: &[Literal<'_>]) -> Vec<u8> {
         let mut packed = Vec::new();
@@ -153,10 +143,6 @@ mod tests {
 
     #[test]
     fn points_and_sparse_vectors_are_printed_as_postgresql_does() {
-        let geometry = Geometry::default();
-        check(Value::Point(Point { x: 1.5, y: -2.0, geometry }), Ok("(1.5,-2)"));
-        let geometry = Geometry { srid: Some(4326), wkb: &[] };
-        check(Value::Point(Point { x: 1.5, y: -2.0, geometry }), Err(Misfit::Range));
         let elements =
             packed(&[Literal::Int(1), Literal::Float64(0.5), Literal::Int(3), Literal::Int(2)]);
         let sparse = |parts| Value::SparseVector { dimensions: 5, elements: parts };

@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use crate::decode::value::{Day, Decimal, Interval, Moment, Special, Value};
 use crate::table::Misfit;
-use crate::target::parts_text;
+use crate::target::{figure_text, parts_text};
 
 /// PostgreSQL's own limit for digits after the point.
 const SCALE_MAX: usize = 16_383;
@@ -39,9 +39,8 @@ pub(crate) fn write(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
         Value::Bool(value) => print(out, format_args!("{value}")),
         Value::Int(value) => print(out, format_args!("{value}")),
         Value::Float32(value) if value.is_finite() => print(out, format_args!("{value}")),
-        Value::Float64(value) if value.is_finite() => print(out, format_args!("{value}")),
         Value::Float32(value) => out.extend_from_slice(no_number(value.into())),
-        Value::Float64(value) => out.extend_from_slice(no_number(value)),
+        Value::Float64(value) => write_double(value, out),
         Value::Decimal(value) => write_decimal(value, out)?,
         Value::DecimalSpecial(Special::NaN) => out.extend_from_slice(b"NaN"),
         Value::DecimalSpecial(Special::PositiveInfinity) => out.extend_from_slice(b"Infinity"),
@@ -62,12 +61,21 @@ pub(crate) fn write(value: Value<'_>, out: &mut Vec<u8>) -> Result<(), Misfit> {
         Value::Interval(interval) => write_interval(interval, out),
         Value::Unsigned(value) => print(out, format_args!("{value}")),
         Value::Array(_) | Value::Map(_) => parts_text::write_json(value, out)?,
-        Value::Point(point) => parts_text::write_point(point, out)?,
+        Value::Point(point) => figure_text::write_point(point, out)?,
+        Value::Figure(figure) => figure_text::write_figure(figure, out),
         Value::SparseVector { dimensions, elements } => {
             parts_text::write_sparse(dimensions, elements, out)?;
         }
     }
     Ok(())
+}
+
+/// Writes a number of double precision, by the fewest digits that tell it from others.
+pub(crate) fn write_double(value: f64, out: &mut Vec<u8>) {
+    match value.is_finite() {
+        true => print(out, format_args!("{value}")),
+        false => out.extend_from_slice(no_number(value)),
+    }
 }
 
 /// Names a float that is no number as JSON and PostgreSQL do.

@@ -1,5 +1,6 @@
 //! PostgreSQL as a target, for values with parts: arrays, maps, points, geometries.
 
+use afterimage::decode::value::figure::Figure;
 use afterimage::decode::value::kind::{Kind, Unit};
 use afterimage::decode::value::packed::{Packer, Parts};
 use afterimage::decode::value::semantic::Literal;
@@ -130,6 +131,9 @@ async fn arrays_of_other_types_arrive_as_they_were() {
         ],
     )
     .await;
+    let multiranges = [Literal::Bytes(b"{[1,3),[5,7)}"), NULL];
+    let expected = "{\"{[1,3),[5,7)}\",NULL}";
+    check_arrays(&world, &[("int4multirange[]", Kind::Bytes, &multiranges, expected)]).await;
 }
 
 #[tokio::test]
@@ -143,6 +147,15 @@ async fn maps_points_and_octets_in_texts_arrive_as_they_were() {
     let geometry = Geometry { wkb: &[1, 1, 0, 0, 0, 7], srid: Some(4326) };
     let wkb = [&[0, 0, 0, 0, 1][..], &[1.5_f64, -2.0].map(f64::to_be_bytes).concat()].concat();
     let place = Value::Geometry(Geometry { wkb: &wkb, srid: Some(0) });
+    let circle = Figure::Circle { center: [f64::NEG_INFINITY, 0.1], radius: 3.5 };
+    let numbers = [1.5_f64, -2.0, 0.5, 0.25].map(f64::to_be_bytes).concat();
+    let line = [&[0, 0, 0, 0, 2, 0, 0, 0, 2][..], &numbers].concat();
+    let marks = |closed| packed(&["type", "path", "closed", closed].map(text));
+    let (open, closed) = (marks("false"), marks("true"));
+    let path = |marks| {
+        let geometry = Geometry { wkb: &line, srid: None };
+        Figure::read(geometry, Pairs(Parts::new(marks))).unwrap()
+    };
     let pair = format!("{}.\"Pa ir\"", world.schema);
     let couple = format!("{}.couple", world.schema);
     world.sql(&format!("CREATE TYPE {pair} AS (a int, b text)")).await;
@@ -164,6 +177,15 @@ async fn maps_points_and_octets_in_texts_arrive_as_they_were() {
             ("circle", Value::Bytes(b"<(1.0,2.0),3.0>"), "<(1,2),3>"),
             ("box", Value::Bytes(b"(3.0,4.0),(1.0,2.0)"), "(3,4),(1,2)"),
             ("line", Value::Bytes(b"{1.0,2.0,3.0}"), "{1,2,3}"),
+            ("lseg", Value::Figure(Figure::Segment([[0.1, -0.0], [1e300, 5e-324]])), {
+                "[(0.1,-0),(1e+300,5e-324)]"
+            }),
+            ("box", Value::Figure(Figure::Box([[1.0, f64::NAN], [0.5, 2.0]])), "(1,NaN),(0.5,2)"),
+            ("line", Value::Figure(Figure::Line([1.0, 0.5, f64::INFINITY])), "{1,0.5,Infinity}"),
+            ("circle", Value::Figure(circle), "<(-Infinity,0.1),3.5>"),
+            ("path", Value::Figure(path(&closed)), "((1.5,-2),(0.5,0.25))"),
+            ("path", Value::Figure(path(&open)), "[(1.5,-2),(0.5,0.25)]"),
+            ("text", Value::Figure(path(&open)), "[(1.5,-2),(0.5,0.25)]"),
             ("pg_lsn", Value::Bytes(b"16/B374D848"), "16/B374D848"),
             ("tsquery", Value::Bytes(b"'a' & 'b'"), "'a' & 'b'"),
             ("int4multirange", Value::Bytes(b"{[1,3),[5,7)}"), "{[1,3),[5,7)}"),

@@ -1,6 +1,6 @@
 //! PostgreSQL as a target: the database is the oracle for values and types.
 
-use afterimage::decode::value::kind::{Kind, SourceColumn, SourceType, Unit};
+use afterimage::decode::value::kind::{FigureForm, Kind, SourceColumn, SourceType, Unit};
 use afterimage::decode::value::{Day, Decimal, Interval, Moment, Special, Value};
 use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;
@@ -222,6 +222,7 @@ async fn a_created_table_is_as_it_was_planned() {
         (Kind::Bytes, "INT4MULTIRANGE", 0),
         (Kind::Bytes, "TSTZMULTIRANGE", 0),
         (Kind::Bytes, "CIRCLE", 0),
+        (Kind::Figure(FigureForm::Geometry, None), "POLYGON", 0),
         (Kind::Bytes, "XID8", 0),
         (list(Kind::Text), "_VARCHAR", 10),
         (list(Kind::Text), "_INET", 0),
@@ -300,6 +301,8 @@ fn kinds() -> Vec<Kind> {
         Kind::Map,
         Kind::Point,
         Kind::Geometry,
+        Kind::Figure(FigureForm::Circle, None),
+        Kind::Figure(FigureForm::Line, None),
         Kind::SparseVector,
         Kind::Unsigned,
         Kind::StructuredDate,

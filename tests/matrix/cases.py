@@ -96,6 +96,10 @@ class Case:
             is_key=True,
         )
 
+    def is_left_out(self, modes):
+        """Whether the connector leaves the column out, and would send it in another mode."""
+        return self.omitted not in (None, "nothing") and not holds(self.omitted, modes)
+
     def fails_under(self, modes):
         return any(holds(when, modes) for when in self.fails)
 

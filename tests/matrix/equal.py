@@ -62,7 +62,8 @@ def binary(source, target):
 
 def octets(source, target):
     """A type that the connector does not know, as it is or as the octets of its text."""
-    return source == target or target == "\\x" + source.encode().hex()
+    digits = source.encode().hex()
+    return target in (source, digits, "\\x" + digits)
 
 
 def boxes(source, target):

@@ -95,7 +95,13 @@ def point(held):
     if isinstance(held, bytes):
         return octets(held)
     x, y = held.strip("()").split(",")
-    return "(" + ",".join(repr(float(it)).removesuffix(".0") for it in (x, y)) + ")"
+    return "(" + ",".join(coordinate(float(it)) for it in (x, y)) + ")"
+
+
+def coordinate(number):
+    names = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
+    digits = repr(number).removesuffix(".0")
+    return names.get(digits, digits)
 
 
 @dataclasses.dataclass

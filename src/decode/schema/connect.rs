@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::decode::value::kind::{Kind, SourceColumn, SourceType, Unit};
+use crate::decode::value::kind::{FigureForm, Kind, SourceColumn, SourceType, Unit};
+
+/// The types that PostgreSQL's connector sends as geometries, though they are none of PostGIS'.
+const FIGURES: [&str; 4] = ["BOX", "LSEG", "PATH", "POLYGON"];
 
 /// Stands for the literal type of a field that has no schema.
 pub const UNTYPED: &str = "untyped";
@@ -68,8 +71,17 @@ impl Field {
             Kind::Bits { .. } if self.type_words().next() == Some("VARBIT") => {
                 Kind::Bits { length: None }
             }
+            Kind::Geometry if self.is_figure() => Kind::Figure(FigureForm::Geometry, None),
             kind => kind,
         }
+    }
+
+    /// Returns whether a geometry is of one of PostgreSQL's own types; MySQL's POLYGON has no length.
+    fn is_figure(&self) -> bool {
+        let parameter =
+            |name: &str| self.parameters.get(&format!("__debezium.source.column.{name}"));
+        let is_named = |name: &String| FIGURES.contains(&name.as_str());
+        parameter("type").is_some_and(is_named) && parameter("length").is_some()
     }
 
     /// Returns the labels of an enum. A comma in one is told from those between them by nothing.
@@ -202,6 +214,8 @@ fn data(name: &str, length: Option<u32>) -> Option<(Kind, &'static str)> {
         "SparseDoubleVector" => (Kind::SparseVector, "struct"),
         "geometry.Point" => (Kind::Point, "struct"),
         "geometry.Geometry" | "geometry.Geography" => (Kind::Geometry, "struct"),
+        "geometry.Circle" => (Kind::Figure(FigureForm::Circle, None), "struct"),
+        "geometry.Line" => (Kind::Figure(FigureForm::Line, None), "struct"),
         _ => return None,
     })
 }

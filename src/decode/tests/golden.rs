@@ -253,8 +253,20 @@ fn maps_geometries_and_vectors() {
             "field":"extensions"}]"#;
     check(path, r#"{"wkb":"AQE=","extensions":null}"#, "geometry [01, 01] None");
     check(path, r#"{"wkb":"AQE=","extensions":{"type":"path","closed":"true"}}"#, {
+        "value_unfit: column \"v\" is no well-known binary of its geometric type (Geometry)"
+    });
+    check(path, r#"{"wkb":"AQE=","extensions":{"type":"curve"}}"#, {
         "value_unfit: column \"v\" is of a geometric type that has no conversion (Geometry)"
     });
+    let mysql = r#""parameters":{"__debezium.source.column.type":"POLYGON"},"#;
+    check(&format!("{mysql}{path}"), r#"{"wkb":"AQE="}"#, "geometry [01, 01] None");
+    let polygon = mysql.replace("},", r#","__debezium.source.column.length":"2147483647"},"#);
+    check(&format!("{polygon}{path}"), r#"{"wkb":"AQE="}"#, {
+        "value_unfit: column \"v\" is no figure (Figure(Geometry, None))"
+    });
+    let numbers = [("a", "double"), ("b", "double"), ("c", "double")];
+    let line = of("struct", "io.debezium.data.geometry.Line", &fields(&numbers));
+    check(&line, r#"{"a":1.5,"b":-0.0,"c":"NaN"}"#, "Line([1.5, -0.0, NaN])");
     let vector = |literal: &str, name: &str| {
         format!(r#""name":"io.debezium.data.{name}",{}"#, array(&format!(r#""type":"{literal}""#)))
     };

@@ -6,8 +6,18 @@ use crate::decode::testing::{Bench, Sample, captured_names};
 use crate::decode::{Decoded, Decoder};
 use crate::rows::{Cells, RowOp, Rows};
 
-const FOLDERS: [&str; 9] =
-    ["json", "plain", "avro", "mariadb", "flat", "cloudevents", "apicurio", "events", "structured"];
+const FOLDERS: [&str; 10] = [
+    "json",
+    "plain",
+    "avro",
+    "mariadb",
+    "flat",
+    "cloudevents",
+    "apicurio",
+    "events",
+    "structured",
+    "figures",
+];
 
 /// How many cases the mutations have; each is a parse of a few kilobytes.
 const CASES: u32 = 256;

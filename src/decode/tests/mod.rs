@@ -2,6 +2,7 @@
 
 mod captured;
 mod cloud;
+mod figures;
 mod flat;
 mod frames;
 mod golden;

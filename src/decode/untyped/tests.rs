@@ -31,7 +31,8 @@ fn the_targets_type_says_what_a_value_is() {
     check("public.hstore", Kind::Json);
     check("point", Kind::Point);
     check("tsquery", Kind::Bytes);
-    check("circle", Kind::Bytes);
+    check("circle", Kind::Figure(FigureForm::Circle, Some(Spelling::Base64)));
+    check("FIGURE_TEXT", Kind::Figure(FigureForm::Geometry, None));
     check("money", Kind::Decimal { scale: 2, precision: None });
     check("public.mood[]", Kind::Array(Box::new(Kind::Text)));
     check("public.geometry", Kind::Geometry);
@@ -55,7 +56,7 @@ fn a_text_for_octets_is_read_as_the_connectors_mode_spells_it() {
     let url_safe = Some(Kind::Encoded(Spelling::Base64UrlSafe));
     assert_eq!(find("base64-url-safe", Kind::Text, "bytea"), url_safe);
     assert_eq!(find("bytes", Kind::Text, "bytea"), None);
-    for foreign in ["tsquery", "circle", "int4multirange"] {
+    for foreign in ["tsquery", "pg_lsn", "int4multirange"] {
         let hex = Some(Kind::Encoded(Spelling::Hex));
         assert_eq!(find("hex", Kind::Text, foreign), hex);
         assert_eq!(find("hex", Kind::Untyped, foreign), hex);

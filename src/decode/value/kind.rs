@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::decode::value::figure::Figure;
 use crate::decode::value::packed::{Packing, Parts};
 use crate::decode::value::spelling::Spelling;
 use crate::decode::value::structured;
@@ -94,6 +95,10 @@ pub enum Kind {
     Point,
     /// `io.debezium.data.geometry.Geometry` and `Geography`.
     Geometry,
+    /// One of PostgreSQL's own figures: `io.debezium.data.geometry.Circle` and `Line`, and a
+    /// `Geometry` for a column of another. Without a schema it may also be a text that spells the
+    /// octets of its text, as connectors before 3.7 send it.
+    Figure(FigureForm, Option<Spelling>),
     /// `io.debezium.data.SparseDoubleVector`.
     SparseVector,
     /// `int64` whose bits are an unsigned integer: MySQL's `BIGINT UNSIGNED` in the connector's
@@ -134,6 +139,13 @@ impl Kind {
             Self::DecimalText => Digits,
             Self::Point => Fields(&[("x", Plain), ("y", Plain), ("wkb", Octets), ("srid", Plain)]),
             Self::Geometry => Fields(&[("wkb", Octets), ("srid", Plain), ("extensions", Pairs)]),
+            Self::Figure(FigureForm::Geometry, _) => Self::Geometry.packing(),
+            Self::Figure(FigureForm::Circle, _) => {
+                Fields(&[("center", Fields(&[("x", Plain), ("y", Plain)])), ("radius", Plain)])
+            }
+            Self::Figure(FigureForm::Line, _) => {
+                Fields(&[("a", Plain), ("b", Plain), ("c", Plain)])
+            }
             Self::SparseVector => Fields(&[("dimensions", Plain), ("vector", Pairs)]),
             Self::StructuredDate => Fields(&structured::DATE),
             Self::StructuredTime | Self::StructuredZonedTime => Fields(&structured::TIME),
@@ -209,11 +221,23 @@ impl Kind {
             Self::Map => Value::Map(Pairs(Parts::default())),
             Self::Point => Value::Point(Point::default()),
             Self::Geometry => Value::Geometry(Geometry::default()),
+            Self::Figure(..) => Value::Figure(Figure::Line([1.0; 3])),
             Self::SparseVector => Value::SparseVector { dimensions: 1, elements: Parts::default() },
             Self::Unsigned => Value::Unsigned(1),
             Self::Unsupported(_) | Self::Untyped => return None,
         })
     }
+}
+
+/// The struct in which a figure is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FigureForm {
+    /// A geometry that says beside its octets which figure it is.
+    Geometry,
+    /// A center and a radius.
+    Circle,
+    /// The three numbers of an equation.
+    Line,
 }
 
 /// The unit of a time that is counted as an integer.

@@ -1,5 +1,6 @@
 //! What Debezium can say of one column: a closed, borrowed value between decoder and target.
 
+pub mod figure;
 pub mod kind;
 pub mod packed;
 pub mod semantic;
@@ -7,6 +8,7 @@ pub mod spelling;
 pub mod structured;
 pub mod text;
 
+use crate::decode::value::figure::Figure;
 use crate::decode::value::kind::Kind;
 use crate::decode::value::packed::Parts;
 use crate::decode::value::semantic::{Literal, value};
@@ -84,6 +86,8 @@ pub enum Value<'a> {
     Point(Point<'a>),
     /// A geometry.
     Geometry(Geometry<'a>),
+    /// One of PostgreSQL's own figures.
+    Figure(Figure<'a>),
     /// A vector of which most elements are zero.
     SparseVector {
         /// How many elements it has.

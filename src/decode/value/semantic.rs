@@ -1,6 +1,7 @@
 //! Semantics: a literal and its kind make a value.
 
-use crate::decode::value::kind::{Kind, Unit};
+use crate::decode::value::figure::{Figure, Place};
+use crate::decode::value::kind::{FigureForm, Kind, Unit};
 use crate::decode::value::packed::Parts;
 use crate::decode::value::structured;
 use crate::decode::value::text;
@@ -159,7 +160,9 @@ fn string<'a>(kind: &Kind, text: &'a str) -> Result<Value<'a>, Unfit> {
             Ok(Value::Text(text))
         }
         Kind::Json => Ok(Value::Json(text)),
-        Kind::Encoded(spelling) => Ok(Value::Spelled { spelling: *spelling, text }),
+        Kind::Encoded(spelling) | Kind::Figure(_, Some(spelling)) => {
+            Ok(Value::Spelled { spelling: *spelling, text })
+        }
         Kind::Uuid => uuid::Uuid::try_parse(text).map(Value::Uuid).map_err(|_| FORM),
         Kind::Float32 | Kind::Float64 => double(kind, named_double(text).ok_or(FORM)?),
         Kind::Decimal { .. } | Kind::VariableScaleDecimal | Kind::DecimalText => Ok(decimal(text)),
@@ -246,9 +249,9 @@ fn compound<'a>(kind: &'a Kind, parts: Parts<'a>) -> Result<Value<'a>, Unfit> {
         Kind::Geometry => match parts.fields() {
             [Literal::Null, _, _] => Err(OTHER),
             [wkb, srid, Literal::Null] => geometry(wkb, srid).map(Value::Geometry),
-            // A box, a path: well-known binary does not say whether it is closed.
-            _ => Err(Unfit("is of a geometric type that has no conversion")),
+            _ => figure(FigureForm::Geometry, parts),
         },
+        Kind::Figure(form, _) => figure(*form, parts),
         Kind::SparseVector => match parts.fields() {
             [Literal::Int(dimensions), Literal::Parts(elements)] => {
                 Ok(Value::SparseVector { dimensions, elements })
@@ -277,6 +280,30 @@ fn geometry<'a>(wkb: Literal<'a>, srid: Literal<'a>) -> Result<Geometry<'a>, Unf
         _ => return Err(OTHER),
     };
     Ok(Geometry { wkb, srid })
+}
+
+fn figure(form: FigureForm, parts: Parts<'_>) -> Result<Value<'_>, Unfit> {
+    let figure = match form {
+        FigureForm::Geometry => match parts.fields() {
+            [wkb @ Literal::Bytes(_), srid, Literal::Parts(extensions)] => {
+                Figure::read(geometry(wkb, srid)?, Pairs(extensions))?
+            }
+            _ => return Err(Unfit("is no figure")),
+        },
+        FigureForm::Circle => match parts.fields() {
+            [Literal::Parts(center), radius] => {
+                let [x, y] = center.fields();
+                let center: Place = [coordinate(x)?, coordinate(y)?];
+                Figure::Circle { center, radius: coordinate(radius)? }
+            }
+            _ => return Err(OTHER),
+        },
+        FigureForm::Line => {
+            let [a, b, c] = parts.fields();
+            Figure::Line([coordinate(a)?, coordinate(b)?, coordinate(c)?])
+        }
+    };
+    Ok(Value::Figure(figure))
 }
 
 fn coordinate(literal: Literal<'_>) -> Result<f64, Unfit> {

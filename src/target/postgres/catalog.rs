@@ -264,8 +264,8 @@ pub(super) const TEXTUAL: [(u32, &str, &str); 32] = [
     (601, "lseg", "LSEG"),
     (602, "path", "PATH"),
     (604, "polygon", "POLYGON"),
-    (628, "line", "LINE"),
-    (718, "circle", "CIRCLE"),
+    (LINE, "line", "LINE"),
+    (CIRCLE, "circle", "CIRCLE"),
     (3904, "int4range", "INT4RANGE"),
     (3926, "int8range", "INT8RANGE"),
     (3906, "numrange", "NUMRANGE"),
@@ -330,8 +330,8 @@ const ARRAYS: [(u32, u32); 52] = [
     (601, 1018),
     (602, 1019),
     (604, 1027),
-    (628, 629),
-    (718, 719),
+    (LINE, 629),
+    (CIRCLE, 719),
     (3904, 3905),
     (3926, 3927),
     (3906, 3907),
@@ -413,6 +413,8 @@ pub(super) const CIDR: u32 = 650;
 pub(super) const CHAR: u32 = 18;
 pub(super) const POINT: u32 = 600;
 const BOX: u32 = 603;
+pub(super) const LINE: u32 = 628;
+pub(super) const CIRCLE: u32 = 718;
 pub(super) const FLOAT4: u32 = 700;
 pub(super) const FLOAT8: u32 = 701;
 const MONEY: u32 = 790;

@@ -4,7 +4,7 @@ use sqlx::Row;
 use sqlx::postgres::PgArguments;
 
 use crate::batch::SchemaChange;
-use crate::decode::value::kind::{Kind, SourceColumn, SourceType, Unit};
+use crate::decode::value::kind::{FigureForm, Kind, SourceColumn, SourceType, Unit};
 use crate::table::{Column, Encode, TableName};
 use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::labels::labelled;
@@ -145,6 +145,9 @@ fn choose(kind: &Kind) -> Option<Chosen> {
         }
         Kind::Json | Kind::Map => (catalog::JSONB, "jsonb"),
         Kind::Point => (catalog::POINT, "point"),
+        Kind::Figure(FigureForm::Circle, _) => (catalog::CIRCLE, "circle"),
+        Kind::Figure(FigureForm::Line, _) => (catalog::LINE, "line"),
+        Kind::Figure(FigureForm::Geometry, _) => return None,
         Kind::Array(_) => return chosen(kind, None),
         Kind::Xml => (catalog::XML, "xml"),
         Kind::Uuid => (catalog::UUID, "uuid"),
@@ -189,8 +192,9 @@ fn propagated(kind: &Kind, source: &SourceType) -> Option<Chosen> {
         (Kind::Text, "BLOB" | "TINYBLOB" | "MEDIUMBLOB" | "LONGBLOB") => (catalog::BYTEA, "bytea"),
         (Kind::Json, "JSON") => (catalog::JSON, "json"),
         (Kind::Int64, "OID") => (catalog::OID, "oid"),
-        // The connector sends types that it does not know as octets, which are their text.
-        (Kind::Text | Kind::Bytes, source) => {
+        // The connector sends types that it does not know as octets, which are their text; later
+        // ones send figures as geometries.
+        (Kind::Text | Kind::Bytes | Kind::Figure(..), source) => {
             let found = catalog::TEXTUAL.iter().find(|(_, _, name)| *name == source)?;
             (found.0, found.1)
         }
@@ -363,6 +367,7 @@ mod tests {
         check(Kind::Bits { length: Some(7) }, None, Some(("bit(7)", 7)));
         check(Kind::Bits { length: Some(2_147_483_647) }, None, Some(("bit varying", -1)));
         check(Kind::Bits { length: None }, None, Some(("bit varying", -1)));
+        check(Kind::Figure(FigureForm::Circle, None), None, Some(("circle", -1)));
         check(Kind::Untyped, None, None);
         check(Kind::Unsupported("point".to_owned()), None, None);
     }
@@ -375,6 +380,8 @@ mod tests {
         check(Kind::Json, Some(("JSON", 0)), Some(("json", -1)));
         check(Kind::Bits { length: Some(8) }, Some(("VARBIT", 8)), Some(("bit varying(8)", 8)));
         check(Kind::Text, Some(("INET", 0)), Some(("inet", -1)));
+        check(Kind::Bytes, Some(("TSMULTIRANGE", 0)), Some(("tsmultirange", -1)));
+        check(Kind::Figure(FigureForm::Geometry, None), Some(("PATH", 0)), Some(("path", -1)));
         check(Kind::Int64, Some(("OID", 0)), Some(("oid", -1)));
     }
 

@@ -43,6 +43,7 @@ fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         Kind::Map => "MAP_TEXT",
         // No name with `POINT` in it: that has `INT` in it.
         Kind::Point => "PLACE_TEXT",
+        Kind::Figure(..) => "FIGURE_TEXT",
         Kind::SparseVector => "VECTOR_TEXT",
         Kind::Text | Kind::Xml | Kind::Enum(_) | Kind::EnumSet | Kind::Ltree | Kind::Tsvector => {
             "TEXT"

@@ -152,6 +152,7 @@ pub(in crate::target::postgres) fn textual(
             let is_text = str::from_utf8(octets).is_ok_and(|text| !text.contains('\0'));
             if is_text { Ok(()) } else { Err(Misfit::Form) }
         }
+        value @ Value::Figure(_) => text(value, -1, out),
         value => text(only_text(value)?, -1, out),
     }
 }
