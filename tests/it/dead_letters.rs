@@ -189,6 +189,7 @@ fn a_replay_beside_a_running_member_puts_nothing_over_what_is_newer() {
     world.until_at_ends(&world.name);
     world.target.run("ALTER TABLE public.users ALTER name TYPE text");
 
+    let replayed = "SELECT count(*) FROM afterimage.dead_letter WHERE state = 'replayed'";
     let replay = std::thread::scope(|scope| {
         let operator = member(&world, "operator");
         let replay = scope.spawn(move || {
@@ -197,7 +198,10 @@ fn a_replay_beside_a_running_member_puts_nothing_over_what_is_newer() {
                 LATER,
             )
         });
-        for record in newer.chunks(5) {
+        // The replay goes up from the first key, what is newer down from the last: they meet.
+        let has_begun = || world.target.number(replayed) > 0 || replay.is_finished();
+        until(LATER, "a replay", has_begun);
+        for record in newer.rchunks(5) {
             produce(&users, 0, record);
         }
         replay.join().unwrap()
@@ -208,7 +212,6 @@ fn a_replay_beside_a_running_member_puts_nothing_over_what_is_newer() {
     let stale = "SELECT count(*) FROM public.users WHERE name <> 'Zz'";
     assert_eq!(world.target.number("SELECT count(*) FROM public.users"), KEYS);
     assert_eq!(world.target.number(stale), 0, "{}", replay.out);
-    let replayed = "SELECT count(*) FROM afterimage.dead_letter WHERE state = 'replayed'";
     assert!(world.target.number(replayed) > 0, "nothing raced: {}", replay.out);
 }
 
