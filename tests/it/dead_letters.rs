@@ -189,6 +189,7 @@ fn a_replay_beside_a_running_member_puts_nothing_over_what_is_newer() {
     world.until_at_ends(&world.name);
     world.target.run("ALTER TABLE public.users ALTER name TYPE text");
 
+    let replayed = "SELECT count(*) FROM afterimage.dead_letter WHERE state = 'replayed'";
     let replay = std::thread::scope(|scope| {
         let operator = member(&world, "operator");
         let replay = scope.spawn(move || {
@@ -197,7 +198,10 @@ fn a_replay_beside_a_running_member_puts_nothing_over_what_is_newer() {
                 LATER,
             )
         });
-        for record in newer.chunks(5) {
+        // The replay goes up from the first key, what is newer down from the last: they meet.
+        let has_begun = || world.target.number(replayed) > 0 || replay.is_finished();
+        until(LATER, "a replay", has_begun);
+        for record in newer.rchunks(5) {
             produce(&users, 0, record);
         }
         replay.join().unwrap()
@@ -208,7 +212,6 @@ fn a_replay_beside_a_running_member_puts_nothing_over_what_is_newer() {
     let stale = "SELECT count(*) FROM public.users WHERE name <> 'Zz'";
     assert_eq!(world.target.number("SELECT count(*) FROM public.users"), KEYS);
     assert_eq!(world.target.number(stale), 0, "{}", replay.out);
-    let replayed = "SELECT count(*) FROM afterimage.dead_letter WHERE state = 'replayed'";
     assert!(world.target.number(replayed) > 0, "nothing raced: {}", replay.out);
 }
 
@@ -277,6 +280,60 @@ fn a_schema_that_comes_late_is_replayed_into_a_table_that_was_made_for_it() {
     assert_eq!(replayed.code, 0, "{} {}", replayed.out, replayed.error);
     assert_eq!(world.target.number("SELECT count(*) FROM public.users WHERE id = 9001"), 1);
     assert_eq!(world.target.number("SELECT count(*) FROM afterimage.refused_key"), 0);
+}
+
+#[test]
+fn refused_rows_are_replayed_in_order_once_the_target_takes_them() {
+    let (world, users) = narrow("parents");
+    world.target.run(
+        "CREATE TABLE public.ages (age integer PRIMARY KEY);
+         GRANT SELECT ON public.ages TO writer;
+         INSERT INTO public.ages VALUES (1);
+         CREATE FUNCTION public.judge() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF NOT EXISTS (SELECT FROM public.ages WHERE age = new.age)
+              THEN RAISE ''no parent''; END IF; RETURN new; END';
+         CREATE TRIGGER judge BEFORE INSERT OR UPDATE ON public.users
+             FOR EACH ROW EXECUTE FUNCTION public.judge()",
+    );
+    let setup =
+        |label: &str| member(&world, label).config("[table.\"*\"]\nafter_refused = \"block\"");
+    let call = |command: &[&str]| {
+        let command = [&["dead-letters"], command].concat();
+        setup("operator").variable("USER", "op").run(&command, SOON)
+    };
+    let all = ["replay", "--all", "--reason", "the parent is there"];
+    let states = || {
+        let text = "SELECT string_agg(concat_ws(' ', record_offset, reason, sqlstate, state), ', '
+                        ORDER BY record_offset)
+                    FROM afterimage.dead_letter";
+        world.target.value(text).unwrap_or_default()
+    };
+    produce(&users, 0, &[user(1, "Al", 7), user(2, "Cy", 8)]);
+    let _running = setup("member").start();
+    // In one batch with the first ones, the next would stand for them.
+    until(LATER, "the first are refused", || world.dead_letters().len() == 2);
+    produce(&users, 0, &[user(1, "Bo", 1), user(2, "Di", 1)]);
+    until(LATER, "the next stay behind them", || world.dead_letters().len() == 4);
+    let open = "0 row_refused P0001 open, 1 row_refused P0001 open, \
+                2 behind_dead_letter open, 3 behind_dead_letter open";
+    assert_eq!(states(), open);
+
+    let early = call(&all);
+    assert_eq!(early.code, 1, "{} {}", early.out, early.error);
+    assert_eq!((states(), rows(&world)), (open.to_owned(), String::new()));
+
+    world.target.run("INSERT INTO public.ages VALUES (7)");
+    let discarded = call(&["discard", &letter(&world, 1), "--reason", "its parent never comes"]);
+    assert_eq!(discarded.code, 0, "{} {}", discarded.out, discarded.error);
+    let replayed = call(&all);
+    assert_eq!(replayed.code, 0, "{} {}", replayed.out, replayed.error);
+    assert_eq!(rows(&world), "1 Bo 1, 2 Di 1");
+    let ended = "0 row_refused P0001 replayed, 1 row_refused P0001 discarded, \
+                 2 behind_dead_letter replayed, 3 behind_dead_letter replayed";
+    assert_eq!(states(), ended);
+
+    produce(&users, 0, &[user(1, "Ed", 7), user(2, "Flo", 1)]);
+    until(SOON, "both keys go on", || rows(&world) == "1 Ed 7, 2 Flo 1");
 }
 
 #[test]
