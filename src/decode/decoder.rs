@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::batch::Batch;
 use crate::checkpoint::Deleted;
 use crate::decode::cloud::{self, CloudEvent, Data};
-use crate::decode::found::Unheld;
+use crate::decode::found::{Broken, Unheld, key_null};
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
 use crate::decode::schema::avro::{Compiled, Reader, compile};
@@ -453,6 +453,19 @@ pub(super) enum Failed {
     Refused(Reason, String),
     /// A column takes no value like one of its.
     Unheld(Unheld),
+}
+
+impl From<Broken> for Failed {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Mismatch => Self::Mismatch,
+            Broken::Unheld(unheld) => Self::Unheld(unheld),
+            Broken::Unfit(detail) => Self::Refused(Reason::ValueUnfit, detail),
+            Broken::KeyNull(column) => Self::Refused(Reason::KeyMissing, key_null(&column)),
+            Broken::Label { column, label } => Self::Label { column, label },
+            Broken::Malformed(detail) => Self::Refused(Reason::Malformed, detail),
+        }
+    }
 }
 
 impl Failed {

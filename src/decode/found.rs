@@ -104,3 +104,8 @@ pub enum Broken {
     /// The text is no JSON.
     Malformed(String),
 }
+
+/// Says that a column of the key has no value.
+pub fn key_null(column: &str) -> String {
+    format!("the key's column \"{column}\" is null or unavailable")
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::batch::Batch;
 use crate::decode::cloud::{self, CloudEvent, Data};
 use crate::decode::decoder::{Failed, Orders, Schemas};
-use crate::decode::found::{Broken, Found};
+use crate::decode::found::{Broken, Found, key_null};
 use crate::decode::layout::Layout;
 use crate::decode::schema::avro::Compiled;
 use crate::decode::schema::envelope::Letter;
@@ -482,23 +482,6 @@ enum Leaving {
     InANewBatch,
 }
 
-fn key_null(column: &str) -> String {
-    format!("the key's column \"{column}\" is null or unavailable")
-}
-
 fn refused(reason: Reason, detail: &str) -> Failed {
     Failed::Refused(reason, detail.to_owned())
-}
-
-impl From<Broken> for Failed {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Mismatch => Self::Mismatch,
-            Broken::Unheld(unheld) => Self::Unheld(unheld),
-            Broken::Unfit(detail) => Self::Refused(Reason::ValueUnfit, detail),
-            Broken::KeyNull(column) => Self::Refused(Reason::KeyMissing, key_null(&column)),
-            Broken::Label { column, label } => Self::Label { column, label },
-            Broken::Malformed(detail) => Self::Refused(Reason::Malformed, detail),
-        }
-    }
 }
