@@ -118,7 +118,7 @@ fn a_name_that_the_database_would_cut_stops_its_partition() {
 }
 
 #[test]
-fn records_that_cannot_be_rows_are_dead_letters_and_the_rest_lands() {
+fn f40_records_that_cannot_be_rows_are_dead_letters_and_the_rest_lands() {
     let world = World::new("letters");
     let users = world.topic("public.users", &LARGE);
     let good = |id: &str| Draft::fixture("json/users-create").with("9001", id);
@@ -201,7 +201,7 @@ fn a_record_of_five_megabytes_lands() {
 }
 
 #[test]
-fn a_schema_id_that_does_not_exist_is_a_dead_letter_after_a_minute() {
+fn f41_a_schema_id_that_does_not_exist_is_a_dead_letter_after_a_minute() {
     let world = World::new("noschema");
     let users = world.topic("public.users", &[]);
     let good = Draft::fixture("json/users-create");

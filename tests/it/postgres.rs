@@ -176,7 +176,7 @@ async fn a_truncate_comes_before_the_rows_behind_it() {
 }
 
 #[tokio::test]
-async fn a_layout_changed_by_hand_is_noticed_before_a_row_is_written() {
+async fn f51_a_layout_changed_by_hand_is_noticed_before_a_row_is_written() {
     let world = World::new().await;
     let mut target = world.target();
     let table = world.table("t", &COLUMNS, &["id"]);

@@ -236,7 +236,7 @@ async fn an_owner_that_died_hides_no_frozen_one_before_it() {
 }
 
 #[tokio::test]
-async fn a_strangers_lock_is_waited_for() {
+async fn f49_a_strangers_lock_is_waited_for() {
     let world = World::new().await;
     let (mut old, mut new) = (world.target(), world.target());
     claim(&mut old, &[partition(0)]).await;
@@ -283,7 +283,7 @@ async fn a_lost_connection_of_ours_does_not_hold_us_up() {
 }
 
 #[tokio::test]
-async fn a_session_that_the_server_ended_is_opened_anew() {
+async fn f55_a_session_that_the_server_ended_is_opened_anew() {
     let world = World::new().await;
     let mut target = world.target();
     claim(&mut target, &[partition(0)]).await;
