@@ -261,6 +261,10 @@ impl Lane {
             return None;
         }
         debug!(%partition, epoch = claim.epoch, next = next.get(), "claimed");
+        if next < held.applied {
+            let (from, to) = (held.applied.get(), next.get());
+            warn!(%partition, from, to, "the checkpoint went back: reads again from there");
+        }
         held.state = State::Proving;
         held.taints = Taints::new(refused_keys);
         held.remembered = remembered;

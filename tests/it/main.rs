@@ -51,7 +51,11 @@ mod secure_registry;
 mod secure_target;
 mod shapes;
 mod support;
-mod target_faults;
+mod target_changed;
+mod target_full;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod target_history;
+mod target_locks;
 mod topics;
 mod unavailable;
 mod vectors;

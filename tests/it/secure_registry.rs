@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::framing::{Subjects, own_ids};
 use crate::support::certificates::{Authority, write};
@@ -173,4 +174,36 @@ fn a_token_is_read_again_for_each_schema() {
     assert_no_secret(&member.log());
     assert!(!member.log().contains("401 Unauthorized"), "the old token was shown");
     assert_eq!(member.terminate(), 0);
+}
+
+#[test]
+fn f41_a_registry_that_is_down_holds_up_its_partition_until_it_answers() {
+    let mut scene = Scene::new("f41");
+    let other = scene.world.topic("public.users", &[]);
+    scene.gate.want(&basic(PASSWORD));
+    scene.put(1, &Name::BeforeTheBytes);
+    let member = scene.by_password("outage", PASSWORD).start();
+    until(SOON, "the first row is there", || scene.rows("outage") == 1);
+
+    for (status, id) in ["", "503 Service Unavailable", "429 Too Many Requests"].iter().zip(2..) {
+        scene.gate.fail(Some(status));
+        let tries = || member.log().matches("asking again").count();
+        let before = tries();
+        scene.put(id, &Name::BeforeTheBytes);
+        until(SOON, "the member asks again", || tries() > before);
+        let user = Draft::fixture("json/users-create").with("9001", &id.to_string());
+        produce(&other, 0, &[user]);
+        let users = "SELECT count(*) FROM outage.users";
+        until(SOON, "the other topic goes on", || {
+            scene.world.target.try_run(users).is_ok()
+                && scene.world.target.number(users) == i64::from(id) - 1
+        });
+        assert_eq!(scene.rows("outage"), i64::from(id) - 1);
+        scene.gate.fail(None);
+        let answers = Instant::now();
+        until(LATER, "the row is there", || scene.rows("outage") == i64::from(id));
+        eprintln!("behind {status:?}: the row is there {:?} after the registry", answers.elapsed());
+    }
+    assert_eq!(scene.world.dead_letters(), []);
+    member.until_ready();
 }

@@ -96,7 +96,7 @@ async fn f41_a_schema_that_does_not_come_holds_up_only_its_partition() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_schema_that_the_registry_does_not_know_is_asked_for_again_after_a_minute() {
+async fn f41_a_schema_that_the_registry_does_not_know_is_asked_for_again_after_a_minute() {
     let mut bench = Bench::start().await;
     bench.hold(&["t[0]"]).await;
     bench.deliver("t[0]", 0, &[avro(1)]).await;

@@ -172,6 +172,18 @@ pub(super) async fn tables(
     Ok(parts.map(table).collect())
 }
 
+/// Returns the triggers of a table that may change the rows that we write.
+pub(super) async fn changing_triggers(
+    session: &mut Session,
+    name: &TableName,
+) -> Result<Vec<String>, sqlx::Error> {
+    let mut arguments = PgArguments::default();
+    bind(&mut arguments, sql::schema(name))?;
+    bind(&mut arguments, name.table.as_str())?;
+    let rows = session.fetch(sql::CHANGING_TRIGGERS.to_owned(), arguments).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
 fn arguments(names: &[&TableName]) -> Result<PgArguments, sqlx::Error> {
     let schemas = names.iter().map(|name| sql::schema(name)).collect::<Vec<_>>();
     let tables = names.iter().map(|name| name.table.as_str()).collect::<Vec<_>>();

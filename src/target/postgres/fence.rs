@@ -302,7 +302,8 @@ pub(super) struct Guard<'a> {
 
 impl Guard<'_> {
     /// Runs the operation; once it has taken a second, looks every second over a connection of its
-    /// own who blocks it, and ends those among the suspects. Nobody else is ever ended.
+    /// own who blocks it, and ends those among the suspects. Nobody else is ever ended; who it is, is
+    /// told once.
     pub(super) async fn watch<T>(&self, operation: impl Future<Output = T>) -> T {
         tokio::select! {
             // The operation first: when it is done, there is nothing to watch.
@@ -313,13 +314,13 @@ impl Guard<'_> {
     }
 
     async fn look_out(&self) -> Infallible {
-        let mut session = None;
+        let (mut session, mut told) = (None, BTreeSet::new());
         loop {
             tokio::time::sleep(PATIENCE).await;
             let looked = match session.take() {
-                Some(session) => self.look(session).await,
+                Some(session) => self.look(session, &mut told).await,
                 None => match Session::open(self.options, self.lane.token, 0).await {
-                    Ok(session) => self.look(session).await,
+                    Ok(session) => self.look(session, &mut told).await,
                     Err(error) => Err(error),
                 },
             };
@@ -331,7 +332,11 @@ impl Guard<'_> {
     }
 
     /// Looks once, and hands the session back.
-    async fn look(&self, mut session: Session) -> Result<Session, sqlx::Error> {
+    async fn look(
+        &self,
+        mut session: Session,
+        told: &mut BTreeSet<i32>,
+    ) -> Result<Session, sqlx::Error> {
         let mut suspects = self.suspects(&mut session).await?;
         // A connection of ours that was lost may still hold locks.
         suspects.insert(self.lane.token.as_str().to_owned(), None);
@@ -342,7 +347,15 @@ impl Guard<'_> {
         bind(&mut arguments, Token::LENGTH)?;
         for row in session.fetch(sql::BLOCKERS.to_owned(), arguments).await? {
             let owner = row.try_get::<String, _>(0)?;
-            let (pid, ended) = (row.try_get::<i32, _>(1)?, row.try_get::<bool, _>(2)?);
+            let (pid, ended) = (row.try_get::<i32, _>(1)?, row.try_get::<Option<bool>, _>(2)?);
+            let Some(ended) = ended else {
+                if told.insert(pid) {
+                    let application = row.try_get::<String, _>(3)?;
+                    let user = row.try_get::<Option<String>, _>(4)?;
+                    warn!(pid, application, user, "waits for a lock of another session");
+                }
+                continue;
+            };
             match suspects.get(&owner).cloned().flatten() {
                 Some(TopicPartition { topic, partition }) => {
                     warn!(%topic, partition, owner, pid, ended, "ended a former owner in the way");

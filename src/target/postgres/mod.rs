@@ -255,8 +255,15 @@ impl Target for Postgres {
 
     async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
         let mut session = self.session().await?;
-        let tables = catalog::tables(&mut session, &[name]).await;
-        let table = tables.map(|mut tables| tables.pop().flatten());
+        let table = async {
+            let triggers = catalog::changing_triggers(&mut session, name).await?;
+            if !triggers.is_empty() {
+                warn!(table = %name, ?triggers, "triggers may write other rows than the source's");
+            }
+            let mut tables = catalog::tables(&mut session, &[name]).await?;
+            Ok(tables.pop().flatten())
+        }
+        .await;
         self.keep(session, table.map_err(|error| target_error(error, Doing::Other))).await
     }
 

@@ -31,6 +31,8 @@ struct Shared {
 struct State {
     /// What must be shown.
     wanted: String,
+    /// What every request is answered instead; an empty line is no answer.
+    outage: Option<String>,
     /// The paths that were let through.
     passed: Vec<String>,
     is_closed: bool,
@@ -74,6 +76,11 @@ impl Gate {
     /// Lets through only who shows this.
     pub(crate) fn want(&self, authorization: &str) {
         self.shared.with(|state| authorization.clone_into(&mut state.wanted));
+    }
+
+    /// Answers every request with this status line, breaks off where it is empty, or ends the outage.
+    pub(crate) fn fail(&self, status: Option<&str>) {
+        self.shared.with(|state| state.outage = status.map(str::to_owned));
     }
 
     /// Returns the registry's URL behind the gate, with the gate under that host's name.
@@ -120,7 +127,12 @@ impl Shared {
             is_right
         });
         let mut answer = Vec::new();
-        if is_right {
+        if let Some(status) = self.with(|state| state.outage.clone()) {
+            if status.is_empty() {
+                return Ok(());
+            }
+            write!(answer, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+        } else if is_right {
             let mut registry = TcpStream::connect(&self.registry)?;
             let host = &self.registry;
             write!(registry, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;

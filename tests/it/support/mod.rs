@@ -25,6 +25,7 @@ pub(crate) mod mariadb;
 pub(crate) mod member;
 pub(crate) mod moments;
 pub(crate) mod proxy;
+pub(crate) mod server;
 pub(crate) mod source;
 pub(crate) mod wire;
 pub(crate) mod world;

@@ -20,6 +20,9 @@ pub(crate) enum Sabotage {
     NoToken,
     /// The rows are committed apart from the checkpoint, right before it.
     RowsCommittedApart,
+    /// The server forgets all prepared statements before each transaction after the first with a step,
+    /// as a pooler that resets its connections does.
+    StatementsForgotten,
 }
 
 /// A proxy in front of the target's server.
@@ -243,10 +246,16 @@ fn carry_requests(link: &Link, mut client: &TcpStream, mut server: &TcpStream) -
             flow.stepped |= statement == Statement::Step;
             flow.stepped
         };
-        if statement == Statement::Step
-            && link.shared.sabotage == Some(Sabotage::RowsCommittedApart)
-        {
-            commit_apart(link, server)?;
+        match (link.shared.sabotage, statement) {
+            (Some(Sabotage::RowsCommittedApart), Statement::Step) => {
+                say(link, server, "COMMIT; BEGIN")?;
+            }
+            (Some(Sabotage::StatementsForgotten), Statement::Begin)
+                if link.shared.lock().commits > 0 =>
+            {
+                say(link, server, "DEALLOCATE ALL")?;
+            }
+            _ => {}
         }
         let moment = link.shared.take(|moment| statement.begins(moment, stepped));
         let sent = match moment {
@@ -313,10 +322,10 @@ fn weaken(shared: &Shared, message: &mut Message) {
     shared.lock().sabotaged += 1;
 }
 
-/// Commits what the member has written so far, and begins again.
-fn commit_apart(link: &Link, mut server: &TcpStream) -> Option<()> {
+/// Says something in the member's place.
+fn say(link: &Link, mut server: &TcpStream, sql: &str) -> Option<()> {
     link.flow().swallow = true;
-    server.write_all(&Message::query("COMMIT; BEGIN").bytes).ok()?;
+    server.write_all(&Message::query(sql).bytes).ok()?;
     let flow = link
         .flowed
         .wait_while(link.flow(), |flow| flow.swallow && !flow.ended)

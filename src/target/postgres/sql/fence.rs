@@ -190,7 +190,8 @@ WHERE c.sink = $1 AND c.cluster_id = $2 AND f.owner IS NOT NULL
   AND ($6 OR c.group_id IS NULL OR c.group_id = $5
     OR c.updated_at <= pg_catalog.clock_timestamp() - interval '90 s')";
 
-/// Ends the sessions of these owners that stand, directly or behind others, in the way of ours.
+/// Reads which sessions stand, directly or behind others, in the way of ours, and ends those of these
+/// owners.
 ///
 /// Ours is the session whose name begins with `$1`; the other sessions of our own token are former
 /// connections of this very lane. Parameters: name, its length, tokens, a token's length.
@@ -204,8 +205,12 @@ WITH RECURSIVE chain (pid) AS (
   FROM chain
   CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(chain.pid)) AS b (pid)
 )
-SELECT pg_catalog.left(a.application_name, $4), a.pid, pg_catalog.pg_terminate_backend(a.pid)
+SELECT pg_catalog.left(a.application_name, $4), a.pid,
+  CASE
+    WHEN pg_catalog.left(a.application_name, $4) = ANY ($3::pg_catalog.text[])
+    THEN pg_catalog.pg_terminate_backend(a.pid)
+  END,
+  a.application_name, a.usename::text
 FROM chain
 JOIN pg_catalog.pg_stat_activity AS a ON a.pid = chain.pid
-WHERE pg_catalog.left(a.application_name, $2) <> $1
-  AND pg_catalog.left(a.application_name, $4) = ANY ($3::pg_catalog.text[])";
+WHERE pg_catalog.left(a.application_name, $2) <> $1";

@@ -17,7 +17,9 @@ mod schema;
 mod taken;
 
 pub(super) use amend::{ACCEPT_KEYS, AMEND_ROW, AUDIT, FORGET_KEYS, LOCK_ROWS, MAKE_ROW};
-pub(super) use catalog::{COLUMNS, UNIQUE_KEYS, array_type, qualified_type, row_array};
+pub(super) use catalog::{
+    CHANGING_TRIGGERS, COLUMNS, UNIQUE_KEYS, array_type, qualified_type, row_array,
+};
 pub(super) use fence::{
     BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, IDENTIFY, LOCK_KEYS, MARK, MEET_KEY, PLACES, POSITIONS,
     REFUSED_KEYS, STEP, TOUCH, UNCLAIMED,
