@@ -39,6 +39,8 @@ pub enum StopReason {
     LogGap,
     /// The log ends before the checkpoint.
     LogTruncated,
+    /// Records of the log are damaged.
+    LogDamaged,
     /// The topic was deleted.
     TopicGone,
     /// The topic was deleted and made again: nothing of what was read is in it.
@@ -63,7 +65,7 @@ pub enum StopReason {
 
 impl StopReason {
     /// Every reason, in the order of the list in README.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::TableMissing,
         Self::ColumnMissing,
         Self::ColumnUnfit,
@@ -80,6 +82,7 @@ impl StopReason {
         Self::HeldByGroup,
         Self::LogGap,
         Self::LogTruncated,
+        Self::LogDamaged,
         Self::TopicGone,
         Self::TopicRecreated,
         Self::LogReplaced,
@@ -111,6 +114,7 @@ impl StopReason {
             Self::HeldByGroup => "held_by_group",
             Self::LogGap => "log_gap",
             Self::LogTruncated => "log_truncated",
+            Self::LogDamaged => "log_damaged",
             Self::TopicGone => "topic_gone",
             Self::TopicRecreated => "topic_recreated",
             Self::LogReplaced => "log_replaced",

@@ -33,6 +33,7 @@ pub fn consumer(kafka: &Kafka) -> ClientConfig {
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
+        .set("check.crcs", "true")
         .set("allow.auto.create.topics", "false");
     match kafka.protocol {
         GroupProtocol::Classic => config.set("partition.assignment.strategy", "cooperative-sticky"),

@@ -204,6 +204,7 @@ impl Poll {
             Said::Assigned(partitions) => self.assigned(partitions),
             Said::Revoked(partitions) => self.revoked(&partitions),
             Said::OutOfRange(partition, asked) => self.out_of_range(partition, asked),
+            Said::Damaged(partition, at) => self.damaged(partition, at),
             Said::Committed(Ok(())) | Said::Nothing => Ok(()),
             Said::Committed(Err(code)) => {
                 metrics::counter!(telemetry::RETRIES, "reason" => "mirror").increment(1);
@@ -330,10 +331,26 @@ impl Poll {
         let Some(&Route { lane, assignment }) = self.routes.get(&partition) else { return Ok(()) };
         self.end(&partition, asked)?;
         self.resets.insert(partition.clone());
-        if let Some(lane) = self.lanes.get(lane) {
-            _ = lane.events.send(Event::OutOfRange(Reset { partition, assignment, asked }));
-        }
+        let reset = Reset { partition, assignment, asked, is_damaged: false };
+        self.tell_reset(lane, reset);
         Ok(())
+    }
+
+    /// Has a partition stand before damaged records, and tells the lane of them.
+    fn damaged(&mut self, partition: TopicPartition, asked: NextOffset) -> Result<(), String> {
+        let Some(&Route { lane, assignment }) = self.routes.get(&partition) else { return Ok(()) };
+        // What the client has fetched behind them goes with the pause.
+        self.quietly("pause", self.consumer().pause(&one(&partition)));
+        self.held.insert(partition.clone());
+        self.end(&partition, asked)?;
+        self.tell_reset(lane, Reset { partition, assignment, asked, is_damaged: true });
+        Ok(())
+    }
+
+    fn tell_reset(&self, lane: usize, reset: Reset) {
+        if let Some(lane) = self.lanes.get(lane) {
+            _ = lane.events.send(Event::OutOfRange(reset));
+        }
     }
 
     /// Reports what can only fail when the partition has just been taken away.

@@ -60,13 +60,14 @@ pub enum Event {
         /// The partitions.
         partitions: Vec<TopicPartition>,
     },
-    /// The broker has no record where one was asked for, and the partition stands until a seek.
+    /// The broker has no record where one was asked for, or damaged ones, and the partition stands
+    /// until a seek.
     OutOfRange(Reset),
     /// The group is left, and nothing more comes.
     Closed,
 }
 
-/// A position that the broker has no record for.
+/// A position that the broker has no record for, or none that is whole.
 #[derive(Debug)]
 pub struct Reset {
     /// Which partition.
@@ -75,6 +76,8 @@ pub struct Reset {
     pub assignment: u64,
     /// The first offset that it lacks, behind all records that were delivered.
     pub asked: NextOffset,
+    /// Whether the records there fail their checksum, or cannot be unpacked.
+    pub is_damaged: bool,
 }
 
 /// What others want of the poll thread.

@@ -40,6 +40,9 @@ pub(super) enum Said<'e> {
     /// The broker has no record at the offset, and everything before it has been delivered; the
     /// client fetches the partition no more.
     OutOfRange(TopicPartition, NextOffset),
+    /// The records that begin at the offset are damaged, and everything before them has been
+    /// delivered; the client would pass over them.
+    Damaged(TopicPartition, NextOffset),
     /// The group gives these partitions.
     Assigned(Vec<TopicPartition>),
     /// The group takes these partitions.
@@ -164,6 +167,9 @@ impl Item {
             (Code::PartitionEOF, Some((partition, end))) => Said::End(partition, end),
             (Code::AutoOffsetReset | Code::OffsetOutOfRange, Some((partition, asked))) => {
                 Said::OutOfRange(partition, asked)
+            }
+            (Code::BadMessage | Code::BadCompression, Some((partition, at))) => {
+                Said::Damaged(partition, at)
             }
             (code, _) => Said::Failed { code, reason, is_fatal },
         }

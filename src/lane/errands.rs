@@ -272,7 +272,7 @@ impl Lane {
 
     /// Stops a partition whose next record is gone or was never there; any other is read on.
     fn compare_range(&mut self, reset: Reset, ends: Option<Watermarks>) {
-        let Reset { partition, assignment, asked } = &reset;
+        let Reset { partition, assignment, asked, is_damaged } = &reset;
         let Some(held) = self.held.get(partition).filter(|held| held.takes(*assignment)) else {
             // Whatever has happened to it, it does not read on without a seek.
             return;
@@ -281,6 +281,14 @@ impl Lane {
         let Some(Watermarks { low, high }) = ends.filter(|_| !is_behind) else {
             return self.look_up_range(reset);
         };
+        if *is_damaged {
+            let detail = format!(
+                "the records at {} are damaged: their checksum is another, or they cannot be \
+                 unpacked; consumer checkpoint skip --to goes on behind them",
+                asked.get()
+            );
+            return self.stop(partition, Stop::new(StopReason::LogDamaged, detail));
+        }
         // Where the broker has told of a truncation, the client does not say what it asked for.
         let is_truncated = asked.get() < 0;
         let asked = if is_truncated { held.expected.get() } else { asked.get() };

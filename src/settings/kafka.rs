@@ -45,7 +45,7 @@ pub enum TopicPattern {
 }
 
 /// Properties that a user may not set, with the reason.
-pub const REFUSED: [(&str, &str); 11] = [
+pub const REFUSED: [(&str, &str); 12] = [
     ("bootstrap.servers", "has a flag of its own: --brokers"),
     ("metadata.broker.list", "has a flag of its own: --brokers"),
     ("group.id", "has a flag of its own: --group"),
@@ -54,6 +54,7 @@ pub const REFUSED: [(&str, &str); 11] = [
     ("enable.auto.offset.store", "must stay false: offsets move in the target's transaction"),
     ("auto.offset.reset", "must stay error: a jump of the log is never skipped in silence"),
     ("isolation.level", "must stay read_committed: an aborted record is no change"),
+    ("check.crcs", "must stay true: a damaged record is no change"),
     ("enable.partition.eof", "must stay true: it tells that all there is has been read"),
     (
         "partition.assignment.strategy",

@@ -10,6 +10,7 @@
 mod bad_input;
 mod converters;
 mod copies;
+mod damaged;
 mod dead_letters;
 mod delivery;
 mod engines;

@@ -98,6 +98,20 @@ async fn a_reset_of_an_assignment_that_is_gone_is_nobodys() {
     assert_eq!(bench.commands().await, [""; 0]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn f40_a_damaged_record_stops_its_partition_behind_what_was_before_it() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    bench.deliver("t[0]", 1, &[create("t", 2)]).await;
+    let apply = bench.asked("apply t[0] 1..2, t +1").await;
+    tell(&mut bench, 2, true).await;
+    bench.answer_log("ends t[0]", ends(0, 9)).await;
+    apply.send(committed()).unwrap();
+    let stop = "mark t[0] log_damaged: the records at 2 are damaged: their checksum is another, or \
+                they cannot be unpacked; consumer checkpoint skip --to goes on behind them";
+    bench.answer(stop, done()).await;
+}
+
 /// Starts a lane that runs `t[0]` behind its first record, where the broker has none.
 async fn reset_at_1() -> Bench {
     let mut bench = Bench::start().await;
@@ -107,9 +121,13 @@ async fn reset_at_1() -> Bench {
 }
 
 async fn reset(bench: &mut Bench, asked: i64) {
+    tell(bench, asked, false).await;
+}
+
+async fn tell(bench: &mut Bench, asked: i64, is_damaged: bool) {
     bench.settle().await;
     let (partition, assignment) = (partition("t[0]"), bench.number("t[0]"));
-    let reset = Reset { partition, assignment, asked: NextOffset::at(asked) };
+    let reset = Reset { partition, assignment, asked: NextOffset::at(asked), is_damaged };
     bench.events.send(Event::OutOfRange(reset)).unwrap();
 }
 
