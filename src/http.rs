@@ -18,8 +18,8 @@ use tracing::info;
 
 use crate::checkpoint::NextOffset;
 use crate::settings::Listen;
-use crate::status::{MemberStatus, PartitionState, StatusBoard, TargetState};
-use crate::telemetry::{BUILD_INFO, CHECKPOINT_AGE, LAG, METRICS, PARTITIONS};
+use crate::status::{MemberStatus, PartitionState, PartitionStatus, StatusBoard, TargetState};
+use crate::telemetry::{BUILD_INFO, CHECKPOINT_AGE, HELD_BACK, LAG, METRICS, PARTITIONS};
 
 /// Where we listen when nothing else is said.
 pub const USUAL: (&str, u16) = ("127.0.0.1", 9187);
@@ -185,12 +185,16 @@ fn gauges(member: &MemberStatus) -> String {
         text.push('\n');
     };
 
-    let lag = member.partitions().filter_map(|partition| {
-        let (topic, number) = (&partition.partition.topic, partition.partition.partition);
-        let labels = format!("{{topic=\"{topic}\",partition=\"{number}\"}}");
-        Some((labels, partition.lag()?.to_string()))
-    });
-    family(LAG, lag.collect());
+    let each = |value: fn(&PartitionStatus) -> Option<u64>| {
+        let samples = member.partitions().filter_map(|partition| {
+            let (topic, number) = (&partition.partition.topic, partition.partition.partition);
+            let labels = format!("{{topic=\"{topic}\",partition=\"{number}\"}}");
+            Some((labels, value(partition)?.to_string()))
+        });
+        samples.collect()
+    };
+    family(LAG, each(PartitionStatus::lag));
+    family(HELD_BACK, each(|partition| partition.held_back));
 
     let age = member.checkpoint_age(Instant::now()).as_secs_f64();
     family(CHECKPOINT_AGE, vec![(String::new(), age.to_string())]);
@@ -213,7 +217,7 @@ mod tests {
 
     use super::*;
     use crate::record::TopicPartition;
-    use crate::status::{LaneStatus, PartitionStatus};
+    use crate::status::LaneStatus;
     use crate::telemetry;
 
     fn board() -> StatusBoard {
@@ -224,6 +228,7 @@ mod tests {
             state: PartitionState::Running,
             next: Some(NextOffset::at(7)),
             high_watermark: Some(NextOffset::at(10)),
+            held_back: Some(4),
             epoch: Some(2),
             moved_at: Instant::now(),
         };

@@ -26,6 +26,8 @@ pub struct PartitionStatus {
     pub next: Option<NextOffset>,
     /// The end of the log, once it is known.
     pub high_watermark: Option<NextOffset>,
+    /// Offsets behind that end, which nobody may read before a producer's transaction ends.
+    pub held_back: Option<u64>,
     /// The epoch of our claim, once there is one.
     pub epoch: Option<i64>,
     /// When the checkpoint last moved, or stood at the end of the log.
@@ -269,6 +271,7 @@ mod tests {
             state,
             next: Some(NextOffset::at(7)),
             high_watermark: Some(NextOffset::at(10)),
+            held_back: None,
             epoch: Some(1),
             moved_at: Instant::now(),
         }

@@ -29,6 +29,8 @@ pub const BATCH_APPLY: &str = "afterimage_batch_apply_seconds";
 pub const END_TO_END: &str = "afterimage_end_to_end_seconds";
 /// Records behind the high watermark, by `topic` and `partition`.
 pub const LAG: &str = "afterimage_lag_records";
+/// Records that wait for a producer's transaction to end, by `topic` and `partition`.
+pub const HELD_BACK: &str = "afterimage_held_back_records";
 /// Time since the most belated partition's checkpoint moved or stood at the end.
 pub const CHECKPOINT_AGE: &str = "afterimage_checkpoint_age_seconds";
 /// Dead letters written, by `reason`.
@@ -85,7 +87,7 @@ const fn histogram(name: &'static str, help: &'static str) -> Metric {
 }
 
 /// Every metric, in the order of the list in README.
-pub const METRICS: [Metric; 16] = [
+pub const METRICS: [Metric; 17] = [
     counter(RECORDS, &["topic"], "Records read"),
     counter(CHANGES, &["table", "op"], "Changes decoded"),
     counter(IGNORED, &["kind"], "Records that write nothing"),
@@ -95,6 +97,7 @@ pub const METRICS: [Metric; 16] = [
     histogram(BATCH_APPLY, "Time of a batch's transaction"),
     histogram(END_TO_END, "Time from the source's commit to the target's"),
     gauge(LAG, &["topic", "partition"], "Records between checkpoint and high watermark"),
+    gauge(HELD_BACK, &["topic", "partition"], "Records behind a transaction that is open"),
     gauge(CHECKPOINT_AGE, &[], "Time since the most belated checkpoint moved or stood at the end"),
     counter(DEAD_LETTERS, &["reason"], "Dead letters written"),
     counter(RETRIES, &["reason"], "Attempts that are made again"),

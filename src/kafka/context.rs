@@ -11,9 +11,17 @@ use tracing::{debug, warn};
 use crate::record::TopicPartition;
 use crate::status::StatusBoard;
 
-/// The end of each partition's log as the last fetch saw it: the offset behind the newest record
-/// that a consumer of committed records can reach.
-pub type Watermarks = HashMap<TopicPartition, i64>;
+/// The end of each partition's log as the last fetch saw it.
+pub type Watermarks = HashMap<TopicPartition, LogEnd>;
+
+/// Where a partition's log ends, for those who read committed records and for all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEnd {
+    /// Behind the newest record that a consumer of committed records can reach.
+    pub stable: i64,
+    /// Behind the newest record: beyond `stable` while a producer's transaction is open.
+    pub high: i64,
+}
 
 /// Where the client leaves what it tells.
 pub(super) struct Context {
@@ -36,7 +44,8 @@ impl Context {
             for partition in topic.partitions.values().filter(|partition| partition.desired) {
                 if partition.ls_offset >= 0 {
                     let named = TopicPartition::new(topic.topic.as_str(), partition.partition);
-                    watermarks.insert(named, partition.ls_offset);
+                    let (stable, high) = (partition.ls_offset, partition.hi_offset);
+                    watermarks.insert(named, LogEnd { stable, high });
                 }
             }
         }

@@ -34,7 +34,7 @@ mod token;
 
 pub use consumer::{LaneEnds, RUNS_WAITING, Start, start};
 use context::Context;
-pub use context::Watermarks;
+pub use context::{LogEnd, Watermarks};
 pub use rebalance::Positions;
 
 /// What a lane learns about its partitions, besides their records.

@@ -9,7 +9,7 @@ use super::Lane;
 use super::held::{CONSTRAINT, Held, MOVE, State};
 use crate::batch::Folded;
 use crate::checkpoint::NextOffset;
-use crate::kafka::Watermarks;
+use crate::kafka::{LogEnd, Watermarks};
 use crate::record::TopicPartition;
 use crate::status::{LaneStatus, PartitionState, PartitionStatus, Pulse, StatusBoard, TargetState};
 use crate::stopped::{Stop, StopReason};
@@ -56,11 +56,7 @@ impl Lane {
     }
 }
 
-fn status(
-    partition: &TopicPartition,
-    held: &Held,
-    high_watermark: Option<&i64>,
-) -> PartitionStatus {
+fn status(partition: &TopicPartition, held: &Held, end: Option<&LogEnd>) -> PartitionStatus {
     let is_placed = held.claim.is_some();
     PartitionStatus {
         partition: partition.clone(),
@@ -71,7 +67,8 @@ fn status(
             state => shown(state),
         },
         next: is_placed.then_some(held.applied),
-        high_watermark: high_watermark.copied().map(NextOffset::at),
+        high_watermark: end.map(|end| NextOffset::at(end.stable)),
+        held_back: end.map(|end| u64::try_from(end.high - end.stable).unwrap_or(0)),
         epoch: held.claim.map(|claim| claim.epoch),
         moved_at: held.moved_at,
     }

@@ -268,6 +268,21 @@ fn f28_more_partitions_change_nothing_where_all_was_applied() {
 }
 
 #[test]
+fn f29_a_topic_that_is_made_again_with_fewer_partitions_stops_until_it_is_adopted() {
+    let scene = Scene::new("f29", 2);
+    produce(&scene.users, 1, &[user(3)]);
+    scene.caught_up(0);
+    scene.make_again(&[user(4)]);
+    let member = scene.start();
+    scene.until_stopped(&member, "topic_recreated");
+    scene.done(&["adopt", "--at", "earliest"]);
+    let rows = "SELECT count(*) FROM public.users WHERE id = 4";
+    until(LATER, "it goes on", || scene.world.target.number(rows) == 1);
+    assert_eq!(scene.ids(), "1 2 3 4");
+    member.until_ready();
+}
+
+#[test]
 fn f38_f39_what_the_group_has_committed_changes_nothing() {
     let scene = Scene::new("f38", 1);
     scene.world.target.run("UPDATE public.users SET name = 'kept'");

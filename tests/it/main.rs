@@ -24,9 +24,11 @@ mod kill;
 mod labels;
 mod leads;
 mod letters;
+mod log_faults;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod looking;
 mod mariadb;
+mod members;
 mod moves;
 mod postgres;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]

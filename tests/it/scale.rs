@@ -120,12 +120,15 @@ pub(crate) fn mark_the_end(world: &World, source: &Source) {
     world.until_at_ends(&world.name);
 }
 
-fn until_owners(world: &World, count: i64) {
+/// Waits until that many own partitions.
+pub(crate) fn until_owners(world: &World, count: i64) {
     until_owners_within(LATER, world, count);
 }
 
 fn until_owners_within(deadline: Duration, world: &World, count: i64) {
-    until(deadline, &format!("{count} members own partitions"), || owners(world) == count);
+    until(deadline, &format!("{count} members own partitions"), || {
+        !world.checkpoint().is_empty() && owners(world) == count
+    });
 }
 
 /// Counts those who own partitions and are alive: their sessions are there.

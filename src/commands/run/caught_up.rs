@@ -11,12 +11,29 @@ use tracing::info;
 
 use super::Service;
 use crate::checkpoint::NextOffset;
-use crate::kafka::log::Log;
+use crate::kafka::log::{Log, Watermarks};
 use crate::record::TopicPartition;
-use crate::status::PartitionState;
+use crate::status::{PartitionState, PartitionStatus};
 
 /// How often the partitions are looked at.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Where a partition's log ends.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    /// What it was at assignment.
+    goal: NextOffset,
+    /// What it was when it was last asked for.
+    latest: NextOffset,
+}
+
+impl End {
+    /// Returns whether a checkpoint has come to the goal. One beyond the log's end has not: the log
+    /// has lost what was applied, and the lane is about to stop the partition.
+    fn is_reached_at(self, next: NextOffset) -> bool {
+        self.goal <= next && next <= self.latest
+    }
+}
 
 /// Waits until each assigned partition has reached the end that it had at assignment, or is
 /// stopped.
@@ -26,7 +43,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Nothing was assigned within the start-up time.
 pub(super) async fn reach(service: &Service, log: &Log) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let mut ends = BTreeMap::<TopicPartition, NextOffset>::new();
+    let mut ends = BTreeMap::<TopicPartition, End>::new();
     while !service.shutdown.is_cancelled() {
         tokio::time::sleep(LOOK).await;
         let member = service.board.member();
@@ -37,22 +54,24 @@ pub(super) async fn reach(service: &Service, log: &Log) -> anyhow::Result<ExitCo
             }
             continue;
         }
-        let is_new = |partition: &&TopicPartition| !ends.contains_key(*partition);
-        let fresh = assigned.iter().map(|status| &status.partition).filter(is_new).cloned();
-        let fresh = fresh.collect::<Vec<_>>();
-        if !fresh.is_empty() {
-            let Ok(found) = log.watermarks(&fresh).await else { continue };
-            ends.extend(found.into_iter().map(|(partition, ends)| (partition, ends.high)));
+        let is_asked = |status: &&PartitionStatus| {
+            ends.get(&status.partition).is_none_or(|end| status.next > Some(end.latest))
+        };
+        let asked = assigned.iter().filter(is_asked).map(|status| status.partition.clone());
+        let asked = asked.collect::<Vec<_>>();
+        if !asked.is_empty() {
+            let Ok(found) = log.watermarks(&asked).await else { continue };
+            for (partition, Watermarks { high, .. }) in found {
+                let fresh = End { goal: high, latest: high };
+                ends.entry(partition).or_insert(fresh).latest = high;
+            }
         }
-        let is_done =
-            |state: &PartitionState, next: Option<NextOffset>, end: Option<&NextOffset>| {
-                matches!(state, PartitionState::Stopped(_))
-                    || end.is_some_and(|end| next.is_some_and(|next| next >= *end))
-            };
-        let all_done = assigned
-            .iter()
-            .all(|status| is_done(&status.state, status.next, ends.get(&status.partition)));
-        if all_done {
+        let is_done = |status: &PartitionStatus| {
+            let end = ends.get(&status.partition);
+            matches!(status.state, PartitionState::Stopped(_))
+                || end.zip(status.next).is_some_and(|(end, next)| end.is_reached_at(next))
+        };
+        if assigned.iter().all(is_done) {
             let stopped = assigned.iter().filter_map(|status| match &status.state {
                 PartitionState::Stopped(stop) => Some((&status.partition, stop)),
                 _ => None,

@@ -13,6 +13,7 @@ use crate::support::{LATER, free_port, kafka, lib, until};
 #[derive(Debug)]
 pub(crate) struct Broker {
     process: Child,
+    java: Java,
     plain: u16,
     secured: u16,
     mutual: u16,
@@ -36,21 +37,8 @@ impl Broker {
         let [plain, controller, secured, mutual, elsewhere] = [(); 5].map(|()| free_port());
         let ports = [plain, controller, secured, mutual, elsewhere];
         let config = write(path, "server.properties", &properties(path, ports));
-        let found = lib("find_java 17; echo \"$CACHE\"", &[]);
-        let (java, cache) = found.split_once('\n').unwrap();
-        let run = |arguments: &[&str], log: &str| {
-            let log = File::create(path.join(log)).unwrap();
-            Command::new(java)
-                .args(["-Xms128m", "-Xmx384m", "-XX:TieredStopAtLevel=1", "-cp"])
-                .arg(format!("{}/jars/libs/*", cache.trim()))
-                .args(arguments)
-                .stdin(Stdio::null())
-                .stderr(log.try_clone().unwrap())
-                .stdout(log)
-                .current_dir(path)
-                .spawn()
-                .unwrap()
-        };
+        let java = Java::find();
+        let run = |arguments: &[&str], log: &str| java.run(path, arguments, log);
         let mut format = vec!["kafka.tools.StorageTool", "format", "--config", &config];
         format.extend(["--cluster-id", "c2VjdXJlZC1icm9rZXItMA"]);
         let scram = ["SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -60,9 +48,46 @@ impl Broker {
         let told = || std::fs::read_to_string(path.join("format.log")).unwrap();
         assert!(formatted.success(), "{}", told());
         let process = run(&["kafka.Kafka", &config], "log");
-        let broker = Self { process, plain, secured, mutual, elsewhere, folder };
-        until(LATER, "the broker answers", || kafka::try_cluster_id(&broker.plain()).is_ok());
+        let broker = Self { process, java, plain, secured, mutual, elsewhere, folder };
+        broker.until_up();
         broker
+    }
+
+    /// Has it end in order.
+    pub(crate) fn stop(&mut self) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").arg(&id).status().unwrap().success());
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it with the data it has.
+    pub(crate) fn resume(&mut self) {
+        let path = self.folder.path();
+        let config = path.join("server.properties");
+        self.process = self.java.run(path, &["kafka.Kafka", config.to_str().unwrap()], "log");
+        self.until_up();
+    }
+
+    /// Keeps a copy of its data; it must not run.
+    pub(crate) fn keep_data(&self) {
+        self.copy("data", "kept");
+    }
+
+    /// Gives it the data that it had then; it must not run.
+    pub(crate) fn restore_data(&self) {
+        self.copy("kept", "data");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let path = self.folder.path();
+        _ = std::fs::remove_dir_all(path.join(to));
+        let mut copy = Command::new("cp");
+        copy.arg("-r").args([path.join(from), path.join(to)]);
+        assert!(copy.status().unwrap().success());
+    }
+
+    fn until_up(&self) {
+        until(LATER, "the broker answers", || kafka::try_cluster_id(&self.plain()).is_ok());
     }
 
     /// Returns where it can be reached in plain text, for the test itself.
@@ -94,6 +119,35 @@ impl Drop for Broker {
             let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             eprintln!("the broker's log:\n{log}");
         }
+    }
+}
+
+/// What runs the broker and its tools.
+#[derive(Debug)]
+struct Java {
+    program: String,
+    classes: String,
+}
+
+impl Java {
+    fn find() -> Self {
+        let found = lib("find_java 17; echo \"$CACHE\"", &[]);
+        let (program, cache) = found.split_once('\n').unwrap();
+        let classes = format!("{}/jars/libs/*", cache.trim());
+        Self { program: program.to_owned(), classes }
+    }
+
+    fn run(&self, folder: &Path, arguments: &[&str], log: &str) -> Child {
+        let log = File::create(folder.join(log)).unwrap();
+        Command::new(&self.program)
+            .args(["-Xms128m", "-Xmx384m", "-XX:TieredStopAtLevel=1", "-cp", &self.classes])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().unwrap())
+            .stdout(log)
+            .current_dir(folder)
+            .spawn()
+            .unwrap()
     }
 }
 
@@ -132,6 +186,7 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+log.cleaner.backoff.ms=200
 ssl.keystore.type=PEM
 ssl.keystore.location={folder}/host.pem
 ssl.truststore.type=PEM

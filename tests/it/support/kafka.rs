@@ -235,6 +235,45 @@ pub(crate) fn produce_in_transaction(topic: &str, records: &[Draft], commits: bo
     }
 }
 
+/// A transaction of the broker's that its producer has begun and does not end.
+pub(crate) struct OpenTransaction(BaseProducer);
+
+impl OpenTransaction {
+    /// Puts records into partition 0.
+    pub(crate) fn begin(topic: &str, records: &[Draft]) -> Self {
+        let producer: BaseProducer = config(&Stack::get().brokers)
+            .set("transactional.id", format!("{topic}-hangs"))
+            .create()
+            .unwrap();
+        producer.init_transactions(ANSWER_MAX).unwrap();
+        producer.begin_transaction().unwrap();
+        send(&producer, topic, 0, records);
+        Self(producer)
+    }
+
+    /// Ends it, and takes its records back.
+    pub(crate) fn abort(self) {
+        self.0.abort_transaction(ANSWER_MAX).unwrap();
+    }
+}
+
+/// Returns the offsets of the records that partition 0 still has.
+pub(crate) fn offsets(brokers: &str, topic: &str) -> Vec<i64> {
+    let consumer: BaseConsumer = config(brokers).create().unwrap();
+    let (_, end) = consumer.fetch_watermarks(topic, 0, ANSWER_MAX).unwrap();
+    let mut start = TopicPartitionList::new();
+    start.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&start).unwrap();
+    let mut found = Vec::new();
+    // The newest record is never compacted.
+    crate::support::until(crate::support::SOON, &format!("{topic} is read"), || {
+        let message = consumer.poll(Duration::from_millis(100));
+        found.extend(message.map(|message| message.unwrap().offset()));
+        found.last().is_some_and(|last| *last + 1 >= end)
+    });
+    found
+}
+
 fn send(producer: &BaseProducer, topic: &str, partition: i32, records: &[Draft]) {
     for draft in records {
         let mut record: BaseRecord<'_, Vec<u8>, Vec<u8>> =

@@ -51,6 +51,8 @@ struct State {
     /// How often the sabotage was done.
     sabotaged: u64,
     closed: bool,
+    /// Nobody comes through.
+    is_shut: bool,
     streams: Vec<TcpStream>,
 }
 
@@ -81,6 +83,9 @@ impl Proxy {
             for client in listener.incoming().map_while(Result::ok) {
                 if accepting.lock().closed {
                     break;
+                }
+                if accepting.lock().is_shut {
+                    continue;
                 }
                 let shared = Arc::clone(&accepting);
                 std::thread::spawn(move || serve(&shared, client));
@@ -117,6 +122,18 @@ impl Proxy {
         for stream in self.shared.lock().streams.drain(..) {
             _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Closes all connections, and lets none come through, as a server that is away.
+    pub(crate) fn shut(&self) {
+        self.shared.lock().is_shut = true;
+        self.cut();
+    }
+
+    /// Lets connections come through again.
+    pub(crate) fn open(&self) {
+        self.shared.lock().is_shut = false;
+        self.release();
     }
 
     /// Returns how many transactions with a step have committed.
