@@ -19,6 +19,7 @@ main() {
 # What the Python tools import, apart from the system's own modules.
 make_venv() {
     local wanted="confluent-kafka==$CONFLUENT_KAFKA_VERSION pyyaml==$PYYAML_VERSION"
+    wanted+=" fastavro==$FASTAVRO_VERSION"
     [ "$(cat "$VENV/wanted" 2>/dev/null)" != "$wanted" ] || return 0
     say "installing Python modules: $wanted"
     rm -rf "$VENV"

@@ -7,6 +7,7 @@ import time
 
 from confluent_kafka import Consumer, TopicPartition
 
+import letters
 from load import COMPARED, expected_records
 from places import BROKERS, NAME, ROOT, SOURCE, TARGET, TARGET_SERVER, Refused, number, psql
 
@@ -146,8 +147,7 @@ def differences():
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         found += (done.stdout + done.stderr).splitlines()
-    found += [f"dead letter: {reason}" for (reason,) in psql(
-        TARGET, "SELECT reason || ' ' || coalesce(error, '') FROM afterimage.dead_letter")]
+    found += letters.judge()[0]
     repeated = repeats()
     doubled = number(TARGET, """SELECT count(*) FROM (SELECT FROM public.written
         WHERE of_table = 'accounts' GROUP BY id, version HAVING count(*) > 1) AS twice""")

@@ -19,6 +19,7 @@ import time
 
 import checks
 import connectors
+import letters
 import load
 from faults import Faults
 from members import Member
@@ -102,6 +103,7 @@ def describe(options, run, members, found):
         f"| turns of the load | {writing.turns} |",
         f"| writes of rows at the target | {checks.written()} |",
         f"| records that connectors sent twice | {checks.repeats()} |",
+        f"| of them refused, because their row was gone | {letters.judge()[1]} |",
         f"| snapshots of the target in which rows and checkpoint were compared | {watcher.snapshots} |",
         f"| differences | {len(found)} |",
     ]
