@@ -84,6 +84,7 @@ pub fn start(
 ) -> Result<(Link, impl FnOnce() -> Result<(), String> + Send + 'static), ClientError> {
     let assignments = Arc::new(AtomicU64::new(0));
     let pulse = start.board.watch("poll");
+    let is_static = start.config.get("group.instance.id").is_some();
     let context = Context { watermarks: start.watermarks, board: start.board };
     let consumer = Arc::new(start.config.create_with_context::<_, BaseConsumer<_>>(context)?);
     let coordinator = Arc::clone(&consumer);
@@ -91,6 +92,7 @@ pub fn start(
     let poll = Poll {
         queue: Queue::of(consumer),
         token: start.token,
+        is_static,
         lanes: start.lanes.into_iter().map(Lane::new).collect(),
         assignments,
         commands,
@@ -109,6 +111,8 @@ pub fn start(
 pub(super) struct Poll {
     queue: Queue<Context>,
     token: Option<BearerToken>,
+    // Whether the member has an instance id.
+    is_static: bool,
     pub(super) lanes: Vec<Lane>,
     pub(super) assignments: Arc<AtomicU64>,
     commands: mpsc::Receiver<Command>,
@@ -180,7 +184,14 @@ impl Poll {
     }
 
     /// Leaves the group: the lanes release what is assigned, on good and on bad ends alike.
+    ///
+    /// One with an instance id stays a member: its partitions wait for it until its session ends
+    /// (KIP-345), and only an unsubscription would tell the coordinator that it is gone.
     fn leave(&mut self, pulse: &Pulse) -> Result<(), String> {
+        if self.is_static {
+            let partitions = self.routes.keys().cloned().collect::<Vec<_>>();
+            return self.revoked(&partitions);
+        }
         self.consumer().unsubscribe();
         let until = Instant::now() + LEAVE_WAIT;
         while self.consumer().assignment().is_ok_and(|assigned| assigned.count() > 0) {

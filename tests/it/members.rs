@@ -1,11 +1,13 @@
 //! Members of one group and of two: many at once, a target that is away, and who may write at all.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::scale::until_owners;
 use crate::support::kafka::{Draft, produce};
 use crate::support::proxy::Proxy;
-use crate::support::{Member, SOON, World, heavy, until};
+use crate::support::{Member, SOON, World, heavy, let_pass, until};
 
 fn user(id: i32) -> Draft {
     Draft::fixture("json/users-create").with("9001", &id.to_string())
@@ -45,6 +47,45 @@ fn f09_a_second_deployment_of_a_sink_waits_until_the_move_is_meant() {
     assert!(world.target.holds(&is(&other)), "the first one does not fight");
     taker.until_ready();
     assert!(world.target.holds("SELECT array_agg(id ORDER BY id) = '{1,2,3}' FROM public.users"));
+}
+
+#[test]
+fn f12_a_member_with_an_instance_id_restarts_and_the_others_keep_their_partitions() {
+    let world = World::new("f12");
+    let topic = world.topic_of(4, "public.users", &[]);
+    let start = |label: &str| {
+        let member = world.member(label).property("heartbeat.interval.ms=500");
+        member.property(&format!("group.instance.id={label}")).start()
+    };
+    let stays = start("stays");
+    let restarts = start("restarts");
+    until_owners(&world, 2);
+    for id in 0..4 {
+        produce(&topic, id, &[user(id)]);
+    }
+    world.until_at_ends(&world.name);
+    // A claim of a partition counts its epoch up: those of who stays must stand as they do.
+    let epochs = "SELECT epoch FROM afterimage.checkpoint ORDER BY partition";
+    let (before, revoked) = (world.target.rows(epochs), stays.log().matches(" revoked ").count());
+
+    assert_eq!(restarts.terminate(), 0);
+    // Longer than a member takes to hear that another has left.
+    let_pass(Duration::from_secs(2));
+    assert_eq!(world.target.rows(epochs), before, "nobody takes its partitions");
+    let over = Instant::now();
+    let restarts = start("restarts");
+    until_owners(&world, 2);
+    eprintln!("f12: recovered in {:?}, with the start of the process", over.elapsed());
+    for id in 0..4 {
+        produce(&topic, id, &[user(10 + id)]);
+    }
+    world.until_at_ends(&world.name);
+
+    let after = world.target.rows(epochs);
+    let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+    assert_eq!(moved, 2, "only who restarted claims: {before:?} {after:?}");
+    assert_eq!(stays.log().matches(" revoked ").count(), revoked, "{}", stays.log());
+    assert_eq!(restarts.terminate(), 0);
 }
 
 #[test]
