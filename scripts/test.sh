@@ -20,7 +20,8 @@ main() {
     step parity "$VENV/bin/python" tests/stack_parity.py
     start_stack
     step compare python3 tests/compare_test.py
-    step integration cargo test --features integration --test it
+    # Most of a test is waiting: three at a time leave two cores something to do.
+    step integration cargo test --features integration --test it -- --test-threads 3
     step roundtrip scripts/roundtrip.sh
     step judge "$VENV/bin/python" tests/matrix/matrix_test.py
     step matrix scripts/matrix.sh
