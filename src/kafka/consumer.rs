@@ -16,6 +16,7 @@ use tracing::debug;
 
 use super::context::{Context, Watermarks};
 use super::queue::{Item, Message, Queue, Said};
+use super::wanted::Wanted;
 use super::{Command, Event, Link, Reset, token};
 use crate::checkpoint::NextOffset;
 use crate::record::{Run, TopicPartition};
@@ -98,6 +99,7 @@ pub fn start(
         commands,
         routes: HashMap::new(),
         last: None,
+        wanted: Wanted::default(),
         seeks: HashMap::new(),
         resets: HashSet::new(),
         held: HashSet::new(),
@@ -118,6 +120,7 @@ pub(super) struct Poll {
     commands: mpsc::Receiver<Command>,
     pub(super) routes: HashMap<TopicPartition, Route>,
     last: Option<(TopicPartition, Route)>,
+    wanted: Wanted,
     // Seeks that the client could not do yet.
     seeks: HashMap<TopicPartition, (NextOffset, u64)>,
     // Partitions that the client fetches no more, because the broker lacked a record.
@@ -260,22 +263,14 @@ impl Poll {
                 Command::Seek(partition, next, assignment) => {
                     self.seeks.insert(partition, (next, assignment));
                 }
-                Command::Subscribe(topics) => self.subscribe(&topics)?,
+                Command::Subscribe(topics) => self.wanted.want(topics),
             }
         }
+        self.wanted.take_up(self.queue.consumer())?;
         for (partition, (next, assignment)) in std::mem::take(&mut self.seeks) {
             self.seek(partition, next, assignment)?;
         }
         (0..self.lanes.len()).try_for_each(|lane| self.retry(lane))
-    }
-
-    fn subscribe(&self, topics: &[String]) -> Result<(), String> {
-        if topics.is_empty() {
-            self.consumer().unsubscribe();
-            return Ok(());
-        }
-        let topics = topics.iter().map(String::as_str).collect::<Vec<_>>();
-        self.consumer().subscribe(&topics).map_err(|error| error.to_string())
     }
 
     fn hold(&mut self, partition: TopicPartition, assignment: u64) {

@@ -31,6 +31,7 @@ pub mod reader;
 mod rebalance;
 pub mod subscription;
 mod token;
+mod wanted;
 
 pub use consumer::{LaneEnds, RUNS_WAITING, Start, start};
 use context::Context;

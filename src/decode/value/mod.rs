@@ -121,13 +121,21 @@ impl<'a> Items<'a> {
     }
 }
 
-/// Returns whether a text is what Java prints for an array of texts: PostgreSQL's connector sends
-/// it for each element of an array of more than one dimension.
+/// Returns whether a text is what Java prints for an array of objects (`[Ljava.lang.Object;@4f51b3e0`):
+/// PostgreSQL's connector sends it for each element of an array of more than one dimension, with the
+/// class that its driver reads the type as.
 fn is_name_of_array(text: &str) -> bool {
     let inner = text.trim_start_matches('[');
-    let hash = inner.strip_prefix("Ljava.lang.String;@").filter(|_| inner.len() < text.len());
+    let Some((class, hash)) = inner.strip_prefix('L').and_then(|it| it.split_once(";@")) else {
+        return false;
+    };
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'$');
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    hash.is_some_and(|hash| matches!(hash.len(), 1..=8) && hash.bytes().all(is_hex))
+    inner.len() < text.len()
+        && class.contains('.')
+        && class.bytes().all(is_of_name)
+        && matches!(hash.len(), 1..=8)
+        && hash.bytes().all(is_hex)
 }
 
 /// The pairs of a map, as they were packed.

@@ -194,6 +194,8 @@ mod tests {
         };
         check("[Ljava.lang.String;@65228b5b", Some(Misfit::Nested));
         check("[[Ljava.lang.String;@ece179", Some(Misfit::Nested));
+        check("[Ljava.lang.Object;@4f51b3e0", Some(Misfit::Nested));
+        check("[Lorg.postgresql.util.PGobject;@1f", Some(Misfit::Nested));
         for own in ["[Ljava.lang.String;", "Ljava.lang.String;@1", "[Ljava.lang.String;@1x", "[1]"]
         {
             check(own, None);
