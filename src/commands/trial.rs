@@ -7,7 +7,8 @@ use anyhow::{Context as _, bail};
 
 use crate::batch::{Batch, Leader};
 use crate::checkpoint::{Claim, NextOffset};
-use crate::commands::say;
+use crate::cli::{RegistryArgs, TableArgs};
+use crate::commands::{Context, say};
 use crate::decode::inspect::Inspected;
 use crate::decode::schema::registry::Registry;
 use crate::decode::value::kind::{Kind, SourceName, SourceTable};
@@ -16,7 +17,7 @@ use crate::mapping::{Mapping, Plan};
 use crate::moves::Moved;
 use crate::record::{Record, TopicPartition};
 use crate::rows::Origin;
-use crate::settings::{SchemaChanges, Tables};
+use crate::settings::{self, Problems, SchemaChanges, Tables};
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
 use crate::target::Target as _;
@@ -36,6 +37,19 @@ pub(crate) struct Trial {
     /// What would lead to the target's tables after the plans so far.
     leading: Vec<Leader>,
     is_told: bool,
+}
+
+/// Returns what a trial decodes and maps by, of what was written.
+pub(crate) fn means(
+    registry: &RegistryArgs,
+    tables: &TableArgs,
+    context: &Context,
+) -> anyhow::Result<(Option<Registry>, Tables)> {
+    let mut problems = Problems::default();
+    let registry = problems.collect(settings::Registry::new(registry, &context.secrets));
+    let tables = problems.collect(Tables::new(tables, &context.file));
+    let (Some(registry), Some(tables)) = (registry, tables) else { return Err(problems.into()) };
+    Ok((registry.as_ref().map(Registry::new).transpose()?, tables))
 }
 
 /// A kept record that is to be decoded again.

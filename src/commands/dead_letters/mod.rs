@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Value, json};
 
 use crate::cli::{DeadLettersCommand, DiscardArgs, LettersArgs, StateArg};
@@ -121,15 +121,18 @@ async fn find(target: &mut Opened, ids: &[i64]) -> anyhow::Result<Vec<Letter>> {
     let filter = Filter { ids: Some(ids.to_vec()), ..Filter::default() };
     let letters = target.letters(&filter).await.context("read the dead letters")?;
     let known: BTreeSet<i64> = letters.iter().map(|letter| letter.id).collect();
-    let missing = ids.iter().filter(|id| !known.contains(id)).collect::<BTreeSet<_>>();
-    if !missing.is_empty() {
-        let missing: Vec<String> = missing.into_iter().map(i64::to_string).collect();
-        bail!(
-            "this sink has no dead letter {}: `consumer dead-letters list --state all` lists them",
-            missing.join(", ")
-        );
+    let unknown = ids.iter().filter(|id| !known.contains(id)).collect::<BTreeSet<_>>();
+    if !unknown.is_empty() {
+        let unknown: Vec<String> = unknown.into_iter().map(i64::to_string).collect();
+        return Err(missing(&unknown.join(", ")));
     }
     Ok(in_order(letters))
+}
+
+fn missing(ids: &str) -> anyhow::Error {
+    anyhow!(
+        "this sink has no dead letter {ids}: `consumer dead-letters list --state all` lists them"
+    )
 }
 
 /// Sorts dead letters as their records are: those of a key must be applied in that order.

@@ -13,13 +13,11 @@ use crate::batch::{Batch, Folded, Replay, Standing};
 use crate::cli::ReplayArgs;
 use crate::commands::dead_letters::{Results, check_reason, find, in_order};
 use crate::commands::look::Places;
-use crate::commands::trial::{Again, Judged, Trial};
+use crate::commands::trial::{self, Again, Judged, Trial};
 use crate::commands::{Context, say};
 use crate::decode::Decoded;
-use crate::decode::schema::registry::Registry;
 use crate::kafka::log::Log;
 use crate::refused::{Reason, Refusal};
-use crate::settings::{self, Problems, Tables};
 use crate::stopped::{Stop, StopReason};
 use crate::target::inspect::Opened;
 use crate::target::letters::{Filter, KeptLetter, Letter, LetterState, Letters as _};
@@ -34,11 +32,7 @@ pub(super) async fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     check_reason(&args.reason)?;
-    let mut problems = Problems::default();
-    let registry = problems.collect(settings::Registry::new(&args.registry, &context.secrets));
-    let tables = problems.collect(Tables::new(&args.tables, &context.file));
-    let (Some(registry), Some(tables)) = (registry, tables) else { return Err(problems.into()) };
-    let registry = registry.as_ref().map(Registry::new).transpose()?;
+    let (registry, tables) = trial::means(&args.registry, &args.tables, context)?;
     let places = Places::new(&args.kafka, &args.target, context)?;
     let mut target = places.required_target().await?;
     let letters = if args.all {

@@ -3,19 +3,18 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::cli::{Format, LetterArgs};
 use crate::commands::Context;
+use crate::commands::dead_letters::missing;
 use crate::commands::debug::decoded;
 use crate::commands::debug::messages::{base64, headers_base64, headers_text, readable};
 use crate::commands::look::{Places, time};
 use crate::commands::peek::Peeked;
 use crate::commands::table::Listing;
-use crate::commands::trial::Trial;
-use crate::decode::schema::registry::Registry;
-use crate::settings::{self, Problems, Tables};
+use crate::commands::trial::{self, Trial};
 use crate::target::letters::{KeptLetter, Letters as _};
 
 pub(super) async fn run(
@@ -23,20 +22,11 @@ pub(super) async fn run(
     context: &Context,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let mut problems = Problems::default();
-    let registry = problems.collect(settings::Registry::new(&args.registry, &context.secrets));
-    let tables = problems.collect(Tables::new(&args.tables, &context.file));
-    let (Some(registry), Some(tables)) = (registry, tables) else { return Err(problems.into()) };
-    let registry = registry.as_ref().map(Registry::new).transpose()?;
+    let (registry, tables) = trial::means(&args.registry, &args.tables, context)?;
     let places = Places::new(&args.kafka, &args.target, context)?;
     let mut target = places.required_target().await?;
     let found = target.letter(args.id).await.context("read the dead letter")?;
-    let Some(kept) = found else {
-        bail!(
-            "this sink has no dead letter {}: `consumer dead-letters list --state all` lists them",
-            args.id
-        );
-    };
+    let kept = found.ok_or_else(|| missing(&args.id.to_string()))?;
     let format = args.format.format;
     let mut fields = about(&kept);
     let peeked = Peeked::new(kept.record.run(kept.letter.partition.clone()));

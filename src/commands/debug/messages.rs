@@ -17,13 +17,12 @@ use crate::commands::debug::decoded;
 use crate::commands::look::{Places, time};
 use crate::commands::peek::{From, KeyText, Peeked, Wanted};
 use crate::commands::table::Listing;
-use crate::commands::trial::Trial;
+use crate::commands::trial::{self, Trial};
 use crate::decode::inspect::hexadecimal;
-use crate::decode::schema::registry::Registry;
 use crate::kafka::log::LogError;
 use crate::kafka::reader::Reader;
 use crate::record::{Headers, Record, TopicPartition};
-use crate::settings::{self, Problems, Tables, TopicPattern};
+use crate::settings::TopicPattern;
 
 /// How long a turn of `--follow` waits before it looks whether it should end.
 const TURN: Duration = Duration::from_millis(500);
@@ -34,12 +33,15 @@ pub(super) async fn run(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let from = From::parse(args.from.as_deref())?;
-    let trial = trial(args, context)?;
+    let means = match args.raw {
+        true => None,
+        false => Some(trial::means(&args.registry, &args.tables, context)?),
+    };
     let places = Places::new(&args.kafka, &args.target, context)?;
     let partitions = partitions(&places, args).await?;
     let ends = places.log.watermarks(&partitions).await?;
     let ends = ends.into_iter().map(|(partition, ends)| (partition.partition, ends)).collect();
-    let trial = match trial {
+    let trial = match means {
         Some((registry, tables)) => {
             Some(Mutex::new(Trial::new(registry, tables, places.target().await?)))
         }
@@ -62,21 +64,6 @@ pub(super) async fn run(
         view.write(&wanted.newest().await?, true, out).await?;
     }
     follow(&wanted, from, &view, out).await
-}
-
-/// Returns what a trial needs; `None` when the bytes are shown as they are.
-fn trial(
-    args: &MessagesArgs,
-    context: &Context,
-) -> anyhow::Result<Option<(Option<Registry>, Tables)>> {
-    if args.raw {
-        return Ok(None);
-    }
-    let mut problems = Problems::default();
-    let registry = problems.collect(settings::Registry::new(&args.registry, &context.secrets));
-    let tables = problems.collect(Tables::new(&args.tables, &context.file));
-    let (Some(registry), Some(tables)) = (registry, tables) else { return Err(problems.into()) };
-    Ok(Some((registry.as_ref().map(Registry::new).transpose()?, tables)))
 }
 
 /// Shows records as they come, until the process is told to end.
