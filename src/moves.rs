@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
+use crate::refused;
 use crate::rows::{NULL, Shape};
 
 /// The header of a create that names the key that its row had before.
@@ -76,14 +74,11 @@ impl Sign {
     /// producer gives up a record after two minutes.
     pub const APART_MAX: i64 = 120_000;
 
-    /// Returns whether these are the headers of such a delete: a list of pairs in JSON, the values in
-    /// base64, as dead letters keep them.
+    /// Returns whether these are the headers of such a delete, as dead letters keep them.
     pub fn is_in(&self, headers: &str) -> bool {
-        let headers = serde_json::from_str::<Vec<(String, Option<String>)>>(headers);
-        let values = headers.unwrap_or_default().into_iter();
-        let mut values = values.filter_map(|(name, value)| value.filter(|_| name == NEW_KEY));
-        values.any(|value| {
-            let said = STANDARD.decode(value).unwrap_or_default();
+        let headers = refused::read_headers(headers).unwrap_or_default().into_iter();
+        let mut values = headers.filter_map(|(name, value)| value.filter(|_| name == NEW_KEY));
+        values.any(|said| {
             let said = serde_json::from_slice::<serde_json::Value>(&said).unwrap_or_default();
             said == self.key || said.get("payload") == Some(&self.key)
         })
@@ -102,6 +97,9 @@ pub enum Moved {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     #[test]

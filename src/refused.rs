@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use crate::record::{Headers, Record, Run, TopicPartition};
 
 /// Why a record is refused: a closed list that README explains and the metrics carry.
@@ -130,8 +133,11 @@ pub struct KeptRecord {
     /// The value's bytes.
     pub value: Option<Vec<u8>>,
     /// The headers, in order.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: KeptHeaders,
 }
+
+/// Headers that outlive the run that brought them, in order.
+pub type KeptHeaders = Vec<(String, Option<Vec<u8>>)>;
 
 impl KeptRecord {
     /// Returns how many bytes key, value and headers take.
@@ -140,9 +146,16 @@ impl KeptRecord {
         let headers = self.headers.iter().map(|(name, value)| name.len() + part(value));
         part(&self.key) + part(&self.value) + headers.sum::<usize>()
     }
-}
 
-impl KeptRecord {
+    /// Prints the headers as dead letters keep them, `[[name, base64 or null], …]`, each name spelled
+    /// as the target can store it.
+    pub fn headers_text(&self, spell: impl Fn(&str) -> String) -> String {
+        let pairs = self.headers.iter();
+        let pairs =
+            pairs.map(|(name, value)| (spell(name), value.as_ref().map(|v| BASE64.encode(v))));
+        serde_json::to_string(&pairs.collect::<Vec<_>>()).expect("strings are JSON")
+    }
+
     /// Packs the record again, alone.
     pub fn run(&self, partition: TopicPartition) -> Run {
         let mut run = Run::new(partition, 0);
@@ -166,13 +179,51 @@ impl From<Record<'_>> for KeptRecord {
     }
 }
 
-fn owned(headers: Headers<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+/// Reads what [`KeptRecord::headers_text`] has printed; `None` when the text is no such thing.
+pub fn read_headers(text: &str) -> Option<KeptHeaders> {
+    let pairs = serde_json::from_str::<Vec<(String, Option<String>)>>(text).ok()?;
+    let octets = |(name, value): (String, Option<String>)| {
+        Some((name, value.map(|text| BASE64.decode(text)).transpose().ok()?))
+    };
+    pairs.into_iter().map(octets).collect()
+}
+
+fn owned(headers: Headers<'_>) -> KeptHeaders {
     headers.iter().map(|(name, value)| (name.into_owned(), value.map(<[u8]>::to_vec))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_keep_order_and_nulls() {
+        let record = KeptRecord {
+            offset: 1,
+            timestamp: None,
+            key: None,
+            value: None,
+            headers: vec![
+                ("b".to_owned(), Some(b"\xff\0".to_vec())),
+                ("a\0\"".to_owned(), None),
+                ("b".to_owned(), Some(Vec::new())),
+            ],
+        };
+        let text = record.headers_text(str::to_owned);
+        assert_eq!(text, r#"[["b","/wA="],["a\u0000\"",null],["b",""]]"#);
+        assert_eq!(read_headers(&text), Some(record.headers));
+    }
+
+    #[test]
+    fn headers_come_out_in_order_with_nulls_and_octets() {
+        let read = read_headers(r#"[["b","/wA="],["a",null],["b",""]]"#).unwrap();
+        let owned = |name: &str, value: Option<&[u8]>| (name.to_owned(), value.map(<[u8]>::to_vec));
+        let expected = [owned("b", Some(b"\xff\0")), owned("a", None), owned("b", Some(b""))];
+        assert_eq!(read, expected);
+        for broken in ["", "{}", r#"[["a","no base64!"]]"#] {
+            assert!(read_headers(broken).is_none(), "{broken}");
+        }
+    }
 
     #[test]
     fn a_name_with_a_line_break_leaves_the_detail_on_one_line() {

@@ -2,13 +2,10 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-
 use crate::batch::{Folded, Standing};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
-use crate::refused::{KeptRecord, Refusal};
+use crate::refused::{self, KeptHeaders, KeptRecord, Refusal};
 use crate::target::inspect::{Deed, Opened};
 use crate::target::{Applied, Target as _, TargetError};
 
@@ -237,32 +234,8 @@ impl Opened {
     }
 }
 
-/// The headers of a kept record, in order.
-type Headers = Vec<(String, Option<Vec<u8>>)>;
-
-/// Reads headers as they are kept: `[[name, base64 or null], …]`.
-pub(super) fn read_headers(text: &str) -> Result<Headers, TargetError> {
+/// Reads the headers of a kept record.
+pub(super) fn read_headers(text: Option<&str>) -> Result<KeptHeaders, TargetError> {
     let unreadable = || TargetError::Statement("the headers are not as they were kept".into());
-    let pairs = serde_json::from_str::<Vec<(String, Option<String>)>>(text);
-    let octets = |(name, value): (String, Option<String>)| {
-        let value = value.map(|text| BASE64.decode(text)).transpose();
-        value.map(|value| (name, value)).map_err(|_| unreadable())
-    };
-    pairs.map_err(|_| unreadable())?.into_iter().map(octets).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_come_out_in_order_with_nulls_and_octets() {
-        let read = read_headers(r#"[["b","/wA="],["a",null],["b",""]]"#).unwrap();
-        let owned = |name: &str, value: Option<&[u8]>| (name.to_owned(), value.map(<[u8]>::to_vec));
-        let expected = [owned("b", Some(b"\xff\0")), owned("a", None), owned("b", Some(b""))];
-        assert_eq!(read, expected);
-        for broken in ["", "{}", r#"[["a","no base64!"]]"#] {
-            assert!(read_headers(broken).is_err(), "{broken}");
-        }
-    }
+    refused::read_headers(text.unwrap_or("[]")).ok_or_else(unreadable)
 }

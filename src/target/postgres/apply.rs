@@ -306,7 +306,7 @@ impl Attempt<'_> {
         let steps = &self.batch.steps;
         let guarded = guard::sift(session, self.lane.sink, rows, steps).await.map_err(other)?;
         match guarded {
-            Guarded::Sifted(sifted) => Ok(sifted.older),
+            Guarded::Sifted(older) => Ok(older),
             Guarded::Again => Err(Failure::Again),
             Guarded::WentBack(row) => Err(went_back(rows, row, steps).into()),
         }

@@ -6,7 +6,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Error, Row as _};
 
 use crate::checkpoint::Step;
-use crate::guard::{self, Age, LogPlace, Sifted, Version};
+use crate::guard::{self, Age, LogPlace, Version};
 use crate::rows::Rows;
 use crate::target::Sink;
 use crate::target::postgres::session::{Session, bind};
@@ -15,8 +15,8 @@ use crate::target::postgres::sql;
 /// What the guard has found.
 #[derive(Debug)]
 pub(super) enum Guarded {
-    /// What it lets through.
-    Sifted(Sifted),
+    /// These rows are older than what the target has, and the others are let through.
+    Sifted(Vec<usize>),
     /// The source has gone back: the row that shows it.
     WentBack(usize),
     /// Another member has met a key for the first time at the same moment: all must be read again.
@@ -44,7 +44,7 @@ pub(super) async fn sift(
     let (moved, new) = sifted.versions.iter().partition::<Vec<_>, _>(|(at, _)| is_known(*at));
     let is_first = table.write(session, sql::BEGIN_GUARD, &new).await?;
     table.write(session, sql::MOVE_GUARD, &moved).await?;
-    Ok(if is_first { Guarded::Sifted(sifted) } else { Guarded::Again })
+    Ok(if is_first { Guarded::Sifted(sifted.older) } else { Guarded::Again })
 }
 
 struct Table<'a> {

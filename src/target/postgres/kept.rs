@@ -122,7 +122,7 @@ async fn read_whole(
         Ok(Some((key, value, row.try_get::<Option<String>, _>(2)?)))
     };
     let Some((key, value, headers)) = fetched.await.map_err(other)? else { return Ok(None) };
-    let headers = read_headers(headers.as_deref().unwrap_or("[]"))?;
+    let headers = read_headers(headers.as_deref())?;
     let (offset, timestamp) = (letter.offset, letter.timestamp);
     let record = KeptRecord { offset, timestamp, key, value, headers };
     Ok(Some(KeptLetter { letter, record }))

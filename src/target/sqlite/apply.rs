@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 
@@ -425,16 +423,12 @@ async fn keep(
         let nanos = u32::try_from(millis.rem_euclid(1000)).unwrap_or_default() * 1_000_000;
         text::of_moment(millis.div_euclid(1000), nanos)
     });
-    let headers = record.headers.iter().map(|(name, value)| {
-        let value = value.as_ref().map(|value| BASE64.encode(value));
-        serde_json::json!([name, value])
-    });
     let query = fence::bind_partition(sqlx::query(sql::DEAD_LETTER), sink, partition)
         .bind(record.offset)
         .bind(&refusal.table)
         .bind(&record.key)
         .bind(&record.value)
-        .bind(serde_json::Value::Array(headers.collect()).to_string())
+        .bind(record.headers_text(str::to_owned))
         .bind(refusal.reason.name())
         .bind(&refusal.detail)
         .bind(&refusal.sqlstate)

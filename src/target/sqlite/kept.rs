@@ -161,7 +161,7 @@ async fn read_whole(
     let query = query.bind(&sink.name).bind(&sink.cluster_id).bind(id);
     let found = query.fetch_optional(connection).await.map_err(TargetError::of_sqlite)?;
     let Some((key, value, headers)) = found else { return Ok(None) };
-    let headers = read_headers(headers.as_deref().unwrap_or("[]"))?;
+    let headers = read_headers(headers.as_deref())?;
     let (offset, timestamp) = (letter.offset, letter.timestamp);
     let record = KeptRecord { offset, timestamp, key, value, headers };
     Ok(Some(KeptLetter { letter, record }))
