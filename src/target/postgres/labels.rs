@@ -6,7 +6,8 @@ use crate::target::postgres::sql::{self, Beside};
 /// The most octets of a label.
 const LABEL_BYTES_MAX: usize = 63;
 
-/// Returns the enum with the labels that it lacks of these, each where the source has it, and the statements that add them.
+/// Returns the enum with the labels that it lacks of these, each where the source has it, and the
+/// statements that add them.
 pub(super) fn labelled(existing: &Enumeration, wanted: &[String]) -> (Enumeration, Vec<String>) {
     let (mut now, mut statements) = (existing.clone(), Vec::new());
     let mut wanted = whole(wanted, &existing.labels);
