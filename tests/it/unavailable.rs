@@ -19,7 +19,7 @@ const LISTS: [(&str, &str); 7] = [
 /// Texts of a row's long values, alike at the source and at the target.
 const VALUES: &str =
     "md5(a_text) || md5(a_varchar) || md5(a_json::jsonb::text) || md5(a_jsonb::text)
-    || md5(a_xml::text) || md5(a_bytea::text) || md5(a_hstore::text) || md5(text_list::text)
+    || md5(a_xml::text) || md5(a_bytea::text) || md5(a_hstore::jsonb::text) || md5(text_list::text)
     || md5(bytea_list::text) || md5(json_list::text::text[]::jsonb[]::text) || md5(uuid_list::text)
     || md5(int4_list::text) || md5(int8_list::text) || md5(date_list::text)";
 
@@ -72,8 +72,7 @@ fn a_placeholder_of_the_users_own_stands_for_a_value_of_every_type() {
     let prefixes =
         formats.map(|(format, name)| source.connect_with(format, &format!("_{name}"), &settings));
     insert(&source);
-    let values = VALUES.replace("a_hstore::text", "hstore_to_jsonb(a_hstore)::text");
-    let expected = source.database.value(&format!("SELECT {values} FROM long"));
+    let expected = source.database.value(&format!("SELECT {VALUES} FROM long"));
     assert!(expected.is_some());
     let mut members = Vec::new();
     for ((format, name), prefix) in formats.into_iter().zip(&prefixes) {
