@@ -1,5 +1,7 @@
 //! A row goes on under another key without its long value, which only the old key's row has.
 
+use serde_json::json;
+
 use crate::delivery::SAMPLE;
 use crate::support::kafka::{Draft, produce};
 use crate::support::{Format, LATER, SOON, Source, World, until};
@@ -249,4 +251,46 @@ fn owners(world: &World) -> Vec<String> {
     let owners =
         "SELECT DISTINCT owner FROM afterimage.checkpoint WHERE owner IS NOT NULL ORDER BY 1";
     world.target.rows(owners).into_iter().flatten().flatten().collect()
+}
+
+/// An image of a row of `people`, as a connector sends it without schemas.
+fn person(names: [Option<(&str, i64)>; 2]) -> Draft {
+    let image = |it: Option<(&str, i64)>| it.map(|(name, n)| json!({ "name": name, "n": n }));
+    let [before, after] = names;
+    let name = after.or(before).unwrap().0;
+    let source = json!({
+        "version": "3.6.3.Final", "connector": "postgresql", "name": "shop", "ts_ms": 1,
+        "snapshot": "false", "db": "shop", "schema": "public", "table": "people", "lsn": 1,
+    });
+    let op = if after.is_some() { "c" } else { "d" };
+    let (before, after) = (image(before), image(after));
+    let value = json!({ "before": before, "after": after, "source": source, "op": op });
+    let bytes = |value: serde_json::Value| Some(value.to_string().into_bytes());
+    Draft { key: bytes(json!({ "name": name })), value: bytes(value), headers: Vec::new() }
+}
+
+#[test]
+fn a_row_moves_to_a_key_that_differs_in_its_capitals() {
+    let world = World::new("capitals");
+    world.target.run(
+        "CREATE EXTENSION IF NOT EXISTS citext;
+         CREATE TABLE public.people (name citext PRIMARY KEY, n int NOT NULL);
+         ALTER TABLE public.people OWNER TO writer",
+    );
+    let topic = world.topic_of(2, "public.people", &[]);
+    let held = |world: &World| {
+        world.target.value("SELECT string_agg(name || ' ' || n, ', ') FROM public.people")
+    };
+    produce(&topic, 0, &[person([None, Some(("Ada", 1))])]);
+    let _member = world.member("member").start();
+    until(SOON, "the row is there", || held(&world).as_deref() == Some("Ada 1"));
+    produce(&topic, 1, &[person([None, Some(("ADA", 2))])]);
+    until(SOON, "the row has moved", || held(&world).as_deref() == Some("ADA 2"));
+    let gone = person([Some(("Ada", 1)), None]);
+    produce(&topic, 0, &[gone.clone(), gone.with_value(None)]);
+    world.until_at_ends(&world.name);
+    assert_eq!(held(&world).as_deref(), Some("ADA 2"));
+    produce(&topic, 1, &[person([Some(("ADA", 2)), None])]);
+    until(SOON, "the row is gone", || held(&world).is_none());
+    assert_eq!(world.dead_letters(), []);
 }

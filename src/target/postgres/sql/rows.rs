@@ -1,7 +1,7 @@
 //! Rows of the replicated tables, dead letters, and the transaction around them.
 
 use crate::rows::{Deletes, Shape};
-use crate::table::TableName;
+use crate::table::{Column, TableName};
 use crate::target::postgres::catalog::{NUMERIC, Wire};
 use crate::target::postgres::sql::{quote, relation};
 
@@ -141,8 +141,9 @@ fn upsert(shape: &Shape, wires: &[&Wire], further: impl Iterator<Item = String>)
     }
     let key = shape.key.iter().filter_map(|&column| shape.columns.get(column));
     let key = key.map(|column| quote(&column.name)).collect::<Vec<_>>().join(", ");
-    let others = (0..shape.columns.len()).filter(|column| !shape.key.contains(column));
-    let sets = others.filter_map(|column| shape.columns.get(column)).map(|column| {
+    let columns = shape.columns.iter().enumerate();
+    let written = columns.filter(|(index, it)| !shape.key.contains(index) || is_caseless(it));
+    let sets = written.map(|(_, column)| {
         let name = quote(&column.name);
         format!("{name} = excluded.{name}")
     });
@@ -310,8 +311,23 @@ fn set_deleted(shape: &Shape, deleted_at: &str) -> String {
 /// Compares the key of table `t` with the columns of `s`.
 pub(super) fn matches(shape: &Shape) -> String {
     let key = shape.key.iter().filter_map(|&index| Some((index, shape.columns.get(index)?)));
-    let pairs = key.map(|(index, column)| format!("t.{} = s.c{index}", quote(&column.name)));
+    let pairs = key.map(|(index, column)| {
+        let pair = format!("t.{} = s.c{index}", quote(&column.name));
+        if !is_caseless(column) {
+            return pair;
+        }
+        let text = "::pg_catalog.text";
+        format!("{pair} AND t.{}{text} = s.c{index}{text}", quote(&column.name))
+    });
     pairs.collect::<Vec<_>>().join(" AND ")
+}
+
+/// Returns whether a key that the source tells from another may be equal to it here: a row that
+/// goes from one to the other is deleted under the first and created under the second, and these
+/// two may come in either order.
+fn is_caseless(column: &Column) -> bool {
+    let type_name = column.base_name.as_ref().unwrap_or(&column.type_name);
+    type_name.rsplit('.').next().is_some_and(|name| name == "citext")
 }
 
 #[cfg(test)]
