@@ -49,9 +49,8 @@ pub fn fold(rows: &mut Rows) -> Winners {
     let mut winners = Winners::default();
     let mut moves = Moves::default();
     let mut renewed = HashSet::new();
-    let mut last = last_of_each_key(rows, (&mut moves, &mut renewed), &mut winners.refused);
-    last.sort_unstable_by(|&a, &b| key_at(rows, a).cmp(key_at(rows, b)));
-    for row in last {
+    let last = last_of_each_key(rows, (&mut moves, &mut renewed), &mut winners.refused);
+    for row in in_key_order(rows, &last) {
         match moves.passed(row) {
             // Nothing says whose the unavailable value is.
             Some(Passed { create, .. }) if is_partial(rows, create) => winners.refused.push(create),
@@ -73,6 +72,21 @@ pub fn fold(rows: &mut Rows) -> Winners {
         }
     }
     winners
+}
+
+/// Sorts rows by their keys. Most comparisons are decided by how the keys begin, which lies together
+/// here.
+fn in_key_order(rows: &Rows, last: &[usize]) -> impl Iterator<Item = usize> + use<> {
+    let begin = |row: usize| {
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(key_at(rows, row)).for_each(|(to, from)| *to = *from);
+        u128::from_be_bytes(bytes)
+    };
+    let mut sorted = last.iter().map(|&row| (begin(row), row)).collect::<Vec<_>>();
+    sorted.sort_unstable_by(|(one, a), (other, b)| {
+        one.cmp(other).then_with(|| key_at(rows, *a).cmp(key_at(rows, *b)))
+    });
+    sorted.into_iter().map(|(_, row)| row)
 }
 
 /// Without a key, a row of the batch that a later image before is equal to never reaches the target.

@@ -199,7 +199,7 @@ pub(super) async fn advance(
             .bind(step.to.get())
             .bind(last.map(|last| last.offset))
             .bind(last.and_then(|last| last.timestamp))
-            .bind(last.and_then(|last| last.source_position.as_deref()))
+            .bind(last.and_then(|last| last.source_position.as_ref()).map(ToString::to_string))
             .bind(session)
             .bind(&now);
         let query = bind_claim(bind_partition(query, sink, &step.partition), step.claim);
