@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::checkpoint::Step;
 use crate::refused;
 use crate::rows::{NULL, Shape};
 
@@ -56,6 +57,8 @@ pub struct MoveRequest {
     pub shape: Arc<Shape>,
     /// The columns it lacks, as indexes into the shape's.
     pub columns: Vec<usize>,
+    /// The delete with its partition's step, where a batch has it that is not written yet.
+    pub leaves: Option<(Departure, Step)>,
     /// What the delete's record must say, if it was refused and nobody could read the place.
     pub sign: Option<Sign>,
 }

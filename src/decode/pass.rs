@@ -131,8 +131,9 @@ impl<'a> Pass<'a> {
                 let Arrival { topic, partition, record, .. } = *self.arrival;
                 let (topic, offset) = (Arc::clone(topic), record.offset);
                 let shape = Arc::clone(&self.layout.shape);
-                let sign = self.sign();
-                let request = MoveRequest { topic, partition, offset, place, shape, columns, sign };
+                let (leaves, sign) = (None, self.sign());
+                let request =
+                    MoveRequest { topic, partition, offset, place, shape, columns, leaves, sign };
                 Ok(Some(Decoded::NeedsMoved(Box::new(request))))
             }
         }

@@ -269,7 +269,7 @@ impl Lane {
         held.taints = Taints::new(refused_keys);
         held.remembered = remembered;
         held.deleted.clone_from(&deleted);
-        self.decoder.learn_deleted(&partition, deleted);
+        self.decoder.read_anew(&partition, deleted);
         held.rulings.clear();
         held.early = None;
         (held.applied, held.expected, held.mirrored) = (next, next, next);

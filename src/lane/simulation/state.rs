@@ -12,7 +12,7 @@ use crate::fold::{Taken, Winners};
 use crate::moves::{Departure, MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
-use crate::rows::{Cell, Cells, Rows};
+use crate::rows::{Cell, Cells, Rows, Shape};
 use crate::table::{Table, TableName};
 use crate::target::TargetError;
 
@@ -119,14 +119,34 @@ impl State {
         }
     }
 
-    /// Finds what a row has left under its old key.
+    /// Finds what a row has left under its old key, or would leave if its batch were written now.
     pub(super) fn find_left(&self, request: &MoveRequest) -> Option<Moved> {
+        if let Some((departure, step)) = &request.leaves {
+            let mut state = self.clone();
+            let left = self.leaving(&request.shape, departure, step);
+            left.iter().for_each(|write| state.make(write));
+            return state.find_left(&MoveRequest { leaves: None, ..request.clone() });
+        }
         let columns = &request.shape.columns;
         let key = |name: &str| (Arc::clone(&request.topic), request.place.clone(), name.to_owned());
         columns.iter().find(|column| self.left.contains_key(&key(&column.name)))?;
         let wanted = request.columns.iter().map(|&column| &columns[column].name);
         let values = wanted.map(|name| self.left.get(&key(name)).cloned().flatten());
         Some(values.collect::<Option<Vec<_>>>().map_or(Moved::Gone, Moved::Values))
+    }
+
+    /// Works out what a row leaves behind whose key changes.
+    fn leaving(&self, shape: &Shape, departure: &Departure, step: &Step) -> Vec<Write> {
+        let key = (shape.table.name.table.clone(), departure.key.clone());
+        let of_batch = departure.otherwise.as_deref().map(|cells| columns(shape, cells, None));
+        let found = self.rows.get(&key).cloned().or(of_batch).filter(|_| !departure.is_refused);
+        let left = departure.columns.iter().map(|&column| {
+            let name = shape.columns[column].name.clone();
+            let value = found.as_ref().map(|found| found[&name].clone());
+            let key = (Arc::clone(&step.partition.topic), departure.place.clone(), name);
+            Write::Left(key, value)
+        });
+        left.collect()
     }
 
     /// Compares the rows with what they must be, or may be instead.
@@ -195,7 +215,9 @@ impl Plan<'_> {
                 return Err(TargetError::StaleLayout { table: table.name.clone() });
             }
             for departure in rows.departures() {
-                self.leave(rows, departure);
+                let step = &batch.steps[departure.step];
+                let left = self.state.leaving(rows.shape(), departure, step);
+                left.into_iter().for_each(|write| self.write(write));
             }
             let settled = self.settle(rows, winners);
             self.write_winners(rows, &settled);
@@ -216,20 +238,6 @@ impl Plan<'_> {
     fn write(&mut self, write: Write) {
         self.state.make(&write);
         self.planned.writes.push(write);
-    }
-
-    /// Leaves behind what a row has whose key changes.
-    fn leave(&mut self, rows: &Rows, departure: &Departure) {
-        let step = &self.batch.steps[departure.step];
-        let found = self.state.rows.get(&(table_of(rows), departure.key.clone())).cloned();
-        let of_batch = departure.otherwise.as_deref().map(|cells| columns(rows, cells, None));
-        let found = found.or(of_batch).filter(|_| !departure.is_refused);
-        for &column in departure.columns.iter() {
-            let name = rows.shape().columns[column].name.clone();
-            let value = found.as_ref().map(|found| found[&name].clone());
-            let key = (Arc::clone(&step.partition.topic), departure.place.clone(), name);
-            self.write(Write::Left(key, value));
-        }
     }
 
     /// Settles which keys were taken when rows moved to them.
@@ -266,7 +274,7 @@ impl Plan<'_> {
             self.write(Write::Row(row_key(rows, row), None));
         }
         for &row in &winners.upserts {
-            let columns = columns(rows, rows.cells(&rows.index()[row]), None);
+            let columns = columns(rows.shape(), rows.cells(&rows.index()[row]), None);
             self.write(Write::Row(row_key(rows, row), Some(columns)));
         }
         let mut missing = Vec::new();
@@ -278,7 +286,7 @@ impl Plan<'_> {
             };
             let nothing = Columns::default();
             let under = if self.loses_values { &nothing } else { &stored };
-            let columns = columns(rows, rows.cells(&rows.index()[row]), Some(under));
+            let columns = columns(rows.shape(), rows.cells(&rows.index()[row]), Some(under));
             self.planned.has_kept = true;
             self.write(Write::Row(key, Some(columns)));
         }
@@ -296,8 +304,8 @@ pub(super) fn row_key(rows: &Rows, row: usize) -> (String, Vec<u8>) {
 }
 
 /// Reads cells as columns, those that are unavailable from the row under them.
-fn columns(rows: &Rows, cells: &[u8], under: Option<&Columns>) -> Columns {
-    let pairs = rows.shape().columns.iter().zip(Cells::new(cells)).map(|(column, cell)| {
+fn columns(shape: &Shape, cells: &[u8], under: Option<&Columns>) -> Columns {
+    let pairs = shape.columns.iter().zip(Cells::new(cells)).map(|(column, cell)| {
         let value = match cell {
             Cell::Null => None,
             Cell::Content(content) => Some(content.to_vec()),

@@ -140,7 +140,8 @@ impl Target for Actor {
     }
 
     async fn moved(&mut self, request: &MoveRequest) -> Result<Option<Moved>, TargetError> {
-        match self.caller.ask(format!("moved {} {}", request.place, request.offset)).await? {
+        let of = if request.leaves.is_some() { " of the batch" } else { "" };
+        match self.caller.ask(format!("moved {} {}{of}", request.place, request.offset)).await? {
             Outcome::Moved(moved) => Ok(moved),
             other => panic!("a question for what was left cannot end so: {other:?}"),
         }

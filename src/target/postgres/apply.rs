@@ -273,8 +273,9 @@ impl Attempt<'_> {
     ) -> Result<(), Failure> {
         let table = &rows.shape().table.name;
         let failed = |error| Failure::Target(target_error(error, Doing::Rows(table)));
-        let left = moves::leave(session, self.lane.sink, rows, wires, &self.batch.steps).await;
-        left.map_err(failed)?;
+        let (table, departures) = ((&**rows.shape(), wires), rows.departures());
+        let left = moves::leave(session, self.lane.sink, table, departures, &self.batch.steps);
+        left.await.map_err(failed)?;
         Writer { session, rows, wires }.truncate().await.map_err(failed)
     }
 

@@ -95,7 +95,8 @@ impl<'a> Applying<'a> {
         leads::enter(connection, &batch.leads, &now).await?;
         for (rows, _) in &batch.tables {
             check_layout(connection, &rows.shape().table).await?;
-            moves::leave(connection, sink, (rows, &batch.steps), &now).await?;
+            let departures = (&**rows.shape(), rows.departures());
+            moves::leave(connection, sink, departures, &batch.steps, &now).await?;
             Writer { connection, rows, now: &now }.truncate().await?;
         }
         Ok(Self { connection, sink, batch, now, older: 0 })

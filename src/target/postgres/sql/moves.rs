@@ -90,8 +90,8 @@ pub(in crate::target::postgres) fn find_left(
     columns: &[usize],
     wires: &[Wire],
 ) -> String {
-    let wanted = columns.iter().zip(wires).filter_map(|(&column, wire)| {
-        let column = shape.columns.get(column)?;
+    let wanted = columns.iter().filter_map(|&column| {
+        let (column, wire) = shape.columns.get(column).zip(wires.get(column))?;
         let value = format!(
             "(pg_catalog.array_agg(m.value) FILTER (WHERE m.column_name = {}))[1]",
             literal(&column.name)

@@ -76,6 +76,7 @@ async fn a_create_finds_the_letter_of_the_delete_that_nobody_could_read() {
         place: "77".to_owned(),
         shape: Arc::clone(&shape),
         columns: vec![1],
+        leaves: None,
         sign: Some(Sign { key: serde_json::json!({"id": id}), sent_at }),
     };
     let apart = Sign::APART_MAX;
