@@ -275,6 +275,9 @@ impl Attempt<'_> {
         let failed = |error| Failure::Target(target_error(error, Doing::Rows(table)));
         let left = moves::leave(session, self.lane.sink, rows, wires, &self.batch.steps).await;
         left.map_err(failed)?;
+        let (sink, steps) = (self.lane.sink, &self.batch.steps);
+        let outdated = guard::outdate(session, sink, (rows, wires), steps).await;
+        outdated.map_err(failed)?.map_err(|origin| went_back(rows, origin, steps))?;
         Writer { session, rows, wires }.truncate().await.map_err(failed)
     }
 
@@ -308,7 +311,7 @@ impl Attempt<'_> {
         match guarded {
             Guarded::Sifted(older) => Ok(older),
             Guarded::Again => Err(Failure::Again),
-            Guarded::WentBack(row) => Err(went_back(rows, row, steps).into()),
+            Guarded::WentBack(origin) => Err(went_back(rows, origin, steps).into()),
         }
     }
 
