@@ -151,7 +151,7 @@ impl<'a> Pass<'a> {
         let key = writer.cells().to_vec();
         drop(writer);
         let otherwise = match rows.touch(&key) {
-            None if rows.is_truncated() => return Ok(Leaving::InANewBatch),
+            None if rows.has_truncate() => return Ok(Leaving::InANewBatch),
             None => None,
             // The row has come here in the same transaction, or it is another's that a deferrable
             // key lets it meet: then the target has that.
@@ -456,6 +456,11 @@ impl<'a> Pass<'a> {
         if self.layout.shape.deletes == Deletes::Ignore {
             return Ok(Decoded::Ignored(Ignored::Delete));
         }
+        let change = found.change(Op::Truncate, true);
+        if self.layout.shape.is_guarded && change.age.place.is_some() {
+            rows.outdate(self.arrival.origin, change.age);
+            return Ok(Decoded::Truncate(change));
+        }
         match self.arrival.is_alone {
             Some(true) => {}
             // The rows of other partitions are not in step with this one.
@@ -471,7 +476,7 @@ impl<'a> Pass<'a> {
             None => return Ok(Decoded::NeedsPartitionCount),
         }
         rows.truncate();
-        Ok(Decoded::Truncate(found.change(Op::Truncate, true)))
+        Ok(Decoded::Truncate(change))
     }
 }
 

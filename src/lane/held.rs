@@ -86,6 +86,9 @@ pub(super) const PARTITION_COUNT: &str = "partition count";
 /// What [`State::Waiting`] says of a row whose delete under its old key is not applied yet.
 pub(super) const MOVE: &str = "move";
 
+/// What [`State::Waiting`] says of a truncate whose table other partitions may still make.
+pub(super) const TABLE: &str = "table";
+
 /// What [`State::Waiting`] says of a topic that has more partitions than before.
 pub(super) const GROWTH: &str = "partition increase";
 /// What [`State::Waiting`] says of a record that the database refuses as long as other rows are, or

@@ -300,7 +300,7 @@ impl Lane {
         let leader =
             Leader { source: source.name.clone(), topic: Arc::clone(&run.partition.topic) };
         let planned = match table {
-            None if is_partial => return self.decoder.learn_absent(id),
+            None if is_partial => return self.miss_table(id, &source),
             // Only the topic names its table: it leads nowhere by itself.
             Some(table) if is_partial => {
                 let allowed = self.mapping.follow(&leader, leaders);

@@ -9,7 +9,7 @@ use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
-use crate::rows::Rows;
+use crate::rows::{Origin, Rows};
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Column, Encode, Enumeration, Table, TableName};
 
@@ -304,11 +304,10 @@ pub enum TargetError {
 }
 
 /// Says that a guarded table's row was committed later than what the target has, at a place before.
-fn went_back(rows: &Rows, row: usize, steps: &[Step]) -> TargetError {
-    let row = rows.index().get(row).expect("it is a row of the index");
-    let step = steps.get(row.step).expect("a row has a step");
+fn went_back(rows: &Rows, origin: Origin, steps: &[Step]) -> TargetError {
+    let step = steps.get(origin.step).expect("a change has a step");
     let (table, partition) = (rows.shape().table.name.clone(), step.partition.clone());
-    TargetError::WentBack { table, partition, offset: row.offset }
+    TargetError::WentBack { table, partition, offset: origin.offset }
 }
 
 /// What a lane does about an error of the target.

@@ -152,6 +152,21 @@ fn a_truncate_stops_a_partition_that_is_not_alone_and_leaves_the_rows() {
 }
 
 #[test]
+fn a_truncate_of_a_guarded_table_outdates_rows_in_whatever_partition() {
+    let bench = &mut Bench::default();
+    (bench.is_guarded, bench.is_alone) = (true, Some(false));
+    check(bench, &change("c", r#"{"id":1,"note":"n"}"#), "Create t id=1 note='n'");
+    let truncate = Sample::new(TOPIC, None, Some(&envelope("t", "null")));
+    check(bench, &truncate, "Truncate");
+    // Without a place in the source's log it says nothing of other partitions.
+    let placeless = envelope("t", "null").replace(r#","lsn":7"#, "");
+    let Decoded::Stopped(stop) = bench.settle(&Sample::new(TOPIC, None, Some(&placeless))) else {
+        panic!("stops")
+    };
+    assert_eq!(stop.reason, StopReason::TruncatePartitioned);
+}
+
+#[test]
 fn deletes_and_truncates_are_nothing_where_the_settings_say_so() {
     let bench = &mut Bench::default();
     bench.deletes = Deletes::Ignore;

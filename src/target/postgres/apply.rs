@@ -274,8 +274,10 @@ impl Attempt<'_> {
         let table = &rows.shape().table.name;
         let failed = |error| Failure::Target(target_error(error, Doing::Rows(table)));
         let (table, departures) = ((&**rows.shape(), wires), rows.departures());
-        let left = moves::leave(session, self.lane.sink, table, departures, &self.batch.steps);
-        left.await.map_err(failed)?;
+        let (sink, steps) = (self.lane.sink, &self.batch.steps);
+        moves::leave(session, sink, table, departures, steps).await.map_err(failed)?;
+        let outdated = guard::outdate(session, sink, (rows, wires), steps).await;
+        outdated.map_err(failed)?.map_err(|origin| went_back(rows, origin, steps))?;
         Writer { session, rows, wires }.truncate().await.map_err(failed)
     }
 
@@ -309,7 +311,7 @@ impl Attempt<'_> {
         match guarded {
             Guarded::Sifted(older) => Ok(older),
             Guarded::Again => Err(Failure::Again),
-            Guarded::WentBack(row) => Err(went_back(rows, row, steps).into()),
+            Guarded::WentBack(origin) => Err(went_back(rows, origin, steps).into()),
         }
     }
 

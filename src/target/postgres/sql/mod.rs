@@ -24,7 +24,9 @@ pub(super) use fence::{
     BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, IDENTIFY, LOCK_KEYS, MARK, MEET_KEY, PLACES, POSITIONS,
     REFUSED_KEYS, STEP, TOUCH, UNCLAIMED,
 };
-pub(super) use guard::{BEGIN_GUARD, FORGET_GUARD, LOCK_GUARD, MOVE_GUARD, UNTIE_GUARD};
+pub(super) use guard::{
+    BEGIN_GUARD, FORGET_GUARD, LASTING_GUARD, LOCK_GUARD, MOVE_GUARD, UNTIE_GUARD,
+};
 pub(super) use inspect::{
     CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
 };
@@ -36,8 +38,8 @@ pub(super) use letters::{
 pub(super) use moves::{FORGET_MOVES, REFUSED_DELETES, find_left, leave, leave_of_batch};
 pub(super) use rows::{
     BEGIN_PART, CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, END_PART, IS_FOLLOWED,
-    IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, UNDO_PART, delete, delete_images, insert, lock,
-    mark_all_deleted, remove_all, renew, start, truncate, update,
+    IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, UNDO_PART, delete, delete_images, hold_off, insert, lock,
+    mark_all_deleted, remove_all, remove_others, renew, start, truncate, update,
 };
 pub(super) use schema::{
     Beside, IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, add_label, alter_column,

@@ -157,10 +157,7 @@ fn upsert(shape: &Shape, wires: &[&Wire], further: impl Iterator<Item = String>)
 /// Deletes rows by key, or marks them deleted. Parameters: an array for each column of the key.
 pub(in crate::target::postgres) fn delete(shape: &Shape, wires: &[&Wire]) -> String {
     let table = relation(&shape.table.name);
-    let columns = shape.key.iter().zip(wires.iter().copied()).zip(1..);
-    let list = columns.map(|((column, wire), n)| format!("{} AS c{column}", cells(wire, n)));
-    let keys = format!("(SELECT {}) AS s", list.collect::<Vec<_>>().join(", "));
-    let matches = matches(shape);
+    let (keys, matches) = (keys(&shape.key, wires), matches(shape));
     match &shape.deletes {
         Deletes::Hard | Deletes::Ignore => {
             format!("DELETE FROM {table} AS t\nUSING {keys}\nWHERE {matches}")
@@ -170,6 +167,13 @@ pub(in crate::target::postgres) fn delete(shape: &Shape, wires: &[&Wire]) -> Str
             format!("UPDATE {table} AS t\nSET {sets}\nFROM {keys}\nWHERE {matches}")
         }
     }
+}
+
+/// Turns the arrays of a key's columns into rows.
+fn keys(key: &[usize], wires: &[&Wire]) -> String {
+    let columns = key.iter().zip(wires.iter().copied()).zip(1..);
+    let list = columns.map(|((column, wire), n)| format!("{} AS c{column}", cells(wire, n)));
+    format!("(SELECT {}) AS s", list.collect::<Vec<_>>().join(", "))
 }
 
 /// Updates those columns of rows whose values are available, and returns the ordinals of the rows
@@ -267,6 +271,26 @@ pub(in crate::target::postgres) fn truncate(table: &TableName) -> String {
 /// Empties a table row by row.
 pub(in crate::target::postgres) fn remove_all(table: &TableName) -> String {
     format!("DELETE FROM {}", relation(table))
+}
+
+/// Keeps other members from writing to a table until the transaction ends.
+pub(in crate::target::postgres) fn hold_off(table: &TableName) -> String {
+    format!("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE", relation(table))
+}
+
+/// Deletes all rows but those of some keys, or marks them deleted. Parameters: an array for each
+/// column of the key, in the order of their names.
+pub(in crate::target::postgres) fn remove_others(shape: &Shape, wires: &[&Wire]) -> String {
+    let table = relation(&shape.table.name);
+    let (keys, matches) = (keys(&shape.key_by_name(), wires), matches(shape));
+    let stays = format!("EXISTS (\n  SELECT FROM {keys}\n  WHERE {matches}\n)");
+    match &shape.deletes {
+        Deletes::Hard | Deletes::Ignore => format!("DELETE FROM {table} AS t\nWHERE NOT {stays}"),
+        Deletes::Soft(deleted_at) => {
+            let (sets, name) = (set_deleted(shape, deleted_at), quote(deleted_at));
+            format!("UPDATE {table} AS t\nSET {sets}\nWHERE t.{name} IS NULL AND NOT {stays}")
+        }
+    }
 }
 
 /// Marks all rows of a table deleted that are not yet.
