@@ -240,8 +240,8 @@ impl Log {
         let told = admin.describe_configs(&asked.collect::<Vec<_>>(), &options).await?;
         let kept = |resource: &ConfigResourceResult| {
             let setting = |name| resource.as_ref().ok()?.get(name)?.value.as_deref();
-            let _compacts = setting("cleanup.policy")?.contains("compact").then_some(())?;
-            Some(Duration::from_millis(setting("delete.retention.ms")?.parse().ok()?))
+            let kept = setting("delete.retention.ms")?.parse().ok().map(Duration::from_millis);
+            kept.filter(|_| setting("cleanup.policy").is_some_and(|it| it.contains("compact")))
         };
         let paired = topics.iter().zip(&told);
         let compacted = paired.filter_map(|(topic, told)| Some((Arc::clone(topic), kept(told)?)));
