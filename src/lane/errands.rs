@@ -409,7 +409,7 @@ async fn warn_of_missing_records(
         return;
     }
     let compacted = log.compacted(&gone.keys().cloned().collect()).await;
-    for (topic, count) in gone.iter().filter(|(topic, _)| !compacted.contains(*topic)) {
+    for (topic, count) in gone.iter().filter(|(topic, _)| !compacted.contains_key(*topic)) {
         warn!(%topic, count, "records were already gone before the first start");
     }
 }

@@ -254,7 +254,8 @@ impl Lane {
 
     /// Takes a claim over; returns it when its log is to be looked at.
     fn take(&mut self, claimed: Claimed) -> Option<(TopicPartition, Claim)> {
-        let Claimed { partition, claim, next, remembered, refused_keys, deleted } = claimed;
+        let Claimed { partition, claim, next, remembered, refused_keys, deleted, unowned } =
+            claimed;
         let held = self.held.get_mut(&partition)?;
         held.claim = Some(claim);
         if held.state == State::Leaving {
@@ -267,7 +268,7 @@ impl Lane {
         }
         held.state = State::Proving;
         held.taints = Taints::new(refused_keys);
-        held.remembered = remembered;
+        (held.remembered, held.unowned) = (remembered, unowned);
         held.deleted.clone_from(&deleted);
         self.decoder.read_anew(&partition, deleted);
         held.rulings.clear();

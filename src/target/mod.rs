@@ -1,5 +1,7 @@
 //! The target: a relational database that holds replicated tables and their checkpoint.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::batch::{Folded, Lead, Leader};
@@ -203,6 +205,8 @@ pub struct Claimed {
     pub refused_keys: Vec<Vec<u8>>,
     /// The last record that was applied, if it is a delete.
     pub deleted: Option<Deleted>,
+    /// How long no owner had shown that it lives.
+    pub unowned: Duration,
 }
 
 /// How an attempt to apply a batch ended.

@@ -155,6 +155,10 @@ fn f56_a_source_that_has_gone_back_stops_until_it_is_released() {
     assert_eq!(world.target.number("SELECT count(*) FROM public.employees"), 1);
 
     checkpoint(&world, &["release", "--topic", &topic]);
+    let logs = "SELECT string_agg(concat(topic, ' ', source_incarnation), ', ' ORDER BY topic DESC)
+        FROM afterimage.checkpoint";
+    let counted = format!("{topic} 2, {other} ");
+    assert_eq!(world.target.value(logs), Some(counted), "the log is another one from here on");
     assert_eq!(caught_up(&world).code, 0);
     assert_eq!(name(&world).as_deref(), Some("after"));
 }

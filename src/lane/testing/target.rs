@@ -1,6 +1,7 @@
 //! The bench's target: an actor that says each call on one line, and the answers it may be given.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -226,6 +227,7 @@ fn claimed_in(epoch: i64, name: &str, next: i64) -> Claimed {
         remembered: REMEMBERED,
         refused_keys: Vec::new(),
         deleted: None,
+        unowned: Duration::ZERO,
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) async fn claim(
             remembered: remembered(&row)?,
             refused_keys: Vec::new(),
             deleted: deleted(&row)?,
+            unowned: Duration::from_millis(row.try_get::<i64, _>(11)?.try_into().unwrap_or(0)),
         });
     }
     claims.claimed.sort_by(|a, b| a.partition.cmp(&b.partition));

@@ -14,7 +14,7 @@ mod own;
 pub(super) use amend::{ACCEPT_KEYS, AMEND_ROW, AUDIT, FORGET_KEYS, MAKE_ROW, STANDING};
 pub(super) use fence::{
     ADVANCE, BEGIN, CLAIM, HOLDER, IDENTIFY, IS_AT, KNOWS_TOPIC, MARK, MEET_KEY, OTHER_CLUSTER,
-    PLACES, RELEASE, TOUCH,
+    PLACES, RELEASE, TOUCH, UNOWNED,
 };
 pub(super) use guard::{FIND_GUARD, FORGET_GUARD, KEEP_GUARD, LASTING_GUARD, UNTIE_GUARD};
 pub(super) use leads::{KEEP_LEAD, LEADERS, MET};
@@ -223,7 +223,7 @@ ORDER BY list.seq, info.seqno"#;
 /// Reads the checkpoint rows of a sink and cluster; the time in milliseconds since 1970.
 pub(super) const CHECKPOINTS: &str = r#"SELECT topic, "partition", next_offset, epoch, owner,
     group_id, state, state_reason, source_position,
-    unixepoch(updated_at) * 1000 + CAST(substr(updated_at, 21, 3) AS INTEGER)
+    unixepoch(updated_at) * 1000 + CAST(substr(updated_at, 21, 3) AS INTEGER), source_incarnation
 FROM afterimage_checkpoint
 WHERE sink = ? AND cluster_id = ?
 ORDER BY topic, "partition""#;
