@@ -58,6 +58,8 @@ pub enum Under {
     /// What is left of this create, which a delete in doubt is behind: its row if its key was taken
     /// by what this delete leaves, if there is one, else by what the target has.
     Passed(usize, Option<usize>),
+    /// A row that was refused, which the target may lack.
+    Refused,
     /// What the target has.
     Target,
 }
@@ -71,6 +73,14 @@ pub struct Taken {
     pub was_taken: bool,
     /// Where in the source's log that has moved away since.
     pub left_at: Option<i64>,
+}
+
+impl Taken {
+    /// Returns whether the row that has come to the key is another one than that which leaves it
+    /// there, or is still to leave it.
+    pub fn is_over(&self, left_at: i64) -> bool {
+        self.was_taken && self.left_at.is_none_or(|known| known == left_at)
+    }
 }
 
 /// What the target says of the keys in question.
@@ -95,7 +105,7 @@ impl Unsettled {
             let (passed, delete) = match under {
                 Under::Departed(delete) => (None, Some(delete)),
                 Under::Passed(passed, delete) => (Some(passed), delete),
-                Under::Row | Under::Nothing | Under::Target => (None, None),
+                Under::Row | Under::Nothing | Under::Refused | Under::Target => (None, None),
             };
             [create].into_iter().chain(passed).chain(delete)
         });
@@ -107,17 +117,14 @@ impl Unsettled {
     pub fn verdict(&self, rows: &Rows, found: impl Fn(usize) -> (Option<Taken>, bool)) -> Verdict {
         let lsn = |row: usize| rows.half(row).map(|half| half.lsn).unwrap_or_default();
         // A delete is nothing if it is of a row that another has come over.
-        let over = |delete: usize| {
-            let last = found(delete).0.filter(|last| last.was_taken);
-            last.filter(|last| last.left_at.is_none_or(|left_at| left_at == lsn(delete)))
-        };
+        let over = |delete: usize| found(delete).0.filter(|last| last.is_over(lsn(delete)));
         let known = |create: usize| {
             let kept = found(create).0.filter(|kept| kept.came_at == lsn(create));
             kept.map(|kept| kept.was_taken)
         };
         let was_taken = |create: usize, under: Under| {
             known(create).unwrap_or_else(|| match under {
-                Under::Row => true,
+                Under::Row | Under::Refused => true,
                 Under::Nothing => false,
                 Under::Departed(delete) => over(delete).is_some(),
                 Under::Passed(passed, delete) => known(passed).unwrap_or_else(|| {
@@ -167,6 +174,8 @@ impl Winners {
 /// The halves of changed keys, as the fold meets them.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
+    /// The first create of each place in the source's log: what it came over, its repetitions did.
+    first: HashMap<(i64, Vec<u8>), usize>,
     /// What stood under the key of a create in the batch, by the create.
     under: HashMap<usize, usize>,
     /// Creates whose [`Moves::under`] is a create with a delete in doubt behind it.
@@ -175,11 +184,21 @@ pub(super) struct Moves {
     passed: HashMap<usize, Passed>,
     /// Deletes that are the first of their key in the batch.
     departed: HashSet<usize>,
+    /// Changes with unavailable cells behind one of those deletes: if that is nothing, the row is there
+    /// that they lean on. By the change.
+    leaning: HashMap<usize, usize>,
     /// Where the row moved away that a create has come over, by the create.
     left: HashMap<usize, i64>,
 }
 
 impl Moves {
+    /// Notes a create.
+    pub(super) fn meet(&mut self, rows: &Rows, row: usize) {
+        if let Some(half) = rows.half(row).filter(|half| half.is_create) {
+            self.first.entry((half.lsn, key_at(rows, row).to_vec())).or_insert(row);
+        }
+    }
+
     /// Notes the first change of a key.
     pub(super) fn begin(&mut self, rows: &Rows, row: usize) {
         if rows.half(row).is_some_and(|half| !half.is_create) {
@@ -213,11 +232,23 @@ impl Moves {
         match self.under(rows, before) {
             Under::Row => *self.left.entry(before).or_insert(away.lsn) == away.lsn,
             Under::Nothing => false,
-            under @ (Under::Departed(_) | Under::Passed(..) | Under::Target) => {
+            under @ (Under::Departed(_) | Under::Passed(..) | Under::Refused | Under::Target) => {
                 self.passed.insert(delete, Passed { create: before, delete, under });
                 false
             }
         }
+    }
+
+    /// Notes that a change leans on the row before it; `false` where that is not in doubt.
+    pub(super) fn lean(&mut self, row: usize, before: usize) -> bool {
+        let delete = self.departed.get(&before).or_else(|| self.leaning.get(&before)).copied();
+        self.leaning.extend(delete.map(|delete| (row, delete)));
+        delete.is_some()
+    }
+
+    /// Returns the delete in doubt that stands before what a change leans on.
+    pub(super) fn leans_over(&self, row: usize) -> Option<usize> {
+        self.leaning.get(&row).copied()
     }
 
     /// Returns what a delete leaves in doubt.
@@ -239,8 +270,15 @@ impl Moves {
 
     /// Returns what a create comes over.
     fn under(&self, rows: &Rows, create: usize) -> Under {
-        let (mut under, here) = (self.under.get(&create), rows.half(create));
-        let mut over = create;
+        let here = rows.half(create);
+        let first =
+            here.and_then(|half| self.first.get(&(half.lsn, key_at(rows, create).to_vec())));
+        let mut over = first.copied().unwrap_or(create);
+        // What is refused stands in no row: it came behind all that the batch has of the key.
+        if rows.half(over).is_some_and(|half| half.is_over_refused) {
+            return Under::Refused;
+        }
+        let mut under = self.under.get(&over);
         let is_again = |under: &&usize| {
             let under = rows.half(**under).filter(|under| under.is_create);
             under.zip(here).is_some_and(|(under, here)| under.lsn >= here.lsn)
@@ -254,7 +292,7 @@ impl Moves {
             Some(passed) if self.in_doubt.contains(&over) => match self.under(rows, passed) {
                 Under::Departed(delete) => Under::Passed(passed, Some(delete)),
                 Under::Target => Under::Passed(passed, None),
-                under @ (Under::Row | Under::Nothing | Under::Passed(..)) => under,
+                under @ (Under::Row | Under::Nothing | Under::Passed(..) | Under::Refused) => under,
             },
             Some(under) if self.departed.contains(&under) => Under::Departed(under),
             Some(under) if is_delete(rows, under) => Under::Nothing,

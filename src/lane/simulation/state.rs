@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::oracle::{Row as Expected, RowKey};
+use super::oracle::{Expected, Row, RowKey};
 use crate::batch::{Folded, KeyMark, without_row};
 use crate::checkpoint::{Deleted, Step};
 use crate::fold::{Taken, Winners};
@@ -132,16 +132,16 @@ impl State {
     /// Compares the rows with what they must be, or may be instead.
     pub(super) fn check_rows<'o>(
         &self,
-        expected: impl Iterator<Item = (RowKey, [Option<&'o Expected>; 2])>,
+        expected: impl Iterator<Item = (RowKey, Expected<'o>)>,
     ) -> Result<(), String> {
         let mut known = 0;
-        for (key, rows) in expected {
+        for (key, expected) in expected {
             let cells = [&9_i32.to_be_bytes()[..], &int(key.1)].concat();
             let found = self.rows.get(&(key.0.to_owned(), cells));
             known += usize::from(found.is_some());
-            let must = is_row(found, rows[0]);
-            if !must && (rows[1].is_none() || !is_row(found, rows[1])) {
-                return Err(format!("row {key:?} must be {rows:?} and is {}", said(found)));
+            let is_there = is_row(found, expected.row);
+            if !is_there && !expected.or.is_some_and(|row| is_row(found, row)) {
+                return Err(format!("row {key:?} must be {expected:?} and is {}", said(found)));
             }
         }
         match self.rows.len() - known {
@@ -151,7 +151,7 @@ impl State {
     }
 }
 
-fn is_row(found: Option<&Columns>, expected: Option<&Expected>) -> bool {
+fn is_row(found: Option<&Columns>, expected: Option<&Row>) -> bool {
     let (Some(found), Some(row)) = (found, expected) else {
         return found.is_none() && expected.is_none();
     };
@@ -223,13 +223,29 @@ impl Plan<'_> {
         let step = &self.batch.steps[departure.step];
         let found = self.state.rows.get(&(table_of(rows), departure.key.clone())).cloned();
         let of_batch = departure.otherwise.as_deref().map(|cells| columns(rows, cells, None));
-        let found = found.or(of_batch).filter(|_| !departure.is_refused);
+        let is_over = departure.half.as_ref().is_some_and(|(half, key)| {
+            let (partition, transaction) = (step.partition.clone(), half.transaction);
+            let kept = self.taken((partition, transaction, key.clone(), half.lsn));
+            kept.is_some_and(|kept| kept.is_over(half.lsn))
+        });
+        let found = found.or(of_batch).filter(|_| !departure.is_refused && !is_over);
         for &column in departure.columns.iter() {
             let name = rows.shape().columns[column].name.clone();
             let value = found.as_ref().map(|found| found[&name].clone());
             let key = (Arc::clone(&step.partition.topic), departure.place.clone(), name);
             self.write(Write::Left(key, value));
         }
+    }
+
+    /// Returns what is known of the last row that came to a key up to a place.
+    fn taken(&self, to: TakenKey) -> Option<Taken> {
+        let from = (to.0.clone(), to.1, to.2.clone(), i64::MIN);
+        let kept = self.state.taken.range(from..=to).next_back();
+        kept.map(|((_, _, _, came_at), (was_taken, left_at))| Taken {
+            came_at: *came_at,
+            was_taken: *was_taken,
+            left_at: *left_at,
+        })
     }
 
     /// Settles which keys were taken when rows moved to them.
@@ -239,15 +255,8 @@ impl Plan<'_> {
                 return (None, false);
             };
             let key = rows.named_key(index);
-            let partition = &self.batch.steps[index.step].partition;
-            let from = (partition.clone(), half.transaction, key.clone(), i64::MIN);
-            let to = (partition.clone(), half.transaction, key, half.lsn);
-            let kept = self.state.taken.range(from..=to).next_back();
-            let kept = kept.map(|((_, _, _, came_at), (was_taken, left_at))| Taken {
-                came_at: *came_at,
-                was_taken: *was_taken,
-                left_at: *left_at,
-            });
+            let partition = self.batch.steps[index.step].partition.clone();
+            let kept = self.taken((partition, half.transaction, key, half.lsn));
             let is_there = self.state.rows.contains_key(&row_key(rows, row));
             (kept, is_there)
         };
