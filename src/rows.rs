@@ -162,8 +162,8 @@ pub struct Move {
     pub transaction: i64,
     /// The change's place in the source's log, which a repeated record has again.
     pub lsn: i64,
-    /// Whether this is a create over a key whose newest image was refused: another row has the key,
-    /// whatever the target knows of it.
+    /// Whether this is a create over a key whose newest image was refused: what the target has there
+    /// is not to be trusted.
     pub is_over_refused: bool,
 }
 

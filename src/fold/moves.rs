@@ -58,8 +58,6 @@ pub enum Under {
     /// What is left of this create, which a delete in doubt is behind: its row if its key was taken
     /// by what this delete leaves, if there is one, else by what the target has.
     Passed(usize, Option<usize>),
-    /// A row that was refused, which the target may lack.
-    Refused,
     /// What the target has.
     Target,
 }
@@ -105,7 +103,7 @@ impl Unsettled {
             let (passed, delete) = match under {
                 Under::Departed(delete) => (None, Some(delete)),
                 Under::Passed(passed, delete) => (Some(passed), delete),
-                Under::Row | Under::Nothing | Under::Refused | Under::Target => (None, None),
+                Under::Row | Under::Nothing | Under::Target => (None, None),
             };
             [create].into_iter().chain(passed).chain(delete)
         });
@@ -124,7 +122,7 @@ impl Unsettled {
         };
         let was_taken = |create: usize, under: Under| {
             known(create).unwrap_or_else(|| match under {
-                Under::Row | Under::Refused => true,
+                Under::Row => true,
                 Under::Nothing => false,
                 Under::Departed(delete) => over(delete).is_some(),
                 Under::Passed(passed, delete) => known(passed).unwrap_or_else(|| {
@@ -232,7 +230,7 @@ impl Moves {
         match self.under(rows, before) {
             Under::Row => *self.left.entry(before).or_insert(away.lsn) == away.lsn,
             Under::Nothing => false,
-            under @ (Under::Departed(_) | Under::Passed(..) | Under::Refused | Under::Target) => {
+            under @ (Under::Departed(_) | Under::Passed(..) | Under::Target) => {
                 self.passed.insert(delete, Passed { create: before, delete, under });
                 false
             }
@@ -274,10 +272,6 @@ impl Moves {
         let first =
             here.and_then(|half| self.first.get(&(half.lsn, key_at(rows, create).to_vec())));
         let mut over = first.copied().unwrap_or(create);
-        // What is refused stands in no row: it came behind all that the batch has of the key.
-        if rows.half(over).is_some_and(|half| half.is_over_refused) {
-            return Under::Refused;
-        }
         let mut under = self.under.get(&over);
         let is_again = |under: &&usize| {
             let under = rows.half(**under).filter(|under| under.is_create);
@@ -292,7 +286,7 @@ impl Moves {
             Some(passed) if self.in_doubt.contains(&over) => match self.under(rows, passed) {
                 Under::Departed(delete) => Under::Passed(passed, Some(delete)),
                 Under::Target => Under::Passed(passed, None),
-                under @ (Under::Row | Under::Nothing | Under::Passed(..) | Under::Refused) => under,
+                under @ (Under::Row | Under::Nothing | Under::Passed(..)) => under,
             },
             Some(under) if self.departed.contains(&under) => Under::Departed(under),
             Some(under) if is_delete(rows, under) => Under::Nothing,

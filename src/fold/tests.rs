@@ -216,7 +216,7 @@ fn check(changes: &str, expected: &str) {
 }
 
 /// Reads `KEY=AB` (an upsert of two columns) and `KEY!` (a delete); `~` is unavailable. `>KEY=AB`
-/// and `KEY!>` are the halves of a move, `*>KEY=AB` one over a refused row, of another transaction with a `'` behind them; `@PLACE` makes
+/// and `KEY!>` are the halves of a move, of another transaction with a `'` behind them; `@PLACE` makes
 /// halves one that the connector repeats.
 fn parse(changes: &str) -> Rows {
     let mut rows = Rows::new(shape(&[0]));
@@ -233,9 +233,8 @@ fn write(rows: &mut Rows, change: &str, offset: i64) {
         None => (change, 100 + offset),
     };
     let transaction = i64::from(change.ends_with('\''));
-    let (is_create, is_delete) = (change.contains('>'), change.contains("!>"));
-    let (is_create, is_over_refused) = (is_create && !is_delete, change.starts_with('*'));
-    let change = change.trim_matches(['*', '>', '\'']);
+    let (is_create, is_delete) = (change.starts_with('>'), change.contains("!>"));
+    let change = change.trim_matches(['>', '\'']);
     let (key, rest) = change.split_at(1);
     let mut writer = if rest == "!" { rows.delete() } else { rows.upsert() };
     writer.push(Value::Text(key)).unwrap();
@@ -246,7 +245,7 @@ fn write(rows: &mut Rows, change: &str, offset: i64) {
     }
     writer.finish(origin, kept(offset)).unwrap();
     if is_create || is_delete {
-        rows.note_move(Move { is_create, transaction, lsn, is_over_refused });
+        rows.note_move(Move { is_create, transaction, lsn, is_over_refused: false });
     }
 }
 

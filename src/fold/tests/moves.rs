@@ -36,8 +36,6 @@ fn a_row_that_moved_to_a_key_stays_when_it_was_another_that_moved_away() {
     check(">2=ab@7 2!> >2=ab@7 2!>", "2=ab?");
     check("2=xy >2=ab@7 >2=ab@7 2!>", "2=ab");
     check(">2=ab@7 2! >2=ab@7 2!>", "2=ab?");
-    // The batch's delete is older than the row that was refused.
-    check("2! *>2=ab 2!>", "2=ab?");
     // If the row that moved here stays, it is the one that is written on.
     check("2!> 2=c~", "2=c~ 2!");
     check("2!> 2=c~ 2=~d", "2=cd");
@@ -52,7 +50,6 @@ fn what_the_batch_does_not_know_of_moves_is_asked_and_kept() {
     check_unsettled("2! >2=ab", "came to a free 2");
     check_unsettled("2=xy >2=ab 2!>", "came to a taken 2, left");
     check_unsettled("2!> >2=ab", "came to a left 2");
-    check_unsettled("2! *>2=ab", "came to a refused 2");
     check_unsettled(">2=ab@7 2! >2=ab@7", "came to a 2");
     check_unsettled("2!> 2=c~", "left 2");
     check_unsettled("1=xy 1!> 2! >2=ab 2=cd", "");
@@ -71,7 +68,6 @@ fn check_unsettled(changes: &str, expected: &str) {
             Under::Target => "a",
             Under::Row => "a taken",
             Under::Nothing => "a free",
-            Under::Refused => "a refused",
             Under::Departed(_) => "a left",
             Under::Passed(_, None) => "what passed",
             Under::Passed(_, Some(_)) => "what passed over a left",

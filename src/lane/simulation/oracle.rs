@@ -99,7 +99,10 @@ impl Oracle {
             Meaning::Put(row) => self.put(key, Some(row.clone())),
             Meaning::Update(_) if is_tainted => _ = self.refused.insert(place.clone()),
             Meaning::Update(count) => match self.rows.get_mut(&key) {
-                Some(row) => row.count = *count,
+                Some(row) => {
+                    row.count = *count;
+                    self.doubtful.extend(or.as_ref().map(|_| place.clone()));
+                }
                 None => _ = self.doubtful.insert(place.clone()),
             },
             Meaning::Delete => self.put(key, None),
@@ -145,8 +148,15 @@ impl Oracle {
             }
             // The tombstone behind that.
             Meaning::Delete | Meaning::Nothing => self.history.get(&key)?.last()?.or.clone(),
+            // A repetition, by which the last one may count as the one that goes, until the records
+            // behind it bring the row up to date.
+            Meaning::Vacate(at) if self.left.contains_key(at) => Some(None),
             // The last one was refused, and the one before it goes.
             Meaning::Vacate(_) => self.history.get(&key)?.last()?.or.as_ref().map(|_| None),
+            // Refused, where the row is gone.
+            Meaning::Update(_) => {
+                self.history.get(&key)?.last()?.or.clone().filter(Option::is_none)
+            }
             // Refused, because what its row had is gone.
             Meaning::Arrive(_, at) if self.left_over.contains(at) => {
                 Some(self.rows.get(&key).cloned())

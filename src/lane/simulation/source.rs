@@ -228,11 +228,14 @@ impl Writer<'_> {
     }
 
     /// Has rows take each other's keys in one transaction, as only a deferrable key allows: each but
-    /// the last comes to a key that another row leaves behind it.
+    /// the last comes to a key that another row leaves behind it. Only rows that the target has: one
+    /// that was refused does not count as one that has the key.
     fn rotate(&mut self, topic: usize, id: i64) {
         let table = self.topics[topic].table;
         let others = (1..=IDS).map(|next| (id + next - 1) % IDS + 1);
-        let taken = others.filter(|id| self.source.rows.contains_key(&(table, *id)));
+        let known = self.source.oracle.rows();
+        let is_taken = |id: &i64| self.source.rows.contains_key(&(table, *id));
+        let taken = others.filter(|id| is_taken(id) && known.contains_key(&(table, *id)));
         let count = if self.chance.one_in(3) { 3 } else { 2 };
         let ids = taken.collect::<Vec<_>>().into_iter().rev().take(count).collect::<Vec<_>>();
         if ids.len() < 2 {

@@ -9,16 +9,14 @@ use crate::rows::Move;
 async fn a_row_that_moved_to_a_key_stays_where_the_target_had_another_under_it() {
     // In one batch, and in two.
     for ends in [[0, 4], [1, 4], [3, 4]] {
-        check(2, false, ends, &["2|new|NULL"]).await;
-        check(7, false, ends, &["7|old|NULL"]).await;
-        // What another row had there was refused.
-        check(7, true, ends, &["2|new|NULL", "7|old|NULL"]).await;
+        check(2, ends, &["2|new|NULL"]).await;
+        check(7, ends, &["7|old|NULL"]).await;
     }
 }
 
 /// Applies a row's way to key 2 and on, and one to key 9 and on, in batches that end there, where
-/// another row has a key already, or was refused under key 2.
-async fn check(taken: i64, is_refused: bool, ends: [usize; 2], expected: &[&str]) {
+/// another row has a key already.
+async fn check(taken: i64, ends: [usize; 2], expected: &[&str]) {
     let world = World::new();
     let (mut target, mut claimed) = world.claimed().await;
     let shape = shape(Deletes::Hard);
@@ -38,8 +36,7 @@ async fn check(taken: i64, is_refused: bool, ends: [usize; 2], expected: &[&str]
             let count = if *is_create { values.len() } else { 1 };
             values[..count].iter().for_each(|value| writer.push(*value).unwrap());
             writer.finish(Origin { step, offset, sent_at: 0 }, kept(offset)).unwrap();
-            let is_over_refused = is_refused && (*id, *is_create) == (2, true);
-            rows.note_move(Move { is_over_refused, ..half(*is_create, offset) });
+            rows.note_move(half(*is_create, offset));
             moved.advance(step, last(offset));
         }
         let applied = target.apply(&moved.fold()).await.unwrap();
