@@ -24,7 +24,8 @@ pub struct Winners {
     /// Those of them that a delete of their key has come before in the batch, in key order: what no
     /// cell says is as in a new row.
     pub renewed: Vec<usize>,
-    /// Rows with unavailable cells, which the target's row must supply, in key order.
+    /// Rows with unavailable cells, which the target's row must supply, in key order. One of them may
+    /// have a delete of its key before it that is in doubt.
     pub partial: Vec<usize>,
     /// Keys whose row goes, in key order.
     pub deletes: Vec<usize>,
@@ -59,6 +60,10 @@ pub fn fold(rows: &mut Rows) -> Winners {
                 continue;
             }
             None => moves.add_to(&mut winners.unsettled, rows, row),
+        }
+        if let Some(delete) = moves.leans_over(row).filter(|_| is_partial(rows, row)) {
+            moves.add_to(&mut winners.unsettled, rows, delete);
+            winners.deletes.push(delete);
         }
         match rows.index().get(row).map(|found| (found.op, found.is_partial)) {
             Some((RowOp::Delete, _)) => winners.deletes.push(row),
@@ -141,6 +146,7 @@ fn last_of_each_key(
         let key = key_at(rows, row);
         let same = |&other: &usize| key_at(rows, other) == key;
         let rehash = |&other: &usize| hasher.hash_one(key_at(rows, other));
+        moves.meet(rows, row);
         let before = match last.entry(hasher.hash_one(key), same, rehash) {
             Entry::Vacant(entry) => {
                 entry.insert(row);
@@ -159,7 +165,7 @@ fn last_of_each_key(
                     // A row that is written on was there.
                     before = create;
                 }
-                if is_partial(rows, row) && is_delete(rows, before) {
+                if is_partial(rows, row) && !moves.lean(row, before) && is_delete(rows, before) {
                     refused.push(row);
                     continue;
                 }
@@ -170,7 +176,7 @@ fn last_of_each_key(
                 before
             }
         };
-        if is_partial(rows, row) {
+        if is_partial(rows, row) && !is_delete(rows, before) {
             rows.overlay(row, before);
         }
     }

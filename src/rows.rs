@@ -188,6 +188,9 @@ pub struct Move {
     pub transaction: i64,
     /// The change's place in the source's log, which a repeated record has again.
     pub lsn: i64,
+    /// Whether this is a create over a key whose newest image was refused: what the target has there
+    /// is not to be trusted.
+    pub is_over_refused: bool,
 }
 
 impl Rows {
@@ -343,7 +346,12 @@ impl Rows {
 
     /// Returns the table's name and the encoded key cells, which identify the row in its topic.
     pub fn named_key(&self, row: &Row) -> Vec<u8> {
-        [self.shape.table.name.to_string().as_bytes(), b"\0", self.key(row)].concat()
+        self.name_key(self.key(row))
+    }
+
+    /// Returns the table's name and these encoded key cells.
+    pub fn name_key(&self, key: &[u8]) -> Vec<u8> {
+        [self.shape.table.name.to_string().as_bytes(), b"\0", key].concat()
     }
 
     /// Returns the encoded cells of an upsert.

@@ -102,7 +102,8 @@ impl<'a> Pass<'a> {
         if let (Some(transaction), Some(lsn)) = (found.transaction, found.lsn)
             && self.arrival.record.headers.find(header).is_some()
         {
-            rows.note_move(Move { is_create, transaction, lsn });
+            let is_over_refused = is_create && self.arrival.is_tainted;
+            rows.note_move(Move { is_create, transaction, lsn, is_over_refused });
         }
     }
 
@@ -150,19 +151,25 @@ impl<'a> Pass<'a> {
         self.walk_key(&mut writer)?;
         let key = writer.cells().to_vec();
         drop(writer);
+        let mut is_refused = self.arrival.is_tainted;
         let otherwise = match rows.touch(&key) {
             None if rows.has_truncate() => return Ok(Leaving::InANewBatch),
             None => None,
             // The row has come here in the same transaction, or it is another's that a deferrable
             // key lets it meet: then the target has that.
             Some(Touch::Once(row)) if self.came_in_transaction(rows, row, found) => {
+                is_refused |= rows.half(row).is_some_and(|half| half.is_over_refused);
                 rows.index().get(row).map(|row| rows.cells(row).to_vec())
             }
             // The target shall have the values first.
             Some(_) => return Ok(Leaving::InANewBatch),
         };
-        let (step, is_refused) = (self.arrival.origin.step, self.arrival.is_tainted);
-        let departure = Departure { place, step, key, columns, is_refused, otherwise };
+        let step = self.arrival.origin.step;
+        let half = found.transaction.zip(found.lsn).map(|(transaction, lsn)| {
+            let half = Move { is_create: false, transaction, lsn, is_over_refused: false };
+            (half, rows.name_key(&key))
+        });
+        let departure = Departure { place, step, key, columns, is_refused, half, otherwise };
         Ok(Leaving::Behind(Some(departure)))
     }
 

@@ -240,6 +240,32 @@ fn f32_a_tombstone_behind_a_restart_takes_no_row_that_has_come_to_its_key() {
     assert_eq!(world.dead_letters(), []);
 }
 
+#[test]
+fn f61_a_value_that_another_row_was_written_over_is_not_taken_from_that() {
+    let world = World::new("overwritten");
+    let topic = world.topic_of(1, "public.orders", &[]);
+    // In one transaction, 9003 goes to 9004, and the row there to 9003, both without their notes.
+    let back = |name: &str| {
+        let back = fixture(name).with("9004", "9000").with("9003", "9004").with("9000", "9003");
+        back.with("32494688", "32494689")
+    };
+    let [delete, tombstone, create] = ["delete", "tombstone", "create"]
+        .map(|half| move |of: &dyn Fn(&str) -> Draft| of(&format!("move-unavailable-{half}")));
+    produce(&topic, 0, &[fixture("create-long"), fixture("create").with("9001", "9004")]);
+    produce(&topic, 0, &[delete(&fixture), tombstone(&fixture), create(&fixture)]);
+    let member = world.member("before").start();
+    world.until_at_ends(&world.name);
+    assert_eq!(member.terminate(), 0);
+    assert_eq!(rows(&world), "9004 2560", "the other one is still on its way");
+
+    produce(&topic, 0, &[delete(&back), tombstone(&back), create(&back)]);
+    let _member = world.member("behind").start();
+    world.until_at_ends(&world.name);
+    assert_eq!(rows(&world), "9004 2560");
+    let reasons = world.dead_letters().into_iter().map(|(_, reason, _)| reason);
+    assert_eq!(reasons.collect::<Vec<_>>(), ["unavailable_without_row"]);
+}
+
 /// The keys of the target's rows.
 fn keys(world: &World) -> String {
     let text = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM public.orders";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::oracle::{Row as Expected, RowKey};
+use super::oracle::{Expected, Row, RowKey};
 use crate::batch::{Folded, KeyMark, without_row};
 use crate::checkpoint::{Deleted, Step};
 use crate::fold::{Taken, Winners};
@@ -139,7 +139,13 @@ impl State {
     fn leaving(&self, shape: &Shape, departure: &Departure, step: &Step) -> Vec<Write> {
         let key = (shape.table.name.table.clone(), departure.key.clone());
         let of_batch = departure.otherwise.as_deref().map(|cells| columns(shape, cells, None));
-        let found = self.rows.get(&key).cloned().or(of_batch).filter(|_| !departure.is_refused);
+        let is_over = departure.half.as_ref().is_some_and(|(half, key)| {
+            let (partition, transaction) = (step.partition.clone(), half.transaction);
+            let kept = self.taken_at((partition, transaction, key.clone(), half.lsn));
+            kept.is_some_and(|kept| kept.is_over(half.lsn))
+        });
+        let found = self.rows.get(&key).cloned().or(of_batch);
+        let found = found.filter(|_| !departure.is_refused && !is_over);
         let left = departure.columns.iter().map(|&column| {
             let name = shape.columns[column].name.clone();
             let value = found.as_ref().map(|found| found[&name].clone());
@@ -149,19 +155,30 @@ impl State {
         left.collect()
     }
 
+    /// Returns what is known of the last row that came to a key up to a place.
+    fn taken_at(&self, to: TakenKey) -> Option<Taken> {
+        let from = (to.0.clone(), to.1, to.2.clone(), i64::MIN);
+        let kept = self.taken.range(from..=to).next_back();
+        kept.map(|((_, _, _, came_at), (was_taken, left_at))| Taken {
+            came_at: *came_at,
+            was_taken: *was_taken,
+            left_at: *left_at,
+        })
+    }
+
     /// Compares the rows with what they must be, or may be instead.
     pub(super) fn check_rows<'o>(
         &self,
-        expected: impl Iterator<Item = (RowKey, [Option<&'o Expected>; 2])>,
+        expected: impl Iterator<Item = (RowKey, Expected<'o>)>,
     ) -> Result<(), String> {
         let mut known = 0;
-        for (key, rows) in expected {
+        for (key, expected) in expected {
             let cells = [&9_i32.to_be_bytes()[..], &int(key.1)].concat();
             let found = self.rows.get(&(key.0.to_owned(), cells));
             known += usize::from(found.is_some());
-            let must = is_row(found, rows[0]);
-            if !must && (rows[1].is_none() || !is_row(found, rows[1])) {
-                return Err(format!("row {key:?} must be {rows:?} and is {}", said(found)));
+            let is_there = is_row(found, expected.row);
+            if !is_there && !expected.or.is_some_and(|row| is_row(found, row)) {
+                return Err(format!("row {key:?} must be {expected:?} and is {}", said(found)));
             }
         }
         match self.rows.len() - known {
@@ -171,7 +188,7 @@ impl State {
     }
 }
 
-fn is_row(found: Option<&Columns>, expected: Option<&Expected>) -> bool {
+fn is_row(found: Option<&Columns>, expected: Option<&Row>) -> bool {
     let (Some(found), Some(row)) = (found, expected) else {
         return found.is_none() && expected.is_none();
     };
@@ -247,15 +264,8 @@ impl Plan<'_> {
                 return (None, false);
             };
             let key = rows.named_key(index);
-            let partition = &self.batch.steps[index.step].partition;
-            let from = (partition.clone(), half.transaction, key.clone(), i64::MIN);
-            let to = (partition.clone(), half.transaction, key, half.lsn);
-            let kept = self.state.taken.range(from..=to).next_back();
-            let kept = kept.map(|((_, _, _, came_at), (was_taken, left_at))| Taken {
-                came_at: *came_at,
-                was_taken: *was_taken,
-                left_at: *left_at,
-            });
+            let partition = self.batch.steps[index.step].partition.clone();
+            let kept = self.state.taken_at((partition, half.transaction, key, half.lsn));
             let is_there = self.state.rows.contains_key(&row_key(rows, row));
             (kept, is_there)
         };

@@ -31,6 +31,15 @@ pub(super) async fn leave(
         bind(&mut arguments, group.iter().map(|it| it.is_refused).collect::<Vec<_>>())?;
         let is_in_batch = group.iter().map(|departure| departure.otherwise.is_some());
         bind(&mut arguments, is_in_batch.collect::<Vec<_>>())?;
+        let partitions = group.iter().map(|it| Some(steps.get(it.step)?.partition.partition));
+        bind(&mut arguments, partitions.collect::<Vec<_>>())?;
+        let halves = || group.iter().map(|departure| departure.half.as_ref());
+        let transactions = halves().map(|half| half.map(|(half, _)| half.transaction));
+        bind(&mut arguments, transactions.collect::<Vec<_>>())?;
+        let lsns = halves().map(|half| half.map(|(half, _)| half.lsn));
+        bind(&mut arguments, lsns.collect::<Vec<_>>())?;
+        let named = halves().map(|half| half.map(|(_, key)| key.as_slice()));
+        bind(&mut arguments, named.collect::<Vec<_>>())?;
         keys.add_to(&mut arguments)?;
         session.run(sql::leave(shape, columns, &key), arguments).await?;
 

@@ -12,13 +12,15 @@ use crate::moves::{Departure, MoveRequest, Moved, Sign};
 use crate::rows::{Cell, Cells, Shape};
 use crate::target::sqlite::apply::bind_cells;
 use crate::target::sqlite::encode::{self, Content};
-use crate::target::sqlite::{Writing, sql, time_text};
+use crate::target::sqlite::{Writing, sql, taken, time_text};
 use crate::target::{Sink, TargetError};
 
 /// How long what was left is kept.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const PRESENT: &str = "present";
+
+const ABSENT: &str = "absent";
 
 /// Leaves behind what a table's rows had, before any of them is written.
 pub(super) async fn leave(
@@ -29,8 +31,13 @@ pub(super) async fn leave(
     now: &str,
 ) -> Result<(), TargetError> {
     for departure in departures {
-        let (state, cells) = left(connection, shape, departure).await?;
-        let topic = steps.get(departure.step).map(|step| &*step.partition.topic);
+        let Some(step) = steps.get(departure.step) else { continue };
+        let (state, cells) = match taken::is_over(connection, sink, step, departure).await? {
+            // What the row had went when the other one came.
+            true => (ABSENT, vec![None; departure.columns.len()]),
+            false => left(connection, shape, departure).await?,
+        };
+        let topic = &*step.partition.topic;
         for (&column, cell) in departure.columns.iter().zip(&cells) {
             let name = shape.columns.get(column).map(|column| column.name.as_str());
             let query = sqlx::query(sql::LEAVE).bind(&sink.name).bind(&sink.cluster_id);
@@ -62,7 +69,7 @@ async fn left(
         let cells = cells.collect::<Result<_, _>>().map_err(TargetError::of_sqlite)?;
         return Ok((PRESENT, cells));
     }
-    let Some(cells) = &departure.otherwise else { return Ok(("absent", nothing())) };
+    let Some(cells) = &departure.otherwise else { return Ok((ABSENT, nothing())) };
     let of_batch = Cells::new(cells).enumerate();
     let of_batch = of_batch.filter(|(column, _)| departure.columns.contains(column));
     let of_batch = of_batch.map(|(_, cell)| match cell {
