@@ -43,8 +43,7 @@ pub trait Ask: Send + Sync {
         partitions: &'a [TopicPartition],
     ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Watermarks>, LogError>>;
 
-    /// Returns which of the topics are compacted, with how long their tombstones stay; none when the
-    /// brokers do not tell.
+    /// Returns how long each compacted topic keeps tombstones; none when the brokers do not tell.
     fn compacted<'a>(
         &'a self,
         topics: &'a BTreeSet<Arc<str>>,
@@ -236,16 +235,15 @@ impl Log {
         let admin = self.config.create::<AdminClient<_>>()?;
         token::give(admin.inner(), self.token.as_ref()).map_err(KafkaError::AdminOpCreation)?;
         let options = AdminOptions::new().request_timeout(Some(self.timeout));
-        let asked = topics.iter().map(|topic| ResourceSpecifier::Topic(topic));
-        let told = admin.describe_configs(&asked.collect::<Vec<_>>(), &options).await?;
+        let asked = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect::<Vec<_>>();
+        let told = admin.describe_configs(&asked, &options).await?;
         let kept = |resource: &ConfigResourceResult| {
             let setting = |name| resource.as_ref().ok()?.get(name)?.value.as_deref();
-            let kept = setting("delete.retention.ms")?.parse().ok().map(Duration::from_millis);
-            kept.filter(|_| setting("cleanup.policy").is_some_and(|it| it.contains("compact")))
+            let kept = Duration::from_millis(setting("delete.retention.ms")?.parse().ok()?);
+            setting("cleanup.policy")?.contains("compact").then_some(kept)
         };
-        let paired = topics.iter().zip(&told);
-        let compacted = paired.filter_map(|(topic, told)| Some((Arc::clone(topic), kept(told)?)));
-        Ok(compacted.collect())
+        let paired = topics.iter().cloned().zip(&told);
+        Ok(paired.filter_map(|(topic, told)| Some((topic, kept(told)?))).collect())
     }
 
     /// Returns the ends of each partition's log.

@@ -1,5 +1,11 @@
 //! What the target has seen of each key of a guarded table.
 
+use crate::rows::{Deletes, Shape};
+use crate::table::TableName;
+use crate::target::postgres::catalog::Wire;
+use crate::target::postgres::sql::rows::{keys, matches, set_deleted};
+use crate::target::postgres::sql::{quote, relation};
+
 /// Reads and locks what is known of keys, in one order for all, and reads without an ordinal the
 /// newest truncate, which stands under a key without bytes. Parameters: table, keys, ordinals.
 pub(in crate::target::postgres) const LOCK_GUARD: &str = "\
@@ -74,3 +80,23 @@ WHERE cluster_id = $1 AND topic = $2";
 pub(in crate::target::postgres) const FORGET_GUARD: &str = "\
 DELETE FROM afterimage.row_guard
 WHERE cluster_id = $1 AND topic = $2";
+
+/// Keeps other members from writing to a table until the transaction ends.
+pub(in crate::target::postgres) fn hold_off(table: &TableName) -> String {
+    format!("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE", relation(table))
+}
+
+/// Deletes all rows but those of some keys, or marks them deleted. Parameters: an array for each
+/// column of the key, in the order of their names.
+pub(in crate::target::postgres) fn remove_others(shape: &Shape, wires: &[&Wire]) -> String {
+    let table = relation(&shape.table.name);
+    let (keys, matches) = (keys(&shape.key_by_name(), wires), matches(shape));
+    let stays = format!("EXISTS (\n  SELECT FROM {keys}\n  WHERE {matches}\n)");
+    match &shape.deletes {
+        Deletes::Hard | Deletes::Ignore => format!("DELETE FROM {table} AS t\nWHERE NOT {stays}"),
+        Deletes::Soft(deleted_at) => {
+            let (sets, name) = (set_deleted(shape, deleted_at), quote(deleted_at));
+            format!("UPDATE {table} AS t\nSET {sets}\nWHERE t.{name} IS NULL AND NOT {stays}")
+        }
+    }
+}

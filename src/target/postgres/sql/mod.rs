@@ -25,7 +25,8 @@ pub(super) use fence::{
     REFUSED_KEYS, STEP, TOUCH, UNCLAIMED,
 };
 pub(super) use guard::{
-    BEGIN_GUARD, FORGET_GUARD, LASTING_GUARD, LOCK_GUARD, MOVE_GUARD, UNTIE_GUARD,
+    BEGIN_GUARD, FORGET_GUARD, LASTING_GUARD, LOCK_GUARD, MOVE_GUARD, UNTIE_GUARD, hold_off,
+    remove_others,
 };
 pub(super) use inspect::{
     CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
@@ -38,8 +39,8 @@ pub(super) use letters::{
 pub(super) use moves::{FORGET_MOVES, REFUSED_DELETES, find_left, leave, leave_of_batch};
 pub(super) use rows::{
     BEGIN_PART, CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, END_PART, IS_FOLLOWED,
-    IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, UNDO_PART, delete, delete_images, hold_off, insert, lock,
-    mark_all_deleted, remove_all, remove_others, renew, start, truncate, update,
+    IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, UNDO_PART, delete, delete_images, insert, lock,
+    mark_all_deleted, remove_all, renew, start, truncate, update,
 };
 pub(super) use schema::{
     Beside, IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, add_label, alter_column,

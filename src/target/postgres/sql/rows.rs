@@ -170,7 +170,7 @@ pub(in crate::target::postgres) fn delete(shape: &Shape, wires: &[&Wire]) -> Str
 }
 
 /// Turns the arrays of a key's columns into rows.
-fn keys(key: &[usize], wires: &[&Wire]) -> String {
+pub(super) fn keys(key: &[usize], wires: &[&Wire]) -> String {
     let columns = key.iter().zip(wires.iter().copied()).zip(1..);
     let list = columns.map(|((column, wire), n)| format!("{} AS c{column}", cells(wire, n)));
     format!("(SELECT {}) AS s", list.collect::<Vec<_>>().join(", "))
@@ -273,26 +273,6 @@ pub(in crate::target::postgres) fn remove_all(table: &TableName) -> String {
     format!("DELETE FROM {}", relation(table))
 }
 
-/// Keeps other members from writing to a table until the transaction ends.
-pub(in crate::target::postgres) fn hold_off(table: &TableName) -> String {
-    format!("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE", relation(table))
-}
-
-/// Deletes all rows but those of some keys, or marks them deleted. Parameters: an array for each
-/// column of the key, in the order of their names.
-pub(in crate::target::postgres) fn remove_others(shape: &Shape, wires: &[&Wire]) -> String {
-    let table = relation(&shape.table.name);
-    let (keys, matches) = (keys(&shape.key_by_name(), wires), matches(shape));
-    let stays = format!("EXISTS (\n  SELECT FROM {keys}\n  WHERE {matches}\n)");
-    match &shape.deletes {
-        Deletes::Hard | Deletes::Ignore => format!("DELETE FROM {table} AS t\nWHERE NOT {stays}"),
-        Deletes::Soft(deleted_at) => {
-            let (sets, name) = (set_deleted(shape, deleted_at), quote(deleted_at));
-            format!("UPDATE {table} AS t\nSET {sets}\nWHERE t.{name} IS NULL AND NOT {stays}")
-        }
-    }
-}
-
 /// Marks all rows of a table deleted that are not yet.
 pub(in crate::target::postgres) fn mark_all_deleted(shape: &Shape, deleted_at: &str) -> String {
     format!(
@@ -326,7 +306,7 @@ fn marks(shape: &Shape) -> impl Iterator<Item = String> {
     synced_at.chain(deleted_at)
 }
 
-fn set_deleted(shape: &Shape, deleted_at: &str) -> String {
+pub(super) fn set_deleted(shape: &Shape, deleted_at: &str) -> String {
     let names = [Some(deleted_at), shape.synced_at.as_deref()];
     let sets = names.into_iter().flatten().map(|name| format!("{} = {NOW}", quote(name)));
     sets.collect::<Vec<_>>().join(", ")
