@@ -142,7 +142,7 @@ async fn a_batch_has_arrived_only_where_its_own_row_says_so() {
         let (partition, claim) = (world.partition.clone(), claimed.claim);
         let held = Holding { partition, claim, next: NextOffset::at(1) };
         let touched = target.touch(&[held]).await.unwrap();
-        assert_eq!(touched.elsewhere, [world.partition.clone()], "{change}");
+        assert_eq!(touched.elsewhere, std::slice::from_ref(&world.partition), "{change}");
     }
 }
 
