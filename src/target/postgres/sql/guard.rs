@@ -3,7 +3,8 @@
 use crate::rows::{Deletes, Shape};
 use crate::table::TableName;
 use crate::target::postgres::catalog::Wire;
-use crate::target::postgres::sql::rows::{keys, matches, set_deleted};
+use crate::target::postgres::sql::key::matches;
+use crate::target::postgres::sql::rows::{keys, set_deleted};
 use crate::target::postgres::sql::{quote, relation};
 
 /// Reads and locks what is known of keys, in one order for all, and reads without an ordinal the

@@ -9,6 +9,7 @@ mod catalog;
 mod fence;
 mod guard;
 mod inspect;
+mod key;
 mod leads;
 mod letters;
 mod moves;

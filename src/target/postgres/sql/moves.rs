@@ -4,7 +4,8 @@
 
 use crate::rows::{Deletes, Shape};
 use crate::target::postgres::catalog::Wire;
-use crate::target::postgres::sql::rows::{cells, matches};
+use crate::target::postgres::sql::key::matches;
+use crate::target::postgres::sql::rows::cells;
 use crate::target::postgres::sql::{quote, relation};
 
 /// Forgets what was left long ago: a partition that is further behind than that refuses its creates.

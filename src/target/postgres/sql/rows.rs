@@ -1,8 +1,9 @@
 //! Rows of the replicated tables, dead letters, and the transaction around them.
 
 use crate::rows::{Deletes, Shape};
-use crate::table::{Column, TableName};
+use crate::table::TableName;
 use crate::target::postgres::catalog::{NUMERIC, Wire};
+use crate::target::postgres::sql::key::{is_caseless, matches};
 use crate::target::postgres::sql::{quote, relation};
 
 /// Checks what is deferred while the transaction can still be repeated, not at COMMIT.
@@ -310,28 +311,6 @@ pub(super) fn set_deleted(shape: &Shape, deleted_at: &str) -> String {
     let names = [Some(deleted_at), shape.synced_at.as_deref()];
     let sets = names.into_iter().flatten().map(|name| format!("{} = {NOW}", quote(name)));
     sets.collect::<Vec<_>>().join(", ")
-}
-
-/// Compares the key of table `t` with the columns of `s`.
-pub(super) fn matches(shape: &Shape) -> String {
-    let key = shape.key.iter().filter_map(|&index| Some((index, shape.columns.get(index)?)));
-    let pairs = key.map(|(index, column)| {
-        let pair = format!("t.{} = s.c{index}", quote(&column.name));
-        if !is_caseless(column) {
-            return pair;
-        }
-        let text = "::pg_catalog.text";
-        format!("{pair} AND t.{}{text} = s.c{index}{text}", quote(&column.name))
-    });
-    pairs.collect::<Vec<_>>().join(" AND ")
-}
-
-/// Returns whether a key that the source tells from another may be equal to it here: a row that
-/// goes from one to the other is deleted under the first and created under the second, and these
-/// two may come in either order.
-fn is_caseless(column: &Column) -> bool {
-    let type_name = column.base_name.as_ref().unwrap_or(&column.type_name);
-    type_name.rsplit('.').next().is_some_and(|name| name == "citext")
 }
 
 #[cfg(test)]
