@@ -11,10 +11,9 @@ use uuid::Uuid;
 use super::Planted;
 use super::source::Source;
 use super::state::{Checkpoint, State, Write};
-use crate::checkpoint::{Claim, LastRecord, NextOffset, Step};
-use crate::identity::{Remembered, Trace};
+use crate::checkpoint::{Claim, NextOffset, Step};
+use crate::identity::Remembered;
 use crate::record::TopicPartition;
-use crate::stopped::StopReason;
 use crate::target::{Claimed, Claims, Holding, Known};
 
 /// How many states a restore may go back.
@@ -219,24 +218,19 @@ impl Database {
     fn advance(&mut self, steps: &[Step], now: Instant) {
         for step in steps {
             if let Some(row) = self.state.checkpoints.get_mut(&step.partition) {
-                (row.next, row.stopped) = (step.to.get(), None);
-                if let Some(last) = &step.last {
+                row.next = step.to.get();
+                if step.last.is_some() {
                     row.deleted = step.deleted();
-                    let LastRecord { offset, timestamp, leader_epoch, .. } = *last;
-                    row.remembered.last = Some(Trace { offset, timestamp, leader_epoch });
                 }
                 self.moved_at.insert(step.partition.clone(), now);
             }
         }
     }
 
-    /// Keeps the state for a restore, once every partition has a row that knows its log: before, a
-    /// restore looks like a sink that was deleted, which an operator must explain, and nobody can tell
-    /// one log from another.
+    /// Keeps the state for a restore, once every partition has a row: before, a restore looks like a
+    /// sink that was deleted, which an operator must explain.
     fn remember(&mut self) {
-        let mut rows = self.state.checkpoints.values();
-        let is_known = rows.all(|row| row.remembered.topic_id.is_some());
-        if is_known && self.state.checkpoints.len() == self.source.logs.len() {
+        if self.state.checkpoints.len() == self.source.logs.len() {
             self.past.push_back(self.state.clone());
             if self.past.len() > PAST_MAX {
                 self.past.pop_front();
@@ -304,7 +298,7 @@ impl Database {
                 claim: Claim { epoch: row.epoch, token },
                 next: NextOffset::at(row.next),
                 refused_keys: refused.map(|(_, key)| key.clone()).collect(),
-                remembered: row.remembered,
+                remembered: Remembered::default(),
                 deleted: row.deleted.clone(),
                 unowned: Duration::ZERO,
             });
@@ -326,34 +320,8 @@ impl Database {
                 epoch: 0,
                 token: None,
                 owner: None,
-                remembered: Remembered::default(),
-                stopped: None,
                 former: BTreeSet::new(),
             });
-        }
-    }
-
-    /// Keeps what tells logs from others.
-    pub(super) fn identify(&mut self, claims: &[(TopicPartition, Claim, Remembered)]) {
-        for (partition, claim, remembered) in claims {
-            let row = self.state.checkpoints.get_mut(partition);
-            if let Some(row) = row.filter(|row| holds(row, *claim)) {
-                let last = row.remembered.last;
-                row.remembered = Remembered { last, ..*remembered };
-            }
-        }
-    }
-
-    /// Keeps why a partition is stopped.
-    pub(super) fn mark(
-        &mut self,
-        partition: &TopicPartition,
-        claim: Claim,
-        why: Option<StopReason>,
-    ) {
-        let row = self.state.checkpoints.get_mut(partition);
-        if let Some(row) = row.filter(|row| holds(row, claim)) {
-            row.stopped = why;
         }
     }
 
