@@ -261,17 +261,33 @@ impl Moves {
                 unsettled.departed.push(winner);
             }
         } else if !is_partial(rows, winner) && rows.half(winner).is_some() {
-            let (under, left_at) = (self.under(rows, winner), self.left.get(&winner).copied());
+            let (under, left_at) = (self.under(rows, winner), self.left_at(rows, winner));
             unsettled.arrived.push(Arrived { create: winner, under, left_at });
         }
+    }
+
+    /// Returns where the row moved away that a create, or what it repeats, has come over.
+    fn left_at(&self, rows: &Rows, create: usize) -> Option<i64> {
+        let first = self.first(rows, create);
+        let left = self.left.get(&create).or_else(|| self.left.get(&first)).copied();
+        left.or_else(|| {
+            let mut passed = self.passed.values().filter(|_| first != create);
+            let passed = passed.find(|passed| passed.create == first)?;
+            rows.half(passed.delete).map(|half| half.lsn)
+        })
+    }
+
+    /// Returns the create that a create repeats, or itself.
+    fn first(&self, rows: &Rows, create: usize) -> usize {
+        let half = rows.half(create);
+        let first = half.and_then(|it| self.first.get(&(it.lsn, key_at(rows, create).to_vec())));
+        first.copied().unwrap_or(create)
     }
 
     /// Returns what a create comes over.
     fn under(&self, rows: &Rows, create: usize) -> Under {
         let here = rows.half(create);
-        let first =
-            here.and_then(|half| self.first.get(&(half.lsn, key_at(rows, create).to_vec())));
-        let mut over = first.copied().unwrap_or(create);
+        let mut over = self.first(rows, create);
         let mut under = self.under.get(&over);
         let is_again = |under: &&usize| {
             let under = rows.half(**under).filter(|under| under.is_create);
