@@ -256,7 +256,9 @@ def declared(type, name, modes):
         return "MAP_TEXT"
     own = form_of(type).declared
     modifiers = re.search(r"\(.*\)", type) if own.endswith("_TEXT") else None
-    return own + (modifiers[0] if modifiers else "")
+    # PostgreSQL's times have six digits where they do not say so.
+    standard = "(6)" if own in ("TIME_TEXT", "TIMESTAMP_TEXT") else ""
+    return own + (modifiers[0] if modifiers else standard)
 
 
 def from_json(held):
