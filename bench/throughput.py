@@ -1,0 +1,109 @@
+"""The parts that take a backlog over: each contender in turns, from the same records."""
+
+import itertools
+
+import ceilings
+import measure
+import model
+import topics
+from contenders import SINKS, UNNEST, Consumer, Failed, Sink
+from places import NAME
+from works import (ALTERNATING, BIG_VALUES, CREATES, GUARDED, HOT, MIX, PLAIN_CREATES, TABLES, UPDATES,
+                   WIDE_ROWS)
+
+WARM_UP = 200_000
+
+
+def throughput(bench):
+    """The work that the peer is measured by, in Avro, and the ceilings."""
+    own = [Consumer("consumer, 1 lane"), Consumer("consumer, 2 lanes", "--lanes", "2")]
+    sinks = [Sink(bench.worker, name, **config) for name, config in SINKS.items()
+             if not bench.is_short or name in bench.few_sinks]
+    for work in (CREATES, UPDATES, MIX):
+        yield from against(bench, work, "avro", own, sinks)
+        yield from bounds(bench, work)
+    if bench.is_short:
+        return
+    sinks = [Sink(bench.worker, name, **config)
+             for name, config in itertools.chain(SINKS.items(), UNNEST.items())
+             if name in bench.few_sinks or name in UNNEST]
+    yield from against(bench, PLAIN_CREATES, "avro", own[:1], sinks)
+
+
+def formats(bench):
+    """The same work as JSON. The peer needs schemas."""
+    own = [Consumer("consumer, 1 lane"), Consumer("consumer, 2 lanes", "--lanes", "2")]
+    sinks = [Sink(bench.worker, name, **SINKS[name]) for name in bench.few_sinks]
+    for work in (CREATES, UPDATES, MIX):
+        yield from against(bench, work, "json", own, sinks)
+        yield from against(bench, work, "plain_json", own, [])
+
+
+def shapes(bench):
+    """Other work, in Avro: what the consumer does best and worst."""
+    guard = Consumer("consumer, row guard", rules=f'[table."{NAME}.{CREATES.kind.name}"]\nrow_guard = true\n')
+    yield from against(bench, GUARDED, "avro", [Consumer("consumer, 1 lane"), guard], [])
+    own = [Consumer("consumer, 1 lane"), Consumer("consumer, 2 lanes", "--lanes", "2")]
+    for work in (HOT, WIDE_ROWS, BIG_VALUES, TABLES):
+        yield from against(bench, work, "avro", own, [])
+    sinks = [Sink(bench.worker, name, **SINKS[name]) for name in bench.few_sinks]
+    yield from against(bench, ALTERNATING, "avro", own[:1], sinks)
+
+
+def against(bench, work, format, own, sinks):
+    """Yields the runs of a work: interleaved rounds, each contender after a warm-up of its own."""
+    sample = bench.sample(work.kind, format)
+    full = work.sized(bench.count(work, format))
+    prefix = work.sized(bench.peer_count(work))
+    with Backlog(bench, full, format, sample) as backlog, \
+            Backlog(bench, prefix, format, sample, "-prefix") as begin:
+        pairs = [(contender, backlog) for contender in own] + [(sink, begin) for sink in sinks]
+        with Backlog(bench, work.sized(min(WARM_UP, prefix.count)), format, sample, "-warm") as warm:
+            pairs = [pair for pair in pairs if _warms(bench, pair[0], warm)]
+        for round in range(bench.rounds):
+            for contender, source in pairs:
+                yield bench.told(measure.run(contender, source.filled, source.must_be), round)
+            yield bench.told(ceilings.drain(backlog.filled), round)
+
+
+def bounds(bench, work):
+    """Yields what the server alone can do."""
+    work = work.sized(bench.peer_count(work) * 4)
+    ceilings.stage(work)
+    for round in range(bench.rounds):
+        yield bench.told(ceilings.statement(work), round)
+        if work.change == "creates":
+            yield bench.told(ceilings.one_statement(work), round)
+            yield bench.told(ceilings.copy(work), round)
+    ceilings.drop_stage()
+
+
+def _warms(bench, contender, warm):
+    """Runs a warm-up, and says whether the contender can do this work at all."""
+    try:
+        measure.run(contender, warm.filled, warm.must_be)
+    except (Failed, model.Unequal) as error:
+        bench.say(f"{contender.name} has no result for {warm.filled.work.name}: {error}")
+        bench.failures.append(
+            {"contender": contender.name, "work": warm.filled.work.name,
+             "format": warm.filled.format, "reason": str(error)[:300]})
+        return False
+    return True
+
+
+class Backlog:
+    """A work's topics while they are needed."""
+
+    def __init__(self, bench, work, format, sample, label=""):
+        self.bench, self.work, self.format = bench, work, format
+        self.sample, self.label = sample, label
+
+    def __enter__(self):
+        self.filled = topics.fill(self.work, self.format, self.sample, self.label)
+        self.must_be = model.expected(self.work)
+        self.bench.say(f"{self.work.count} changes, {self.work.title}, {self.format}{self.label}: "
+                       f"{self.filled.bytes / self.filled.records:.0f} bytes a record")
+        return self
+
+    def __exit__(self, *_):
+        topics.drop(self.filled.names)
