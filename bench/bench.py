@@ -12,6 +12,9 @@ import os
 import sys
 import time
 
+import growth
+import latency
+import micro
 import model
 import places
 import records
@@ -25,6 +28,12 @@ PARTS = {
     "throughput": throughput.throughput,
     "formats": throughput.formats,
     "shapes": throughput.shapes,
+    "latency": latency.latency,
+    "growth": growth.growth,
+    "distance": growth.distance,
+    "joining": growth.joining,
+    "decode": micro.decode,
+    "instructions": micro.instructions,
 }
 # How many changes a run has: the consumer works on them for some 20 s on two cores.
 COUNTS = {"creates": 10_000_000, "updates": 4_000_000, "mix": 6_000_000, "hot": 10_000_000,
@@ -59,6 +68,9 @@ class Bench:
     def count(self, work, format):
         share = JSON_SHARE.get(format, 1) * (SHORT_SHARE if self.is_short else 1)
         return int(COUNTS[work.name] * share) // 20 * 20
+
+    def scaled(self, count):
+        return int(count * (SHORT_SHARE if self.is_short else 1)) // 20 * 20
 
     def peer_count(self, work):
         share = SHORT_SHARE if self.is_short else 1

@@ -1,5 +1,6 @@
 """Who reads the backlog: the consumer, the Debezium JDBC sink, and how each is started and ended."""
 
+import datetime
 import itertools
 import os
 import re
@@ -11,8 +12,7 @@ import urllib.request
 
 import records
 from places import (BROKERS, CACHE, CONSUMER, NAME, REGISTRY, SCRATCH, TARGET, WRITER, connect,
-                    cpu_seconds, peak_memory)
-from topics import PREFIX
+                    cpu_seconds, forget_peak, peak_memory)
 
 _serial = itertools.count(int(time.time()))
 
@@ -56,6 +56,9 @@ class Consumer:
             if member.poll() is not None:
                 raise Failed((SCRATCH / f"consumer.{place}.log").read_text()[-2000:])
 
+    def begun(self):
+        """Is told of the first commit."""
+
     def cpu(self):
         return sum(cpu_seconds(member.pid) for member in self.running)
 
@@ -70,7 +73,14 @@ class Consumer:
             with urllib.request.urlopen(f"http://127.0.0.1:{19_300 + place}/metrics") as answer:
                 found = re.search(r"^afterimage_batch_apply_seconds_sum (\S+)", answer.read().decode(), re.M)
             total += float(found[1]) if found else 0
-        return {"apply_seconds": total}
+        return {"apply_seconds": total, "join_seconds": self._join_seconds()}
+
+    def _join_seconds(self):
+        """How long the group let the first member wait, by its log."""
+        log = (SCRATCH / "consumer.0.log").read_text()
+        times = [datetime.datetime.fromisoformat(line.split()[0]) for what in (": subscribes ", ": assigned ")
+                 for line in log.splitlines() if what in line][:2]
+        return round((times[1] - times[0]).total_seconds(), 3) if len(times) == 2 else None
 
     def stop(self):
         for member in self.running:
@@ -98,6 +108,8 @@ class Sink:
         self.connector = f"{NAME}_sink_{next(_serial)}"
         settings = self._settings(filled) | self.config
         settings["connection.url"] += "?" + settings.pop("parameters", "")
+        self.worker.launch()
+        forget_peak(self.worker.process.pid)
         self.worker.put(self.connector, settings)
 
     def _settings(self, filled):
@@ -131,6 +143,9 @@ class Sink:
             raise Failed((causes or traces[0].splitlines())[-1])
         self.worker.check()
 
+    def begun(self):
+        """Is told of the first commit."""
+
     def cpu(self):
         return cpu_seconds(self.worker.process.pid)
 
@@ -160,6 +175,8 @@ class Worker:
         self.port, self.process = port, None
 
     def launch(self):
+        if self.process is not None:
+            return
         properties = SCRATCH / "worker.properties"
         offsets = SCRATCH / "worker.offsets"
         offsets.unlink(missing_ok=True)
@@ -177,7 +194,7 @@ class Worker:
              f"-Dlog4j2.configurationFile={logging}",
              "org.apache.kafka.connect.cli.ConnectStandalone", properties],
             stdout=open(SCRATCH / "worker.log", "w"), stderr=subprocess.STDOUT)
-        deadline = time.time() + 60
+        deadline = time.time() + 180
         while self.ask("GET", "connectors") is None:
             self.check()
             if time.time() > deadline:
@@ -185,8 +202,6 @@ class Worker:
             time.sleep(0.2)
 
     def put(self, connector, config):
-        if self.process is None:
-            self.launch()
         records.ask("PUT", f"{self.url}/connectors/{connector}/config", config)
 
     def ask(self, method, path):

@@ -7,7 +7,6 @@ use std::io::{Write as _, stdout};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
-use rdkafka::Message as _;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -30,11 +29,14 @@ fn main() -> anyhow::Result<()> {
         .set("fetch.queue.backoff.ms", "10")
         .create()?;
     let mut open = assign(&consumer, arguments)?;
-    let (mut records, mut bytes, mut begin) = (0_u64, 0_u64, None);
+    let (mut records, mut bytes, mut span) = (0_u64, 0_u64, None);
     while open > 0 {
         match consumer.poll(PATIENCE).context("nothing came")? {
             Ok(record) => {
-                begin.get_or_insert_with(SystemTime::now);
+                // The broker waits before it says that there is no more.
+                let now = SystemTime::now();
+                let (_, last) = span.get_or_insert((now, now));
+                *last = now;
                 records += 1;
                 bytes += u64::try_from(record.payload_len() + record.key_len())?;
             }
@@ -42,16 +44,14 @@ fn main() -> anyhow::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    let seconds = begin.context("the topics are empty")?.elapsed()?.as_secs_f64();
+    let (first, last) = span.context("the topics are empty")?;
+    let seconds = last.duration_since(first)?.as_secs_f64();
     writeln!(stdout(), "{}", json!({ "records": records, "bytes": bytes, "seconds": seconds }))?;
     Ok(())
 }
 
 /// Starts at the beginning of every partition, and returns how many there are.
-fn assign(
-    consumer: &BaseConsumer,
-    topics: impl Iterator<Item = String>,
-) -> anyhow::Result<usize> {
+fn assign(consumer: &BaseConsumer, topics: impl Iterator<Item = String>) -> anyhow::Result<usize> {
     let mut list = TopicPartitionList::new();
     for topic in topics.collect::<HashSet<_>>() {
         let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE)?;

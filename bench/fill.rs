@@ -273,11 +273,14 @@ fn template(table: &Table) -> anyhow::Result<Template<'_>> {
 }
 
 fn parts(pieces: &[Piece]) -> anyhow::Result<Vec<Part<'_>>> {
-    let part = |piece| match piece {
-        &Piece::Bytes(ref base64) => Ok(Part::Bytes(STANDARD.decode(base64)?)),
-        Piece::Hole(hole) => Ok(Part::Hole(hole)),
-    };
-    pieces.iter().map(part).collect()
+    let mut parts = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        parts.push(match piece {
+            Piece::Bytes(base64) => Part::Bytes(STANDARD.decode(base64)?),
+            Piece::Hole(hole) => Part::Hole(hole),
+        });
+    }
+    Ok(parts)
 }
 
 fn produce(
@@ -434,6 +437,7 @@ fn clock() -> i64 {
 
 /// Returns lower-case digits that repeat only after long.
 fn pad() -> Vec<u8> {
-    let digit = |place: i64| b"0123456789abcdef"[usize::try_from(scrambled(place) % 16).unwrap_or(0)];
-    (0..i64::try_from(PAD_BYTES).unwrap_or(0)).map(digit).collect()
+    let digit = |place| char::from_digit(u32::try_from(scrambled(place) % 16).ok()?, 16);
+    let places = 0..i64::try_from(PAD_BYTES).unwrap_or(0);
+    places.filter_map(digit).collect::<String>().into_bytes()
 }

@@ -83,6 +83,7 @@ def run(contender, filled, must_be):
         try:
             contender.start(filled)
             first, records_before = watch.begun()
+            contender.begun()
             before = Usage(contender, side)
             last = watch.done()
             used = Usage(contender, side).since(before)

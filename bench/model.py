@@ -43,7 +43,7 @@ def reset(work):
         target.execute(f"DROP SCHEMA {NAME} CASCADE")
         target.execute("DROP SCHEMA IF EXISTS afterimage CASCADE")
         target.execute(f"CREATE SCHEMA {NAME} AUTHORIZATION writer")
-        target.execute(f"SET ROLE writer")
+        target.execute("SET ROLE writer")
         for table in work.table_names():
             target.execute(work.kind.ddl(f"{NAME}.{table}"))
         if work.rows:

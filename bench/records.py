@@ -19,7 +19,6 @@ import psycopg
 from confluent_kafka.admin import AdminClient
 
 from places import BROKERS, CONNECT, NAME, REGISTRY, ROOT, SOURCE, connect
-from works import KINDS
 
 FORMATS = {
     "json": "JSON with schemas",
@@ -29,7 +28,6 @@ FORMATS = {
 PATIENCE = 120
 # The event and the row whose record is captured.
 EVENT, ROW = 6, 7
-BORN = int(time.time())
 
 
 class Sample:
@@ -38,6 +36,13 @@ class Sample:
     def __init__(self, kind, format):
         self.kind, self.format = kind, format
         self.key, self.values, self.headers, self.schemas = None, {}, [], {}
+
+    def as_kind(self, kind):
+        """The same records, with other values in their holes."""
+        other = Sample(kind, self.format)
+        other.key, other.values = self.key, self.values
+        other.headers, other.schemas = self.headers, self.schemas
+        return other
 
     def table(self, topic, name=None):
         """What `fill.rs` needs to write to a topic, as a table of another name."""
@@ -181,6 +186,9 @@ def merged(pieces):
 
 # Capturing
 
+# Counts the connectors' lives.
+_born = int(time.time())
+
 
 def capture(kinds, formats):
     """Returns the samples by the names of kind and format."""
@@ -199,6 +207,8 @@ def capture(kinds, formats):
 
 
 def create_source(kinds):
+    global _born
+    _born += 1
     with connect(SOURCE) as source:
         source.execute(f"CREATE SCHEMA {NAME}")
         source.execute(f"GRANT USAGE ON SCHEMA {NAME} TO debezium")
@@ -211,7 +221,7 @@ def create_source(kinds):
 
 def connector(format):
     """A name that no connector had before: where that one stood is nowhere to begin."""
-    return f"{NAME}_{format}_{BORN}"
+    return f"{NAME}_{format}_{_born}"
 
 
 def server(format):

@@ -12,12 +12,19 @@ import statistics
 import charts
 import goals
 from places import ROOT, TARGET_SERVER, connect, output
+from records import FORMATS
 
 RESULTS = ROOT / "bench" / "results"
 TITLES = {
     "throughput": "Creates, updates and a mix in Avro",
     "formats": "The same as JSON",
     "shapes": "Other work in Avro",
+    "latency": "How long a record takes",
+    "growth": "With more of one thing",
+    "distance": "With the target some way off",
+    "joining": "A member that joins",
+    "decode": "Decode, encode and fold in memory",
+    "instructions": "Instructions of decoding a record",
 }
 
 
@@ -29,7 +36,7 @@ def keep(folder, part, runs, bench):
         "part": part,
         "commit": output("git", "rev-parse", "--short", "HEAD") + (" and changes" if is_changed else ""),
         "at": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
-        "command": f"make bench-short" if bench.is_short else f"make bench PART={part}",
+        "command": "make bench-short" if bench.is_short else f"make bench PART={part}",
         "rounds": bench.rounds,
         "machine": machine(),
         "failures": bench.failures,
@@ -84,15 +91,76 @@ def _part(folder, name, part):
         f"`{part['command']}` at commit {part['commit']}, {part['at']}, {part['rounds']} rounds.",
         f"Machine: {machine}; broker, databases and contenders share its cores.\n",
     ]
-    for (work, format), runs in _grouped(part["runs"], "work", "format"):
-        lines += [f"### {work}, {format}\n", *_throughput(runs), ""]
-        chart = charts.bars(folder / f"{name}-{work}-{format}.svg", f"{work}, {format}", rates(runs))
-        lines += [f"![{work}, {format}]({'results/' if folder == RESULTS else ''}{chart.name})\n"]
+    lines += TABLES.get(name, _backlogs)(folder, name, part["runs"])
     if part["failures"]:
         lines.append("No result:\n")
         lines += [f"- {it['contender']}, {it['work']}, {it['format']}: {it['reason']}"
                   for it in part["failures"]]
     return lines
+
+
+def _backlogs(folder, name, runs):
+    for (work, format), same in _grouped(runs, "work", "format"):
+        yield f"### {work}, {format}\n"
+        yield from _throughput(same)
+        chart = charts.bars(folder / f"{name}-{work}-{format}.svg", f"{work}, {format}", rates(same))
+        yield "\n" + _image(folder, chart)
+
+
+def _image(folder, chart):
+    return f"![{chart.stem}]({'results/' if folder == RESULTS else ''}{chart.name})\n"
+
+
+def _growth(folder, name, runs):
+    """A table and a chart for each thing that grows."""
+    for (factor,), same in _grouped(runs, "factor"):
+        yield f"### {factor}\n"
+        yield f"| work | contender | {factor} | changes/s | lowest to highest | peak MiB of a member |"
+        yield "|---|---|--:|--:|---|--:|"
+        series = collections.defaultdict(list)
+        for (work, contender, value), rounds in _grouped(same, "work", "contender", "value"):
+            spread = [run["rate"] for run in rounds]
+            memory = max(run["peak_memory"] for run in rounds) / 2**20
+            joined = [run["join_to_commit_seconds"] for run in rounds if run.get("join_to_commit_seconds")]
+            yield (f"| {work} | {contender} | {value} | {statistics.median(spread):,.0f} |"
+                   f" {min(spread):,} to {max(spread):,} | {memory:.0f} |")
+            if joined:
+                yield f"\nFrom a member's start to its first commit: {statistics.median(joined):.1f} s," \
+                    f" {min(joined):.1f} to {max(joined):.1f}."
+            if value != "none":
+                series[work].append((str(value), statistics.median(spread)))
+        if max(len(pairs) for pairs in series.values()) > 1:
+            file = folder / f"{name}-{factor.split(',')[0].replace(' ', '-')}.svg"
+            yield "\n" + _image(folder, charts.lines(file, factor, series, (factor, "changes a second")))
+        else:
+            yield ""
+
+
+def _latency(folder, name, runs):
+    yield "| what | rate, 1/s | contender | p50 ms | p99 ms | max ms | rows of a round |"
+    yield "|---|--:|---|--:|--:|--:|--:|"
+    series = collections.defaultdict(list)
+    for (what, rate, contender), rounds in _grouped(runs, "what", "rate", "contender"):
+        p50, p99 = (statistics.median(run[it] for run in rounds) for it in ("p50", "p99"))
+        worst = max(run["max"] for run in rounds)
+        yield (f"| {what} | {rate or ''} | {contender} | {p50:.1f} | {p99:.1f} | {worst:.1f} |"
+               f" {rounds[0]['rows']:,} |")
+        if what == "record to commit":
+            series[f"{contender}, p99"].append((str(rate), p99))
+    chart = charts.lines(folder / f"{name}.svg", "record to commit", series, ("records a second", "ms"))
+    yield "\n" + _image(folder, chart)
+
+
+def _decode(_folder, _name, runs):
+    yield "| what | of | ns | 95 % |\n|---|---|--:|---|"
+    for run in runs:
+        yield f"| {run['group']} | {run['name']} | {run['nanos']:,} | {run['from']:,} to {run['to']:,} |"
+
+
+def _instructions(_folder, _name, runs):
+    yield "| format | instructions a record |\n|---|--:|"
+    for run in runs:
+        yield f"| {FORMATS[run['format']]} | {run['instructions']:,} |"
 
 
 def _throughput(runs):
@@ -103,11 +171,13 @@ def _throughput(runs):
         spread = [run["rate"] for run in same]
         median = sorted(same, key=lambda run: run["rate"])[len(same) // 2]
         cpu = ", ".join(f"{name} {used:.1f}" for name, used in median.get("cpu_seconds", {}).items())
-        memory = max(run.get("peak_memory", 0) for run in same) / 2**20
-        wal = median.get("wal_bytes", 0) / median["changes"]
+        memory = wal = ""
+        if "wal_bytes" in median:
+            memory = f"{max(run['peak_memory'] for run in same) / 2**20:.0f}"
+            wal = f"{median['wal_bytes'] / median['changes']:.0f}"
         yield (
             f"| {contender} | {statistics.median(spread):,.0f} | {min(spread):,} to {max(spread):,} |"
-            f" {median['changes']:,} | {median['seconds']:.1f} | {cpu} | {memory:.0f} | {wal:.0f} |"
+            f" {median['changes']:,} | {median['seconds']:.1f} | {cpu} | {memory} | {wal} |"
             f" {median.get('transactions', '')} | {median.get('start_seconds', '')} |")
 
 
@@ -118,6 +188,10 @@ def rates(runs):
         spread = [run["rate"] for run in same]
         found[contender] = (statistics.median(spread), min(spread), max(spread))
     return found
+
+
+# How the runs of a part are shown, where they are not of backlogs.
+TABLES = {"latency": _latency, "growth": _growth, "distance": _growth, "joining": _growth, "decode": _decode, "instructions": _instructions}
 
 
 def _grouped(runs, *names):

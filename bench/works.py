@@ -28,6 +28,8 @@ class Column:
     filled: int = 0
 
     def hole(self):
+        if self.shape == "clock":
+            return {"of": "clock", "low": 0, "factor": 1, "modulus": 2**62, "shape": "number"}
         shape = {"number": "number", "micros": "number", "decimal": "decimal",
                  "instant": {"instant": DAY}, "text": {"text": [self.prefix, self.filled]}}
         return {"of": "event", "low": self.low, "factor": self.factor, "modulus": self.modulus,
@@ -61,11 +63,12 @@ class Kind:
         return f"CREATE TABLE {table} (id bigint PRIMARY KEY{columns}, synced_at timestamptz DEFAULT now())"
 
     def names(self):
-        return ", ".join(["id", *(column.name for column in self.columns)])
+        """Of the columns whose values the events say."""
+        return ", ".join(["id", *(c.name for c in self.columns if c.shape != "clock")])
 
     def values(self):
         """Of an event and its row."""
-        return ", ".join(["row AS id", *(f"{c.sql()} AS {c.name}" for c in self.columns)])
+        return ", ".join(["row AS id", *(f"{c.sql()} AS {c.name}" for c in self.columns if c.shape != "clock")])
 
 
 def _orders(*left_out):
@@ -97,6 +100,9 @@ def _wide():
 
 
 ORDERS = Kind("orders", _orders())
+# With the time at which the record was sent, in microseconds.
+CLOCKED = Kind("orders", tuple(
+    replace(column, shape="clock") if column.name == "created_at" else column for column in ORDERS.columns))
 # Without the type that the peer's unnest mode fails on.
 PLAIN = Kind("plain", _orders("created_at"))
 WIDE = Kind("wide", _wide())
@@ -184,5 +190,6 @@ TABLES = Work("tables", "creates in 20 tables at once", "creates", tables=20)
 ALTERNATING = Work("alternating", "insert and delete of one key in turns", "alternating")
 PLAIN_CREATES = Work("plain", "creates, without MicroTimestamp", "creates", kind=PLAIN)
 GUARDED = Work("guarded", "creates without and with the row guard", "creates")
+CLOCKED_CREATES = Work("latency", "creates at a rate", "creates", kind=CLOCKED)
 WORKS = {work.name: work for work in (CREATES, UPDATES, MIX, HOT, WIDE_ROWS, BIG_VALUES, TABLES,
                                       ALTERNATING, PLAIN_CREATES, GUARDED)}
