@@ -35,7 +35,12 @@ class Consumer:
 
     def start(self, filled):
         self.group = f"{NAME}_{next(_serial)}"
-        (SCRATCH / "rules.toml").write_text(self.rules)
+        rules = self.rules
+        if filled.format == "plain_json":
+            # What its records do not say.
+            rules += f'[source."{records.server(filled.format)}"]\n'
+            rules += 'time_precision_mode = "adaptive"\ndecimal_handling_mode = "precise"\n'
+        (SCRATCH / "rules.toml").write_text(rules)
         for _ in range(self.members):
             self.join(filled)
 

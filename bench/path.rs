@@ -8,7 +8,7 @@ use afterimage::decode::{Arrival, Decoded, Decoder, RegisteredSchema, SchemaId};
 use afterimage::mapping::Mapping;
 use afterimage::record::{Record, Run, TopicPartition};
 use afterimage::rows::Origin;
-use afterimage::rules::{DeletePolicy, Rules};
+use afterimage::rules::{DeletePolicy, Rules, SourceSettings};
 use afterimage::settings::{SchemaChanges, Tables};
 use afterimage::table::Table;
 use afterimage::target::Target as _;
@@ -23,6 +23,9 @@ use uuid::Uuid;
 const CAPTURED: i64 = 9001;
 /// The first key of those that take its place: Avro spells all of them in as many bytes.
 const FIRST: i64 = 2_000_000;
+
+/// Of the connector whose records have no schemas, and so do not say its settings.
+const PREFIX: &str = "dbserver1_plain";
 
 /// How the records are spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +81,15 @@ impl Path {
             Format::PlainJson => Some(Self::new(Format::Json)?.table(Format::Json)?),
             Format::Json | Format::Avro => None,
         };
+        let settings = SourceSettings {
+            time_precision_mode: Some("adaptive".to_owned()),
+            decimal_handling_mode: Some("precise".to_owned()),
+            ..Default::default()
+        };
         let rules = Rules {
             targets: Vec::new(),
             tables: Vec::new(),
-            sources: Default::default(),
+            sources: BTreeMap::from([(PREFIX.to_owned(), settings)]),
             deletes: DeletePolicy::Hard,
             deleted_at_column: "deleted_at".to_owned(),
         };
