@@ -42,7 +42,7 @@ COUNTS = {"creates": 10_000_000, "updates": 4_000_000, "mix": 6_000_000, "hot": 
 # Records of JSON are large; so many say as much.
 JSON_SHARE = {"json": 0.3, "plain_json": 0.5}
 PEER_COUNTS = {"alternating": 20_000}
-PEER_COUNT = 500_000
+PEER_COUNT = 400_000
 SHORT_SHARE = 0.03
 
 
@@ -57,7 +57,7 @@ class Bench:
             self.few_sinks.insert(0, "sink, defaults")
         self.worker = Worker(os.environ["BENCH_JAVA"], os.environ["BENCH_PLUGINS"].split(":"),
                              int(os.environ["BENCH_WORKER_PORT"]))
-        self.failures, self.samples = [], {}
+        self.left_out, self.samples = [], {}
 
     def sample(self, kind, format):
         if not self.samples:
@@ -75,6 +75,12 @@ class Bench:
     def peer_count(self, work):
         share = SHORT_SHARE if self.is_short else 1
         return int(PEER_COUNTS.get(work.name, PEER_COUNT) * share) // 20 * 20
+
+    def leave_out(self, contender, backlog, reason):
+        """Keeps that a contender has no figure, and why."""
+        self.say(f"  {contender.name}, {backlog.work.name} ({backlog.format}): {reason}")
+        self.left_out.append({"contender": contender.name, "work": backlog.work.name,
+                              "format": backlog.format, "reason": reason})
 
     def told(self, run, round):
         details = f"{run['work']} ({run['format']}): {run['rate']:,} a second"
@@ -94,9 +100,10 @@ def main():
     try:
         clean_up()
         model.create()
+        model.prove()
         for name in options.part or PARTS:
             bench.say(f"part {name}")
-            bench.failures = []
+            bench.left_out = []
             runs = list(PARTS[name](bench))
             report.keep(folder, name, runs, bench)
     finally:

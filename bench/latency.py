@@ -30,7 +30,8 @@ def latency(bench):
     yield from bare_commits(bench)
     for rate in RATES:
         for round in range(bench.rounds):
-            for contender in contenders:
+            # The sink's are so much longer that one round tells.
+            for contender in contenders[:2 if round == 0 else 1]:
                 yield told(bench, from_broker(bench, contender, rate), round)
     for rate in SOURCE_RATES:
         for contender in contenders:
@@ -58,7 +59,7 @@ def bare_commits(bench):
 
 def from_broker(bench, contender, rate):
     """Records at a rate, from their time of sending to the row's being seen."""
-    seconds = LEAD_IN + (3 if bench.is_short else 15)
+    seconds = LEAD_IN + (3 if bench.is_short else 12)
     work = CLOCKED_CREATES.sized(rate * seconds)
     sample = bench.sample(ORDERS, "avro").as_kind(CLOCKED)
     names = [f"{topics.PREFIX}latency.{rate}"]
@@ -85,7 +86,7 @@ def from_broker(bench, contender, rate):
 
 def from_source(bench, contender, rate):
     """Rows at the source, from their commit to being seen at the target, through Debezium."""
-    seconds = LEAD_IN + (3 if bench.is_short else 15)
+    seconds = LEAD_IN + (3 if bench.is_short else 12)
     work = CLOCKED_CREATES.sized(rate * seconds)
     records.drop_source()
     model.reset(work)

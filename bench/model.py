@@ -4,7 +4,7 @@ The database also has the rows that the ceilings write. It shares no code with t
 """
 
 from places import NAME, TARGET, TARGET_SERVER, connect
-from works import MASK, PAD_BYTES
+from works import CREATES, MASK, PAD_BYTES
 
 # A name of its own for what only judges, so that dropping the targets leaves it.
 SETUP = f"""
@@ -84,3 +84,32 @@ def judge(work, must_be):
     is_there = found(work)
     if is_there != must_be:
         raise Unequal(f"{work.name}: {is_there} is in the target, and must be {must_be}")
+
+
+def prove():
+    """Shows that the judge can say no: to a row too few, to one value, to a row too many."""
+    work = CREATES.sized(1_000)
+    reset(work)
+    must_be = expected(work)
+    [table] = work.table_names()
+    table, names = f"{NAME}.{table}", work.kind.names()
+    filled = f"""INSERT INTO {table} ({names})
+        SELECT {work.kind.values()} FROM ({work.last_events()}) AS last"""
+    with connect(TARGET) as target:
+        target.execute(filled)
+        judge(work, must_be)
+        for spoilt, mended in (
+            (f"DELETE FROM {table} WHERE id = 7", f"{filled} ON CONFLICT DO NOTHING"),
+            (f"UPDATE {table} SET quantity = quantity + 1 WHERE id = 7",
+             f"UPDATE {table} SET quantity = quantity - 1 WHERE id = 7"),
+            (f"INSERT INTO {table} ({names}) SELECT 5000, {names.partition(', ')[2]} FROM {table} WHERE id = 7",
+             f"DELETE FROM {table} WHERE id = 5000"),
+        ):
+            target.execute(spoilt)
+            try:
+                judge(work, must_be)
+            except Unequal:
+                target.execute(mended)
+                continue
+            raise SystemExit(f"the judge does not see: {spoilt}")
+        judge(work, must_be)

@@ -39,7 +39,7 @@ def keep(folder, part, runs, bench):
         "command": "make bench-short" if bench.is_short else f"make bench PART={part}",
         "rounds": bench.rounds,
         "machine": machine(),
-        "failures": bench.failures,
+        "left_out": bench.left_out,
         "runs": runs,
     }
     text = json.dumps(document, indent=1)
@@ -74,7 +74,15 @@ def write(folder):
         "Rates are changes a second from the first commit to the last, medians of the rounds with the"
         " lowest and the highest.",
         "Every run ended with a comparison of the target with what the generator says; one that was"
-        " not equal is not here.\n",
+        " not equal is not here.",
+        "",
+        "A backlog is records that Debezium's own connector wrote, captured and multiplied with new keys"
+        " and values, in three partitions and batches of 16 KB, as Connect writes them.",
+        "The first and the last commit are seen at the target, by rows that stand at the edges of each"
+        " partition; what the first commit had is not counted.",
+        "All contenders of a round read the same records into fresh tables of the same definition;"
+        " the sink reads a prefix of them, after a warm-up, in a worker of its own that stays warm.",
+        "The consumer has its shipped defaults, but for what a row is about.\n",
         "## Against the goals\n", table,
     ]
     for name, part in parts.items():
@@ -92,10 +100,10 @@ def _part(folder, name, part):
         f"Machine: {machine}; broker, databases and contenders share its cores.\n",
     ]
     lines += TABLES.get(name, _backlogs)(folder, name, part["runs"])
-    if part["failures"]:
-        lines.append("No result:\n")
+    if part["left_out"]:
+        lines.append("No figures:\n")
         lines += [f"- {it['contender']}, {it['work']}, {it['format']}: {it['reason']}"
-                  for it in part["failures"]]
+                  for it in part["left_out"]]
     return lines
 
 

@@ -1,5 +1,6 @@
 """The parts that take a backlog over: each contender in turns, from the same records."""
 
+import contextlib
 import itertools
 
 import ceilings
@@ -12,6 +13,9 @@ from works import (ALTERNATING, BIG_VALUES, CREATES, GUARDED, HOT, MIX, PLAIN_CR
                    WIDE_ROWS)
 
 WARM_UP = 200_000
+# How many of the sink's variants go on after their warm-ups, beside its defaults.
+KEPT = 2
+DEFAULTS = "sink, defaults"
 
 
 def throughput(bench):
@@ -36,7 +40,7 @@ def formats(bench):
     sinks = [Sink(bench.worker, name, **SINKS[name]) for name in bench.few_sinks]
     for work in (CREATES, UPDATES, MIX):
         yield from against(bench, work, "json", own, sinks)
-        yield from against(bench, work, "plain_json", own, [])
+        yield from against(bench, work, "plain_json", own[:1], [])
 
 
 def shapes(bench):
@@ -55,15 +59,40 @@ def against(bench, work, format, own, sinks):
     sample = bench.sample(work.kind, format)
     full = work.sized(bench.count(work, format))
     prefix = work.sized(bench.peer_count(work))
-    with Backlog(bench, full, format, sample) as backlog, \
-            Backlog(bench, prefix, format, sample, "-prefix") as begin:
-        pairs = [(contender, backlog) for contender in own] + [(sink, begin) for sink in sinks]
-        with Backlog(bench, work.sized(min(WARM_UP, prefix.count)), format, sample, "-warm") as warm:
-            pairs = [pair for pair in pairs if _warms(bench, pair[0], warm)]
+    with contextlib.ExitStack() as stack:
+        warm = work.sized(min(WARM_UP, prefix.count))
+        with Backlog(bench, warm, format, sample, "-warm") as backlog:
+            own = [contender for contender in own if _warm_up(bench, contender, backlog) is not None]
+            rates = {sink: _warm_up(bench, sink, backlog) for sink in sinks}
+            sinks = _fastest(bench, rates, backlog)
+        backlog = stack.enter_context(Backlog(bench, full, format, sample))
+        pairs = [(contender, backlog) for contender in own]
+        if sinks:
+            begin = stack.enter_context(Backlog(bench, prefix, format, sample, "-prefix"))
+            pairs += [(sink, begin) for sink in sinks]
         for round in range(bench.rounds):
             for contender, source in pairs:
                 yield bench.told(measure.run(contender, source.filled, source.must_be), round)
             yield bench.told(ceilings.drain(backlog.filled), round)
+
+
+def _warm_up(bench, contender, backlog):
+    """Returns the rate of a run that does not count, `None` where it has no result."""
+    try:
+        return measure.run(contender, backlog.filled, backlog.must_be)["rate"]
+    except (Failed, model.Unequal) as error:
+        bench.leave_out(contender, backlog, str(error)[:300])
+        return None
+
+
+def _fastest(bench, rates, warm):
+    """Returns the sinks that go on: the defaults, and those that were fastest when they warmed up."""
+    ranked = sorted((sink for sink in rates if rates[sink] is not None), key=rates.get, reverse=True)
+    goes_on = ranked[:KEPT] + [sink for sink in ranked[KEPT:] if sink.name == DEFAULTS]
+    for sink in ranked:
+        if sink not in goes_on:
+            bench.leave_out(sink, warm, f"{rates[sink]:,} a second in its warm-up: not among the fastest")
+    return goes_on
 
 
 def bounds(bench, work):
@@ -76,19 +105,6 @@ def bounds(bench, work):
             yield bench.told(ceilings.one_statement(work), round)
             yield bench.told(ceilings.copy(work), round)
     ceilings.drop_stage()
-
-
-def _warms(bench, contender, warm):
-    """Runs a warm-up, and says whether the contender can do this work at all."""
-    try:
-        measure.run(contender, warm.filled, warm.must_be)
-    except (Failed, model.Unequal) as error:
-        bench.say(f"{contender.name} has no result for {warm.filled.work.name}: {error}")
-        bench.failures.append(
-            {"contender": contender.name, "work": warm.filled.work.name,
-             "format": warm.filled.format, "reason": str(error)[:300]})
-        return False
-    return True
 
 
 class Backlog:
