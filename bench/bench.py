@@ -4,6 +4,7 @@
 
 Each part keeps its runs in `bench/results`, and `RESULTS.md` is written of all of them. A short run
 keeps its own in the stack's folder. What a run makes on the stack is taken back at its end.
+Exit status: 0 measured, 1 a run of the consumer has no result.
 """
 
 import argparse
@@ -59,6 +60,8 @@ class Bench:
         self.worker = Worker(os.environ["BENCH_JAVA"], os.environ["BENCH_PLUGINS"].split(":"),
                              int(os.environ["BENCH_WORKER_PORT"]))
         self.left_out, self.samples = [], {}
+        # Whether a run of the consumer has no result.
+        self.is_broken = False
 
     def sample(self, kind, format):
         if not self.samples:
@@ -85,7 +88,8 @@ class Bench:
 
     def told(self, run, round):
         details = f"{run['work']} ({run['format']}): {run['rate']:,} a second"
-        self.say(f"  round {round + 1}, {run['contender']}, {details} in {run['seconds']} s")
+        which = f"round {round + 1}" if round >= 0 else "warm-up"
+        self.say(f"  {which}, {run['contender']}, {details} in {run['seconds']} s")
         return run | {"round": round}
 
     def say(self, text):
@@ -112,6 +116,7 @@ def main():
         clean_up()
     bench.say(f"took {(time.monotonic() - begin) / 60:.0f} minutes")
     print(report.write(folder))
+    return 1 if bench.is_broken else 0
 
 
 def clean_up():
@@ -130,4 +135,4 @@ def arguments():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

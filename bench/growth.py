@@ -8,10 +8,9 @@ import time
 import urllib.parse
 import urllib.request
 
-import measure
 import places
 from contenders import Consumer
-from throughput import Backlog
+from throughput import Backlog, run
 from works import CREATES, UPDATES, Work
 
 BATCH_ROWS = (1_000, 5_000, 20_000, 50_000, 200_000)
@@ -47,12 +46,12 @@ def distance(bench):
     for work, count in ((CREATES, bench.scaled(2_000_000)), (UPDATES, bench.scaled(1_000_000))):
         with Backlog(bench, work.sized(count), "avro", bench.sample(work.kind, "avro")) as backlog:
             for round in range(bench.rounds):
-                run = measure.run(Consumer("consumer, no proxy"), backlog.filled, backlog.must_be)
-                yield _told(bench, run, round, "round trip, ms", "none")
+                near = Consumer("consumer, no proxy")
+                yield from run(bench, near, backlog, round, factor="round trip, ms", value="none")
                 for millis in ROUND_TRIPS:
                     with away(millis) as url:
-                        run = measure.run(Consumer("consumer", target=url), backlog.filled, backlog.must_be)
-                    yield _told(bench, run, round, "round trip, ms", millis)
+                        far = Consumer(f"consumer, {millis} ms away", target=url)
+                        yield from run(bench, far, backlog, round, factor="round trip, ms", value=millis)
 
 
 def joining(bench):
@@ -60,9 +59,7 @@ def joining(bench):
     work = CREATES.sized(bench.scaled(6_000_000))
     with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
         for round in range(bench.rounds):
-            pair = Joined("consumer")
-            run = measure.run(pair, backlog.filled, backlog.must_be)
-            yield _told(bench, run, round, "members", 2)
+            yield from run(bench, Joined("consumer"), backlog, round, factor="members", value=2)
 
 
 class Joined(Consumer):
@@ -127,10 +124,5 @@ def _vary(bench, factor, backlog, contenders):
     # A shape shows in two rounds.
     for round in range(min(bench.rounds, 2)):
         for value, contender in contenders:
-            run = measure.run(contender, backlog.filled, backlog.must_be)
-            yield _told(bench, run, round, factor, value)
-
-
-def _told(bench, run, round, factor, value):
-    bench.say(f"  {factor} {value}:")
-    return bench.told(run, round) | {"factor": factor, "value": value}
+            contender.name = f"consumer, {factor} {value}"
+            yield from run(bench, contender, backlog, round, factor=factor, value=value)

@@ -72,17 +72,26 @@ def against(bench, work, format, own, sinks):
             pairs += [(sink, begin) for sink in sinks]
         for round in range(bench.rounds):
             for contender, source in pairs:
-                yield bench.told(measure.run(contender, source.filled, source.must_be), round)
+                yield from run(bench, contender, source, round)
             yield bench.told(ceilings.drain(backlog.filled), round)
+
+
+def run(bench, contender, backlog, round, **varied):
+    """Yields what was measured, with what was varied; nothing where there is no result."""
+    try:
+        measured = measure.run(contender, backlog.filled, backlog.must_be)
+    except (Failed, model.Unequal) as error:
+        bench.leave_out(contender, backlog, str(error)[:300])
+        bench.is_broken |= isinstance(contender, Consumer)
+    else:
+        yield bench.told(measured, round) | varied
 
 
 def _warm_up(bench, contender, backlog):
     """Returns the rate of a run that does not count, `None` where it has no result."""
-    try:
-        return measure.run(contender, backlog.filled, backlog.must_be)["rate"]
-    except (Failed, model.Unequal) as error:
-        bench.leave_out(contender, backlog, str(error)[:300])
-        return None
+    for measured in run(bench, contender, backlog, -1):
+        return measured["rate"]
+    return None
 
 
 def _fastest(bench, rates, warm):

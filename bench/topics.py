@@ -10,11 +10,13 @@ import records
 from places import BROKERS, FILL, NAME
 from works import PARTITIONS
 
+# A batch that is sent again, as to a topic that is new, must not come behind later ones.
+IN_ORDER = [["enable.idempotence", "true"], ["partitioner", "murmur2_random"]]
 # Batches as Connect's own producer makes them of a backlog; a consumer pays for each of them.
-CONNECT_BATCH = [["compression.type", "lz4"], ["batch.size", "16384"], ["linger.ms", "20"],
-                 ["partitioner", "murmur2_random"], ["queue.buffering.max.messages", "200000"],
-                 ["queue.buffering.max.kbytes", "262144"]]
-PROMPT = [["compression.type", "lz4"], ["linger.ms", "0"], ["partitioner", "murmur2_random"]]
+CONNECT_BATCH = IN_ORDER + [
+    ["compression.type", "lz4"], ["batch.size", "16384"], ["linger.ms", "20"],
+    ["queue.buffering.max.messages", "200000"], ["queue.buffering.max.kbytes", "262144"]]
+PROMPT = IN_ORDER + [["compression.type", "lz4"], ["linger.ms", "0"]]
 PREFIX = f"{NAME}data."
 
 
