@@ -10,6 +10,7 @@ Exit status: 0 measured, 1 a run of the consumer has no result.
 import argparse
 import datetime
 import os
+import signal
 import sys
 import time
 
@@ -44,7 +45,7 @@ COUNTS = {"creates": 10_000_000, "updates": 4_000_000, "mix": 6_000_000, "hot": 
 JSON_SHARE = {"json": 0.3, "plain_json": 0.5}
 PEER_COUNTS = {"alternating": 20_000}
 PEER_COUNT = 400_000
-SHORT_SHARE = 0.03
+SHORT_SHARE = 0.1
 SHORT_PARTS = ("throughput", "latency", "instructions")
 
 
@@ -98,6 +99,8 @@ class Bench:
 
 def main():
     options = arguments()
+    # What was started is stopped, also when somebody ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))
     places.SCRATCH.mkdir(parents=True, exist_ok=True)
     bench = Bench(options)
     folder = report.RESULTS if not options.short else places.SCRATCH / "short"

@@ -3,7 +3,7 @@
 import matplotlib
 
 matplotlib.use("svg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot, ticker  # noqa: E402
 
 # Without it each drawing of the same numbers would be another file.
 matplotlib.rcParams["svg.hashsalt"] = "bench"
@@ -26,6 +26,7 @@ def bars(file, title, rates):
     axes.margins(x=0.15)
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel("changes a second")
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:,.0f} k")
     return _saved(figure, axes, file)
 
