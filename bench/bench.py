@@ -37,7 +37,9 @@ PARTS = {
     "decode": micro.decode,
     "instructions": micro.instructions,
 }
-# How many changes a run has: the consumer works on them for some 20 s on two cores.
+# How long the fastest of the consumer's runs should take, by its warm-up, and how many changes a run
+# has at most.
+SECONDS = 25
 COUNTS = {"creates": 10_000_000, "updates": 4_000_000, "mix": 6_000_000, "hot": 10_000_000,
           "wide": 2_000_000, "big": 200_000, "tables": 8_000_000, "alternating": 4_000_000,
           "plain": 5_000_000, "guarded": 2_000_000}
@@ -70,9 +72,11 @@ class Bench:
             self.samples = records.capture(list(KINDS.values()), list(records.FORMATS))
         return self.samples[kind.name, format]
 
-    def count(self, work, format):
+    def count(self, work, format, rate):
+        """How many changes a run of the consumer has that made so many a second when it warmed up."""
         share = JSON_SHARE.get(format, 1) * (SHORT_SHARE if self.is_short else 1)
-        return int(COUNTS[work.name] * share) // 20 * 20
+        most = COUNTS[work.name] * share
+        return int(min(most, rate * SECONDS) if rate else most) // 20 * 20
 
     def scaled(self, count):
         return int(count * (SHORT_SHARE if self.is_short else 1)) // 20 * 20

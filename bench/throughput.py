@@ -57,14 +57,16 @@ def shapes(bench):
 def against(bench, work, format, own, sinks):
     """Yields the runs of a work: interleaved rounds, each contender after a warm-up of its own."""
     sample = bench.sample(work.kind, format)
-    full = work.sized(bench.count(work, format))
     prefix = work.sized(bench.peer_count(work))
     with contextlib.ExitStack() as stack:
         warm = work.sized(min(WARM_UP, prefix.count))
         with Backlog(bench, warm, format, sample, "-warm") as backlog:
-            own = [contender for contender in own if _warm_up(bench, contender, backlog) is not None]
+            own_rates = {contender: _warm_up(bench, contender, backlog) for contender in own}
+            own = [contender for contender in own if own_rates[contender] is not None]
             rates = {sink: _warm_up(bench, sink, backlog) for sink in sinks}
             sinks = _fastest(bench, rates, backlog)
+        fastest = max((own_rates[contender] for contender in own), default=0)
+        full = work.sized(bench.count(work, format, fastest))
         backlog = stack.enter_context(Backlog(bench, full, format, sample))
         pairs = [(contender, backlog) for contender in own]
         if sinks:
