@@ -1,6 +1,6 @@
 # Short names for scripts/. `make test` is the one command.
 
-.PHONY: build test simulate roundtrip matrix soak fuzz bench bench-short stack stack-status stack-logs stack-down stack-reset capture
+.PHONY: build test simulate roundtrip matrix soak fuzz mutants bench bench-short stack stack-status stack-logs stack-down stack-reset capture
 
 build:         ## the consumer, optimised
 	cargo build --release --bin consumer
@@ -16,6 +16,8 @@ soak:          ## load for MINUTES (3) while everything goes wrong, then a compa
 	scripts/soak.sh $(or $(MINUTES),3) $(if $(REPORT),--report $(REPORT))
 fuzz:          ## hostile bytes for FUZZ_SECONDS a target (600); finds stay in fuzz/finds
 	scripts/fuzz.sh
+mutants:       ## the fold, the checkpoint and the fence with one thing wrong at a time, for MUTANTS.md: hours
+	scripts/mutants.sh
 
 bench:         ## the consumer beside its peer and its ceilings, into bench/RESULTS.md; PART=latency for one part
 	scripts/bench.sh $(if $(PART),--part $(PART))

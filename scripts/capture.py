@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -210,14 +211,10 @@ SHAPE_STATEMENTS = [
 # What the tables of the demo do not show: a table without a key, a key that is not the primary key,
 # a truncate, a message. The statements, and the situations that each brings to which topic.
 EVENTS_DDL = """
-    CREATE SCHEMA shapes;
     CREATE TABLE shapes.keyless (id int, note text);
     ALTER TABLE shapes.keyless REPLICA IDENTITY FULL;
     CREATE TABLE shapes.keyed (id int PRIMARY KEY, region text NOT NULL, code int NOT NULL);
-    ALTER TABLE shapes.keyed REPLICA IDENTITY FULL;
-    CREATE PUBLICATION shapes FOR TABLES IN SCHEMA shapes;
-    GRANT USAGE ON SCHEMA shapes TO debezium;
-    GRANT SELECT ON ALL TABLES IN SCHEMA shapes TO debezium
+    ALTER TABLE shapes.keyed REPLICA IDENTITY FULL
 """
 EVENTS = [
     ("shapes.keyless", ["create"], "INSERT INTO shapes.keyless VALUES (1, NULL)"),
@@ -236,7 +233,67 @@ EVENTS = [
 ]
 
 
+# What the stack's connector does not send, and the next one does: a row for each edge of a type.
+STRUCTURED_DDL = """
+    CREATE TABLE structured.t (id int PRIMARY KEY, d date, tm time, tm3 time(3), tz timetz,
+        ts timestamp, ts3 timestamp(3), tstz timestamptz, iv interval, ds date[], tss timestamp[])
+"""
+STRUCTURED = {
+    "ordinary": """1, '2016-11-04', '13:51:30.123456', '13:51:30.123', '13:51:30.789+02',
+        '2016-11-04 13:51:30.123456', '2016-11-04 13:51:30.123', '2016-11-04 13:51:30.123456+02',
+        '1 year 2 mons 3 days 04:05:06.000007', '{2016-11-04,NULL}', '{2016-11-04 13:51:30.123456}'""",
+    "null": "2",
+    "earliest": """3, '4713-01-01 BC', '00:00', '00:00', '00:00+15:59:59', '4713-01-01 00:00 BC',
+        '4713-01-01 00:00 BC', '4713-01-02 00:00+00 BC', '-178000000 years', '{}', '{}'""",
+    "latest": """4, '5874897-12-31', '24:00', '24:00', '24:00-15:59:59',
+        '294276-12-31 23:59:59.999999', '294276-12-31 23:59:59.999',
+        '294276-12-31 23:59:59.999999+00', '178000000 years 11 mons 31 days 838:59:59.999999'""",
+    "positive-infinity": """5, 'infinity', NULL, NULL, NULL, 'infinity', 'infinity', 'infinity',
+        NULL, '{infinity}', '{infinity}'""",
+    "negative-infinity": """6, '-infinity', NULL, NULL, NULL, '-infinity', '-infinity',
+        '-infinity', '-1 years -2 mons +3 days -04:05:06.000007', '{-infinity}', '{-infinity}'""",
+    "before-epoch": """7, '1969-12-31', '23:59:59.999999', '23:59:59.999',
+        '23:59:59.999999-00:30', '1969-12-31 23:59:59.999999', '1969-12-31 23:59:59.999',
+        '1969-12-31 09:59:59.999999+00', '-00:00:00.000001'""",
+    "bc": """8, '0044-03-15 BC', NULL, NULL, NULL, '0001-12-31 23:59:59 BC', NULL,
+        '0001-12-31 23:59:59+00 BC', '1 mon -1 day'""",
+}
+FIGURES_DDL = """
+    CREATE TABLE figures.t (id int PRIMARY KEY, ln line, sg lseg, bx box, pa path, pg polygon,
+        ci circle, bxs box[])
+"""
+FIGURES = {
+    "ordinary": """1, '{1.5,-1.5,0.5}', '[(0.5,0.5),(1.5,-1.5)]', '(1.5,2.5),(0.5,0.25)',
+        '[(0.5,0.5),(1.5,1.5),(2.5,0.5)]', '((0.5,0.5),(1.5,1.5),(2.5,0.5))', '<(1.5,2.5),3.5>',
+        '{}'""",
+    "null": "2",
+    "closed": """3, '{0,1,0}', '[(1,2),(1,2)]', '(1,1),(1,1)', '((0.5,0.5),(1.5,1.5),(2.5,0.5))',
+        '((0,0),(1,1),(1,0))', '<(1,2),0>', '{(1,1),(0,0)}'""",
+    "extreme": """4, '{0.1,1e-300,-0}', '[(0.1,-0),(1e300,5e-324)]', '(0.1,1e300),(-0.1,-1e300)',
+        '[(0.1,1e300)]', '((0.1,1e300))', '<(-0.1,1.7976931348623157e308),5e-324>'""",
+    "infinite": """5, '{1,0,Infinity}', '[(Infinity,-Infinity),(0,0)]',
+        '(Infinity,Infinity),(-Infinity,-Infinity)', '((Infinity,0),(0,-Infinity))',
+        '((Infinity,0),(0,0))', '<(Infinity,0),Infinity>'""",
+    "nan": """6, '{1,0,NaN}', '[(NaN,0),(0,0)]', '(1,NaN),(0,2)', '[(NaN,0),(0,0)]',
+        '((NaN,0),(NaN,0))', '<(NaN,0),NaN>'""",
+}
+TYPED = {"column.propagate.source.type": ".*"}
+TIMES = {"time.precision.mode": "structured"}
+NEXT = [
+    ("structured", "json", "postgres-connector.json", TIMES, STRUCTURED_DDL, STRUCTURED),
+    ("structured", "avro", "postgres-avro.json", TIMES, STRUCTURED_DDL, STRUCTURED),
+    ("figures", "json", "postgres-connector.json", TYPED, FIGURES_DDL, FIGURES),
+    ("figures", "avro", "postgres-avro.json", TYPED, FIGURES_DDL, FIGURES),
+    ("figures", "untyped", "postgres-connector.json", {}, FIGURES_DDL, FIGURES),
+    ("figures", "plain", "postgres-schemaless.json", {}, FIGURES_DDL, FIGURES),
+]
+
+
 def main():
+    if sys.argv[1:] == ["next"]:
+        for entry in NEXT:
+            capture_next(*entry)
+        return
     for format, file in FORMATS.items():
         capture_tables(format, file)
         capture_transaction(format, file)
@@ -248,39 +305,66 @@ def main():
 
 
 def capture_events(format, file):
-    """What happens to tables of all kinds, in a schema that goes again."""
-    prefix = f"events_{format}"
-    config = {
-        **config_of(file),
-        "name": prefix,
-        "topic.prefix": prefix,
-        "slot.name": prefix,
-        "publication.name": "shapes",
+    """What happens to tables of all kinds."""
+    settings = {
         "table.include.list": "shapes.keyless,shapes.keyed",
         "message.key.columns": "shapes.keyed:region,code",
         "skipped.operations": "none",
+    }
+    changes = [
+        (name, f"{format}-{name.split('.')[-1]}", situations, statement)
+        for name, situations, statement in EVENTS
+    ]
+    capture_schema("events", "shapes", format, file, settings, EVENTS_DDL, changes)
+
+
+def capture_next(folder, format, file, settings, ddl, rows):
+    """Inserts, as the connector after the stack's sends them: `capture.sh next` runs it."""
+    settings = {**settings, "table.include.list": f"{folder}.t"}
+    changes = [
+        (f"{folder}.t", format, [situation], f"INSERT INTO {folder}.t VALUES ({row})")
+        for situation, row in rows.items()
+    ]
+    capture_schema(folder, folder, format, file, settings, ddl, changes)
+
+
+def capture_schema(folder, schema, format, file, settings, ddl, changes):
+    """Changes in a schema that comes and goes: (topic, the names' beginning, situations, statement)."""
+    prefix = f"{folder}_{format}"
+    config = {
+        **config_of(file),
+        **settings,
+        "name": prefix,
+        "topic.prefix": prefix,
+        "slot.name": prefix,
+        "publication.name": schema,
         "snapshot.mode": "no_data",
     }
     admin = os.environ["SOURCE_ADMIN_URL"]
-    remove = "DROP PUBLICATION IF EXISTS shapes; DROP SCHEMA IF EXISTS shapes CASCADE"
+    remove = f"DROP PUBLICATION IF EXISTS {schema}; DROP SCHEMA IF EXISTS {schema} CASCADE"
     drop(config)
     postgres(remove, admin)
-    postgres(EVENTS_DDL, admin)
+    postgres(
+        f"CREATE SCHEMA {schema}; {ddl}; CREATE PUBLICATION {schema} FOR TABLES IN SCHEMA {schema};"
+        f" GRANT USAGE ON SCHEMA {schema} TO debezium;"
+        f" GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO debezium",
+        admin,
+    )
     register(config)
     until(lambda: slot_is_active(prefix), f"the connector {prefix} to stream")
     seen = set()
-    for name, situations, statement in EVENTS:
+    for name, beginning, situations, statement in changes:
         topic = f"{prefix}.{name}"
         change = lambda: postgres(statement, admin)
         if topic not in seen:
             # The first record makes the topic.
             change()
             record = take(topic, 1, OFFSET_BEGINNING)[0]
-            write("events", f"{format}-{name.split('.')[-1]}-{situations[0]}", record)
+            write(folder, f"{beginning}-{situations[0]}", record)
         else:
-            step("events", topic, f"{format}-{name.split('.')[-1]}", situations, change)
+            step(folder, topic, beginning, situations, change)
         seen.add(topic)
-    save_fixture_schemas("events")
+    save_fixture_schemas(folder)
     drop(config)
     postgres(remove, admin)
 
@@ -543,7 +627,7 @@ def until(condition, what):
 
 
 def call(method, url, body=None):
-    """The answer as JSON, None where there is nothing (yet); 409 is a worker that rebalances."""
+    """The answer as JSON, None where there is nothing (yet); a worker that rebalances is asked again."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
     deadline = time.time() + 60
@@ -554,8 +638,10 @@ def call(method, url, body=None):
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
-            if error.code != 409 or time.time() > deadline:
-                raise SystemExit(f"{method} {url}: {error.code} {error.read().decode()}")
+            text = error.read().decode()
+            is_rebalance = error.code == 409 or "rebalance is expected" in text
+            if not is_rebalance or time.time() > deadline:
+                raise SystemExit(f"{method} {url}: {error.code} {text}")
             time.sleep(0.5)
 
 

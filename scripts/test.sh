@@ -21,6 +21,7 @@ main() {
     step bench "$VENV/bin/python" bench/bench_test.py
     start_stack
     step compare python3 tests/compare_test.py
+    step soak-judge "$VENV/bin/python" tests/soak/judge_test.py
     # Most of a test is waiting: three at a time leave two cores something to do.
     step integration cargo test --features integration --test it -- --test-threads 3
     step roundtrip scripts/roundtrip.sh

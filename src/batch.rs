@@ -7,6 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use crate::checkpoint::{Claim, LastRecord, NextOffset, Step};
 use crate::decode::value::kind::SourceName;
 use crate::fold::{Winners, fold, last_halves};
+use crate::moves::{Departure, MoveRequest};
 use crate::record::TopicPartition;
 use crate::refused::{DeadLetter, KeptRecord, Reason, Refusal};
 use crate::rows::{Keyless, Move, Rows, Shape};
@@ -193,6 +194,16 @@ impl Batch {
             *rows = Rows::new(Arc::clone(shape));
         }
         Arc::ptr_eq(rows.shape(), shape).then_some(rows)
+    }
+
+    /// Returns the delete whose row goes on as the create that asks, if the batch has it.
+    pub fn leaves(&self, request: &MoveRequest) -> Option<(Departure, Step)> {
+        let rows = self.tables.get(*self.table_by_name.get(&request.shape.table.name)?)?;
+        // It is seldom far away.
+        let mut departures = rows.departures().iter().rev();
+        let departure = departures.find(|departure| departure.place == request.place)?;
+        let step = self.steps.get(departure.step)?;
+        (step.partition.topic == request.topic).then(|| (departure.clone(), step.clone()))
     }
 
     /// Returns the steps so far, those that do not move included.

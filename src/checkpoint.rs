@@ -1,5 +1,7 @@
 //! The checkpoint: the next offset of each partition, and the steps that move it.
 
+use std::fmt;
+
 use uuid::Uuid;
 
 use crate::record::TopicPartition;
@@ -88,10 +90,34 @@ pub struct LastRecord {
     pub timestamp: Option<i64>,
     /// Which leadership of the partition has written it, where the client is told.
     pub leader_epoch: Option<i32>,
-    /// How far the source was when it wrote the newest change so far, as the connector prints it.
-    pub source_position: Option<String>,
+    /// How far the source was when it wrote the newest change so far.
+    pub source_position: Option<SourcePosition>,
     /// Its key, if it is a delete.
     pub deleted_key: Option<Vec<u8>>,
+}
+
+/// Where a change stands in the source's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourcePosition {
+    /// PostgreSQL's.
+    Lsn(i64),
+    /// MariaDB's and MySQL's.
+    Binlog {
+        /// The file's name.
+        file: String,
+        /// The place in it.
+        pos: i64,
+    },
+}
+
+impl fmt::Display for SourcePosition {
+    /// As the connector prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lsn(lsn) => lsn.fmt(f),
+            Self::Binlog { file, pos } => write!(f, "{file}:{pos}"),
+        }
+    }
 }
 
 /// A delete that is the last record before an offset: its tombstone, which the connector sends right
@@ -108,8 +134,8 @@ pub struct Deleted {
 mod tests {
     use super::*;
 
-    fn last(offset: i64, position: Option<&str>) -> LastRecord {
-        let source_position = position.map(str::to_owned);
+    fn last(offset: i64, position: Option<i64>) -> LastRecord {
+        let source_position = position.map(SourcePosition::Lsn);
         LastRecord {
             offset,
             timestamp: None,
@@ -126,18 +152,18 @@ mod tests {
             claim: Claim { epoch: 1, token: Uuid::nil() },
             from: NextOffset::at(5),
             to: NextOffset::after(5),
-            last: Some(last(5, Some("a"))),
+            last: Some(last(5, Some(1))),
         };
 
         step.extend(last(9, None));
 
         assert_eq!((step.from.get(), step.to.get()), (5, 10));
-        assert_eq!(step.last, Some(last(9, Some("a"))));
+        assert_eq!(step.last, Some(last(9, Some(1))));
 
         step.reach(NextOffset::at(12));
         step.reach(NextOffset::at(11));
         assert_eq!((step.from.get(), step.to.get()), (5, 12));
-        assert_eq!(step.last, Some(last(9, Some("a"))), "no record moved it");
+        assert_eq!(step.last, Some(last(9, Some(1))), "no record moved it");
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub struct Winners {
     /// Those of them that a delete of their key has come before in the batch, in key order: what no
     /// cell says is as in a new row.
     pub renewed: Vec<usize>,
-    /// Rows with unavailable cells, which the target's row must supply, in key order.
+    /// Rows with unavailable cells, which the target's row must supply, in key order. One of them may
+    /// have a delete of its key before it that is in doubt.
     pub partial: Vec<usize>,
     /// Keys whose row goes, in key order.
     pub deletes: Vec<usize>,
@@ -49,9 +50,8 @@ pub fn fold(rows: &mut Rows) -> Winners {
     let mut winners = Winners::default();
     let mut moves = Moves::default();
     let mut renewed = HashSet::new();
-    let mut last = last_of_each_key(rows, (&mut moves, &mut renewed), &mut winners.refused);
-    last.sort_unstable_by(|&a, &b| key_at(rows, a).cmp(key_at(rows, b)));
-    for row in last {
+    let last = last_of_each_key(rows, (&mut moves, &mut renewed), &mut winners.refused);
+    for row in in_key_order(rows, &last) {
         match moves.passed(row) {
             // Nothing says whose the unavailable value is.
             Some(Passed { create, .. }) if is_partial(rows, create) => winners.refused.push(create),
@@ -60,6 +60,10 @@ pub fn fold(rows: &mut Rows) -> Winners {
                 continue;
             }
             None => moves.add_to(&mut winners.unsettled, rows, row),
+        }
+        if let Some(delete) = moves.leans_over(row).filter(|_| is_partial(rows, row)) {
+            moves.add_to(&mut winners.unsettled, rows, delete);
+            winners.deletes.push(delete);
         }
         match rows.index().get(row).map(|found| (found.op, found.is_partial)) {
             Some((RowOp::Delete, _)) => winners.deletes.push(row),
@@ -73,6 +77,21 @@ pub fn fold(rows: &mut Rows) -> Winners {
         }
     }
     winners
+}
+
+/// Sorts rows by their keys. Most comparisons are decided by how the keys begin, which lies together
+/// here.
+fn in_key_order(rows: &Rows, last: &[usize]) -> impl Iterator<Item = usize> + use<> {
+    let begin = |row: usize| {
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(key_at(rows, row)).for_each(|(to, from)| *to = *from);
+        u128::from_be_bytes(bytes)
+    };
+    let mut sorted = last.iter().map(|&row| (begin(row), row)).collect::<Vec<_>>();
+    sorted.sort_unstable_by(|(one, a), (other, b)| {
+        one.cmp(other).then_with(|| key_at(rows, *a).cmp(key_at(rows, *b)))
+    });
+    sorted.into_iter().map(|(_, row)| row)
 }
 
 /// Without a key, a row of the batch that a later image before is equal to never reaches the target.
@@ -127,6 +146,7 @@ fn last_of_each_key(
         let key = key_at(rows, row);
         let same = |&other: &usize| key_at(rows, other) == key;
         let rehash = |&other: &usize| hasher.hash_one(key_at(rows, other));
+        moves.meet(rows, row);
         let before = match last.entry(hasher.hash_one(key), same, rehash) {
             Entry::Vacant(entry) => {
                 entry.insert(row);
@@ -145,7 +165,7 @@ fn last_of_each_key(
                     // A row that is written on was there.
                     before = create;
                 }
-                if is_partial(rows, row) && is_delete(rows, before) {
+                if is_partial(rows, row) && !moves.lean(row, before) && is_delete(rows, before) {
                     refused.push(row);
                     continue;
                 }
@@ -156,7 +176,7 @@ fn last_of_each_key(
                 before
             }
         };
-        if is_partial(rows, row) {
+        if is_partial(rows, row) && !is_delete(rows, before) {
             rows.overlay(row, before);
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::checkpoint::Step;
-use crate::rows::Rows;
+use crate::rows::{Origin, Rows};
 
 /// A place in the source's log; the greater one is later, except as the module says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +62,14 @@ pub enum Standing {
 }
 
 impl Version {
+    /// Makes the version of a change; its step must be one of the batch's.
+    fn of(origin: Origin, age: Age, steps: &[Step]) -> Option<Self> {
+        let Origin { step, offset, sent_at } = origin;
+        let partition = &steps.get(step)?.partition;
+        let (topic, partition) = (Some(Arc::clone(&partition.topic)), partition.partition);
+        Some(Self { age, sent_at, topic, partition, offset })
+    }
+
     /// Compares a change with what the target has of its row.
     pub fn over(&self, known: &Self) -> Standing {
         let is_same_log = self.topic.is_some()
@@ -88,6 +96,34 @@ impl Version {
         match self.age.source_time.zip(known.age.source_time) {
             Some((mine, theirs)) if mine > theirs => Standing::WentBack,
             _ => Standing::Older,
+        }
+    }
+
+    /// Compares a change with what the target has of its row, and of a truncate of its table.
+    fn over_both(&self, known: Option<&Self>, truncate: Option<&Self>) -> Standing {
+        let mut standing = Standing::Newer;
+        for seen in [truncate, known].into_iter().flatten() {
+            match self.over(seen) {
+                Standing::Newer => {}
+                Standing::Older => standing = Standing::Older,
+                Standing::WentBack => return Standing::WentBack,
+            }
+        }
+        standing
+    }
+
+    /// Returns whether what has this stays though a truncate comes.
+    pub fn outlasts(&self, truncate: &Self) -> bool {
+        truncate.over(self) != Standing::Newer
+    }
+
+    /// Compares a truncate with the newest one that the target has seen of the table.
+    pub fn over_truncate(&self, known: Option<&Self>) -> Standing {
+        match known {
+            // The same once more: what was older is gone.
+            Some(known) if self.age.place == known.age.place => Standing::Older,
+            Some(known) => self.over(known),
+            None => Standing::Newer,
         }
     }
 
@@ -124,47 +160,48 @@ pub fn keys(rows: &Rows) -> Vec<usize> {
     first.into_values().collect()
 }
 
-/// Compares every row with what the target has of its key, and with those before it.
+/// Compares every row with what the target has of its key, with those before it, and with the newest
+/// truncate of the table.
 ///
 /// `known` has a version for each key that the target knows, by any row of the key.
 ///
 /// # Errors
 ///
-/// The source has gone back: the row that shows it.
+/// The source has gone back: where the row comes from that shows it.
 pub fn sift(
     rows: &Rows,
     steps: &[Step],
     known: impl IntoIterator<Item = (usize, Version)>,
-) -> Result<Sifted, usize> {
+    truncate: Option<&Version>,
+) -> Result<Sifted, Origin> {
     let key_of = |at: usize| rows.index().get(at).map(|row| rows.key(row));
     let known = known.into_iter().filter_map(|(at, version)| Some((key_of(at)?, (None, version))));
     let mut newest = known.collect::<HashMap<&[u8], (Option<usize>, Version)>>();
     let mut older = Vec::new();
     for (at, row) in rows.index().iter().enumerate() {
-        let (Some(age), Some(step)) = (rows.age(at), steps.get(row.step)) else { continue };
-        let version = Version {
-            age,
-            sent_at: row.sent_at,
-            topic: Some(Arc::clone(&step.partition.topic)),
-            partition: step.partition.partition,
-            offset: row.offset,
-        };
-        let key = rows.key(row);
-        let version = match newest.get(key).map(|(_, known)| (version.over(known), known)) {
-            Some((Standing::Older, _)) => {
-                older.push(at);
-                continue;
+        let version = rows.age(at).and_then(|age| Version::of(row.origin(), age, steps));
+        let (Some(version), key) = (version, rows.key(row)) else { continue };
+        let known = newest.get(key).map(|(_, known)| known);
+        match version.over_both(known, truncate) {
+            Standing::Older => older.push(at),
+            Standing::WentBack => return Err(row.origin()),
+            Standing::Newer => {
+                let version =
+                    known.map_or_else(|| version.clone(), |it| version.clone().raised(it));
+                newest.insert(key, (Some(at), version));
             }
-            Some((Standing::WentBack, _)) => return Err(at),
-            Some((Standing::Newer, known)) => version.raised(known),
-            None => version,
-        };
-        newest.insert(key, (Some(at), version));
+        }
     }
     let moved = newest.into_values().filter_map(|(at, version)| Some((at?, version)));
     let mut versions = moved.collect::<Vec<_>>();
     versions.sort_by_key(|(at, _)| *at);
     Ok(Sifted { older, versions })
+}
+
+/// Returns the truncates of a table in the order they came, each with where it comes from.
+pub fn truncates(rows: &Rows, steps: &[Step]) -> Vec<(Origin, Version)> {
+    let found = rows.truncates().iter();
+    found.filter_map(|it| Some((it.origin, Version::of(it.origin, it.age, steps)?))).collect()
 }
 
 #[cfg(test)]
@@ -237,9 +274,12 @@ mod tests {
     /// the partitions of keys changed.
     #[derive(Debug)]
     struct Sent {
-        partitions: Vec<Vec<(i64, Version, Option<i64>)>>,
-        rows: HashMap<i64, Option<i64>>,
+        partitions: Vec<Vec<Record>>,
+        rows: HashMap<i64, i64>,
     }
+
+    /// A key, or none for a truncate; how new it is, and the row's value.
+    type Record = (Option<i64>, Version, Option<i64>);
 
     const KEYS: i64 = 3;
     const PARTITIONS: i64 = 3;
@@ -252,6 +292,10 @@ mod tests {
             pos: i64,
             value: Option<i64>,
             at: i64,
+        },
+        /// All rows go; it waits until no transaction with a change of the table is open.
+        Truncate {
+            pos: i64,
         },
         /// All rows are read when the connector comes here.
         Snapshot,
@@ -266,7 +310,7 @@ mod tests {
         let (mut events, mut open) = (Vec::new(), HashMap::new());
         for (now, &(what, key, count)) in (1..).zip(choices) {
             let key = i64::from(key) % KEYS;
-            match what % 10 {
+            match what % 11 {
                 // The row is locked until the commit.
                 0..=2 => _ = open.entry(key).or_insert(now),
                 3..=6 => {
@@ -276,6 +320,8 @@ mod tests {
                 }
                 7 => events.push(Event::Snapshot),
                 8 => events.push(Event::Rehash),
+                9 if open.is_empty() => events.push(Event::Truncate { pos: now }),
+                9 => {}
                 _ => events.push(Event::Restart(usize::from(count % 8))),
             }
         }
@@ -285,9 +331,10 @@ mod tests {
     fn send(events: &[Event]) -> Sent {
         let mut sent = Sent { partitions: vec![Vec::new(); 3], rows: HashMap::new() };
         let (mut clock, mut regime, mut last) = (0, 0, 0);
-        let mut put = |key: i64, regime: i64, clock: &mut i64, age: Age, value| {
+        let mut put = |key: Option<i64>, regime: i64, clock: &mut i64, age: Age, value| {
             *clock += 1;
-            let partition = (key + regime).rem_euclid(PARTITIONS);
+            // Without a key, any partition will do.
+            let partition = (key.unwrap_or(*clock) + regime).rem_euclid(PARTITIONS);
             let records = &mut sent.partitions[usize::try_from(partition).unwrap()];
             let offset = i64::try_from(records.len()).unwrap();
             let partition = i32::try_from(partition).unwrap();
@@ -304,22 +351,20 @@ mod tests {
                     last = pos;
                     let place = Some(LogPlace { file: 0, pos, row: 0 });
                     let age = Age { place, is_snapshot: false, source_time: Some(at) };
-                    put(key, regime, &mut clock, age, value);
+                    put(Some(key), regime, &mut clock, age, value);
+                }
+                Event::Truncate { pos } => {
+                    last = pos;
+                    let place = Some(LogPlace { file: 0, pos, row: 0 });
+                    let age = Age { place, is_snapshot: false, source_time: Some(pos) };
+                    put(None, regime, &mut clock, age, None);
                 }
                 Event::Snapshot => {
                     // What the source has by now, which the connector may not have sent yet.
-                    let mut rows = HashMap::new();
-                    for event in &events[..=reached] {
-                        if let Event::Change { key, value, .. } = event {
-                            rows.insert(*key, *value);
-                        }
-                    }
                     let place = Some(LogPlace { file: 0, pos: last, row: 0 });
-                    for (key, value) in rows {
-                        if value.is_some() {
-                            let age = Age { place, is_snapshot: true, source_time: None };
-                            put(key, regime, &mut clock, age, value);
-                        }
+                    for (key, value) in rows_behind(&events[..=reached]) {
+                        let age = Age { place, is_snapshot: true, source_time: None };
+                        put(Some(key), regime, &mut clock, age, Some(value));
                     }
                 }
                 Event::Rehash => regime += 1,
@@ -332,17 +377,28 @@ mod tests {
             }
             at += 1;
         }
-        for event in events {
-            if let Event::Change { key, value, .. } = event {
-                sent.rows.insert(*key, *value);
-            }
-        }
+        sent.rows = rows_behind(events);
         sent
     }
 
+    /// What the source has behind these events.
+    fn rows_behind(events: &[Event]) -> HashMap<i64, i64> {
+        let mut rows = HashMap::new();
+        for event in events {
+            match *event {
+                Event::Change { key, value: Some(value), .. } => _ = rows.insert(key, value),
+                Event::Change { key, value: None, .. } => _ = rows.remove(&key),
+                Event::Truncate { .. } => rows.clear(),
+                Event::Snapshot | Event::Rehash | Event::Restart(_) => {}
+            }
+        }
+        rows
+    }
+
     /// Reads the partitions in some order, now and then one from an earlier offset again.
-    fn read(sent: &Sent, choices: &[(u8, u8)]) -> HashMap<i64, Option<i64>> {
+    fn read(sent: &Sent, choices: &[(u8, u8)]) -> HashMap<i64, i64> {
         let mut rows = HashMap::<i64, (Version, Option<i64>)>::new();
+        let mut truncate = None;
         let mut next = [0; 3];
         let mut choices = choices.iter().cycle().take(choices.len() + 200);
         while next.iter().zip(&sent.partitions).any(|(next, records)| *next < records.len()) {
@@ -355,22 +411,33 @@ mod tests {
             }
             let (key, version, value) = &sent.partitions[partition][next[partition]];
             next[partition] += 1;
-            let version = match rows.get(key).map(|(known, _)| (version.over(known), known)) {
-                Some((Standing::Older, _)) => continue,
-                Some((Standing::WentBack, _)) => panic!("it never did"),
-                Some((Standing::Newer, known)) => version.clone().raised(known),
-                None => version.clone(),
+            let known = key.and_then(|key| Some(&rows.get(&key)?.0));
+            let standing = match key {
+                Some(_) => version.over_both(known, truncate.as_ref()),
+                None => version.over_truncate(truncate.as_ref()),
             };
-            rows.insert(*key, (version, *value));
+            match (standing, key) {
+                (Standing::Older, _) => {}
+                (Standing::WentBack, _) => panic!("it never did"),
+                (Standing::Newer, Some(key)) => {
+                    let version = known.map_or(version.clone(), |it| version.clone().raised(it));
+                    rows.insert(*key, (version, *value));
+                }
+                (Standing::Newer, None) => {
+                    let older = rows.values_mut().filter(|(known, _)| !known.outlasts(version));
+                    older.for_each(|(_, value)| *value = None);
+                    truncate = Some(version.clone());
+                }
+            }
         }
-        rows.into_iter().map(|(key, (_, value))| (key, value)).collect()
+        rows.into_iter().filter_map(|(key, (_, value))| Some((key, value?))).collect()
     }
 
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(10_000))]
 
         #[test]
-        fn whatever_moves_and_comes_again_the_newest_image_stays(
+        fn whatever_moves_goes_at_once_and_comes_again_the_newest_image_stays(
             events in proptest::collection::vec(proptest::prelude::any::<(u8, u8, u8)>(), 1..40),
             order in proptest::collection::vec(proptest::prelude::any::<(u8, u8)>(), 1..40),
         ) {

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod kafka;
 pub mod lane;
 pub mod mapping;
+pub mod memory;
 pub mod moves;
 pub mod record;
 pub mod refused;

@@ -6,11 +6,13 @@ use std::process::ExitCode;
 
 use afterimage::cli::{self, Command, Environment, Invocation, Refused};
 use afterimage::commands;
+use afterimage::memory;
 use afterimage::settings::{LogFormat, Problems};
 use afterimage::telemetry;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    memory::give_back_large_buffers();
     let args: Vec<OsString> = std::env::args_os().collect();
     let invocation = match cli::parse(&args, &Environment::of_process()) {
         Ok(invocation) => invocation,

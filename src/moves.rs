@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use crate::checkpoint::Step;
 use crate::refused;
-use crate::rows::{NULL, Shape};
+use crate::rows::{Move, NULL, Shape};
 
 /// The header of a create that names the key that its row had before.
 pub const OLD_KEY: &str = "__debezium.oldkey";
@@ -28,6 +29,9 @@ pub struct Departure {
     pub columns: Arc<[usize]>,
     /// Whether the delete is refused, or a refused record of the key may have had the values.
     pub is_refused: bool,
+    /// Which half of a change of its key it is, if its record says so, and the key with its table's
+    /// name: another row may have come over the one that leaves.
+    pub half: Option<(Move, Vec<u8>)>,
     /// The cells that the row has if the target has none: it came to the old key in this batch.
     pub otherwise: Option<Vec<u8>>,
 }
@@ -37,7 +41,7 @@ impl Departure {
     /// for its key, which is not known.
     pub fn of_refused(place: String, step: usize, shape: &Shape, columns: Arc<[usize]>) -> Self {
         let key = NULL.to_be_bytes().repeat(shape.key.len());
-        Self { place, step, key, columns, is_refused: true, otherwise: None }
+        Self { place, step, key, columns, is_refused: true, half: None, otherwise: None }
     }
 }
 
@@ -56,6 +60,8 @@ pub struct MoveRequest {
     pub shape: Arc<Shape>,
     /// The columns it lacks, as indexes into the shape's.
     pub columns: Vec<usize>,
+    /// The delete with its partition's step, where a batch has it that is not written yet.
+    pub leaves: Option<(Departure, Step)>,
     /// What the delete's record must say, if it was refused and nobody could read the place.
     pub sign: Option<Sign>,
 }

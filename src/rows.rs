@@ -1,5 +1,6 @@
 //! The changes of one table and batch, packed: cells in the target's own form, and an index.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher as _;
 use std::ops::Range;
 use std::sync::Arc;
@@ -55,6 +56,13 @@ impl Shape {
                 || times.any(|name| *name == column.name)
         };
         self.table.columns.iter().filter(move |it| !it.generated && !is_filled(it))
+    }
+
+    /// Returns the key in the order of its columns' names, which is the same whatever a record's is.
+    pub fn key_by_name(&self) -> Vec<usize> {
+        let mut key = self.key.clone();
+        key.sort_by_key(|&column| self.columns.get(column).map(|column| column.name.as_str()));
+        key
     }
 
     /// Returns whether a row that goes and comes again is as it was.
@@ -116,6 +124,22 @@ pub struct Row {
     cells: Range<usize>,
 }
 
+impl Row {
+    /// Returns where it comes from.
+    pub fn origin(&self) -> Origin {
+        Origin { step: self.step, offset: self.offset, sent_at: self.sent_at }
+    }
+}
+
+/// A truncate of a guarded table.
+#[derive(Clone, Copy, Debug)]
+pub struct Truncate {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// How new it is.
+    pub age: Age,
+}
+
 /// The changes of one table in the order they came.
 ///
 /// A cell is a length in four big-endian bytes and as many bytes of content, or one of the marks
@@ -131,7 +155,9 @@ pub struct Rows {
     departures: Vec<Departure>,
     touches: Touches,
     is_truncated: bool,
-    /// Of a guarded table: how new each row is, and the cells that rows had before others filled them.
+    /// Of a guarded table: its truncates, how new each row is, and the cells that rows had before
+    /// others filled them.
+    truncates: Vec<Truncate>,
     ages: Vec<Age>,
     unfilled: Vec<(usize, Range<usize>)>,
 }
@@ -162,6 +188,9 @@ pub struct Move {
     pub transaction: i64,
     /// The change's place in the source's log, which a repeated record has again.
     pub lsn: i64,
+    /// Whether this is a create over a key whose newest image was refused: what the target has there
+    /// is not to be trusted.
+    pub is_over_refused: bool,
 }
 
 impl Rows {
@@ -177,6 +206,7 @@ impl Rows {
             departures: Vec::new(),
             touches: Touches::default(),
             is_truncated: false,
+            truncates: Vec::new(),
             ages: Vec::new(),
             unfilled: Vec::new(),
         }
@@ -244,6 +274,22 @@ impl Rows {
         self.is_truncated = true;
     }
 
+    /// Takes a truncate of a guarded table, which is no barrier: what is older than it goes, wherever
+    /// it came.
+    pub fn outdate(&mut self, origin: Origin, age: Age) {
+        self.truncates.push(Truncate { origin, age });
+    }
+
+    /// Returns the truncates that are no barriers, in the order they came.
+    pub fn truncates(&self) -> &[Truncate] {
+        &self.truncates
+    }
+
+    /// Returns whether a truncate of either kind has come.
+    pub fn has_truncate(&self) -> bool {
+        self.is_truncated || !self.truncates.is_empty()
+    }
+
     /// Returns the columns and the key.
     pub fn shape(&self) -> &Arc<Shape> {
         &self.shape
@@ -266,7 +312,7 @@ impl Rows {
 
     /// Returns whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty() && self.departures.is_empty() && !self.is_truncated
+        self.index.is_empty() && self.departures.is_empty() && !self.has_truncate()
     }
 
     /// Starts an upsert: a cell for each of the shape's columns follows.
@@ -285,9 +331,27 @@ impl Rows {
         self.bytes.get(row.key.clone()).expect("a row's key lies in its buffer")
     }
 
+    /// Returns the key's cells in the order of [`Shape::key_by_name`].
+    pub fn key_by_name(&self, row: &Row) -> Cow<'_, [u8]> {
+        let (key, by_name) = (self.key(row), self.shape.key_by_name());
+        if by_name == self.shape.key {
+            return Cow::Borrowed(key);
+        }
+        let cells = Cells::ranges(key, 0..key.len()).collect::<Vec<_>>();
+        let places =
+            by_name.iter().filter_map(|it| self.shape.key.iter().position(|key| key == it));
+        let sorted = places.filter_map(|place| key.get(cells.get(place)?.clone()));
+        Cow::Owned(sorted.collect::<Vec<_>>().concat())
+    }
+
     /// Returns the table's name and the encoded key cells, which identify the row in its topic.
     pub fn named_key(&self, row: &Row) -> Vec<u8> {
-        [self.shape.table.name.to_string().as_bytes(), b"\0", self.key(row)].concat()
+        self.name_key(self.key(row))
+    }
+
+    /// Returns the table's name and these encoded key cells.
+    pub fn name_key(&self, key: &[u8]) -> Vec<u8> {
+        [self.shape.table.name.to_string().as_bytes(), b"\0", key].concat()
     }
 
     /// Returns the encoded cells of an upsert.

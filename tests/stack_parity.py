@@ -95,7 +95,9 @@ class StackParity(unittest.TestCase):
             self.assertTrue((ROOT / path).exists(), path)
 
     def test_connect_has_the_same_plugins(self):
-        line = re.search(r"^plugin\.path=(.*)$", read("scripts/stack/connect.sh"), re.MULTILINE)[1]
+        script = read("scripts/stack/connect.sh")
+        self.assertIn("\nplugin.path=$plugins\n", script)
+        line = re.search(r"^plugins=\$\{CONNECT_PLUGINS:-(.*)\}$", script, re.MULTILINE)[1]
         dockerfile = read(SERVICES["connect"]["build"]["dockerfile"])
         for path in line.split(","):
             folder = re.match(r"\$CACHE/([a-z/]+(?:-[a-z]+)*)", path)[1]

@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
 # Kafka Connect, one distributed worker with the connectors as plugins: connect.sh launch|ready|stop
+#
+# CONNECT_SERVICE=connect-next is another one beside it, with the plugins of CONNECT_PLUGINS.
 set -euo pipefail
 . "$(dirname "$0")/../lib.sh"
 
-dir=$STACK/connect
+service=${CONNECT_SERVICE:-connect}
+dir=$STACK/$service
+port=$CONNECT_PORT
+[ "$service" = connect ] || port=$CONNECT_NEXT_PORT
+plugins=${CONNECT_PLUGINS:-$CACHE/jars/plugins,$CACHE/apicurio-converter-$APICURIO_CONVERTER_VERSION}
 
 launch() {
     local java
-    ! alive connect || return 0
+    ! alive "$service" || return 0
     java=$(find_java 17) || die "no Java from 17 on, which Kafka Connect needs"
     mkdir -p "$dir"
     properties >"$dir/connect.properties"
-    spawn connect "$java" -Xmx1g -cp "$CACHE/jars/libs/*" \
+    spawn "$service" "$java" -Xmx1g -cp "$CACHE/jars/libs/*" \
         -Dlog4j2.configurationFile="$STACK/kafka/log4j2.properties" \
         org.apache.kafka.connect.cli.ConnectDistributed "$dir/connect.properties"
 }
@@ -20,18 +26,19 @@ launch() {
 properties() {
     cat <<PROPERTIES
 bootstrap.servers=$HOST:$KAFKA_PORT
-listeners=http://$HOST:$CONNECT_PORT
-plugin.path=$CACHE/jars/plugins,$CACHE/apicurio-converter-$APICURIO_CONVERTER_VERSION
+listeners=http://$HOST:$port
+plugin.path=$plugins
 PROPERTIES
-    cat "$ROOT/scripts/stack/connect.properties"
+    # Its group and its topics are called after it.
+    sed "s/=connect/=$service/" "$ROOT/scripts/stack/connect.properties"
 }
 
 ready() {
-    alive connect && curl -fs -m 5 -o /dev/null "http://$HOST:$CONNECT_PORT/connectors"
+    alive "$service" && curl -fs -m 5 -o /dev/null "http://$HOST:$port/connectors"
 }
 
 stop() {
-    terminate connect
+    terminate "$service"
 }
 
 "$1"

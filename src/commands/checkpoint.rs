@@ -54,6 +54,7 @@ async fn list(
         "group",
         "updated_at",
         "source_position",
+        "source_incarnation",
         "state",
         "reason",
     ]);
@@ -67,6 +68,7 @@ async fn list(
             json!(row.group_id),
             json!(row.updated_at.map(time)),
             json!(row.source_position),
+            json!(row.source_incarnation),
             json!(row.state),
             json!(row.state_reason),
         ]);

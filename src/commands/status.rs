@@ -203,6 +203,7 @@ mod tests {
             state: Some(state.to_owned()),
             state_reason: reason.map(str::to_owned),
             source_position: None,
+            source_incarnation: None,
             updated_at: None,
         }
     }

@@ -80,8 +80,11 @@ impl Decoder {
         self.deleted.get(partition)
     }
 
-    /// Takes the delete that a partition is read on behind, if it is one.
-    pub fn learn_deleted(&mut self, partition: &TopicPartition, deleted: Option<Deleted>) {
+    /// Takes that a partition is read anew, behind this delete if it is one: what the target has said
+    /// for it holds no longer.
+    pub fn read_anew(&mut self, partition: &TopicPartition, deleted: Option<Deleted>) {
+        self.moved
+            .take_if(|(topic, of, ..)| (&*topic, *of) == (&partition.topic, partition.partition));
         match deleted {
             Some(deleted) => _ = self.deleted.insert(partition.clone(), deleted),
             None => _ = self.deleted.remove(partition),

@@ -1,5 +1,6 @@
 //! What a walk over a record finds besides its row, or why it broke off.
 
+use crate::checkpoint::SourcePosition;
 use crate::decode::schema::envelope::Letter;
 use crate::decode::{Change, Op};
 use crate::guard::{Age, LogPlace};
@@ -48,9 +49,11 @@ impl Found {
 
     /// Tells the lane what is known of the change besides its row.
     pub fn change(&self, op: Op, is_whole: bool) -> Change {
-        let source_position = match (&self.lsn, &self.file, &self.pos) {
-            (Some(lsn), _, _) => Some(lsn.to_string()),
-            (None, Some(file), Some(pos)) => Some(format!("{file}:{pos}")),
+        let source_position = match (self.lsn, &self.file, self.pos) {
+            (Some(lsn), _, _) => Some(SourcePosition::Lsn(lsn)),
+            (None, Some(file), Some(pos)) => {
+                Some(SourcePosition::Binlog { file: file.clone(), pos })
+            }
             _ => None,
         };
         let age = Age {
@@ -58,7 +61,7 @@ impl Found {
             is_snapshot: op == Op::Read,
             source_time: self.source_time,
         };
-        Change { op, is_whole, source_time: self.source_time, source_position, age }
+        Change { op, is_whole, source_position, age }
     }
 
     /// Returns the change's place in the source's log, which a snapshot's rows share.

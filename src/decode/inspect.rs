@@ -228,7 +228,7 @@ fn unit_name(unit: Unit) -> &'static str {
     match unit {
         Unit::Millis => "ms",
         Unit::Micros => "µs",
-        Unit::Nanos => "ns",
+        Unit::Nanos | Unit::WholeMicrosInNanos => "ns",
     }
 }
 

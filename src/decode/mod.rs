@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::checkpoint::SourcePosition;
 use crate::decode::value::kind::SourceTable;
 use crate::guard::Age;
 use crate::moves::MoveRequest;
@@ -71,10 +72,8 @@ pub struct Change {
     /// Whether the row is an upsert that leans on no other image of it, or a delete: after it, an
     /// earlier dead letter of the key no longer matters.
     pub is_whole: bool,
-    /// Commit time at the source in milliseconds since the epoch (`source.ts_ms`).
-    pub source_time: Option<i64>,
-    /// The source's position as the connector prints it (PostgreSQL: the LSN; MariaDB: file:pos).
-    pub source_position: Option<String>,
+    /// Where it stands in the source's log.
+    pub source_position: Option<SourcePosition>,
     /// How new it is.
     pub age: Age,
 }

@@ -102,7 +102,8 @@ impl<'a> Pass<'a> {
         if let (Some(transaction), Some(lsn)) = (found.transaction, found.lsn)
             && self.arrival.record.headers.find(header).is_some()
         {
-            rows.note_move(Move { is_create, transaction, lsn });
+            let is_over_refused = is_create && self.arrival.is_tainted;
+            rows.note_move(Move { is_create, transaction, lsn, is_over_refused });
         }
     }
 
@@ -131,8 +132,9 @@ impl<'a> Pass<'a> {
                 let Arrival { topic, partition, record, .. } = *self.arrival;
                 let (topic, offset) = (Arc::clone(topic), record.offset);
                 let shape = Arc::clone(&self.layout.shape);
-                let sign = self.sign();
-                let request = MoveRequest { topic, partition, offset, place, shape, columns, sign };
+                let (leaves, sign) = (None, self.sign());
+                let request =
+                    MoveRequest { topic, partition, offset, place, shape, columns, leaves, sign };
                 Ok(Some(Decoded::NeedsMoved(Box::new(request))))
             }
         }
@@ -149,19 +151,25 @@ impl<'a> Pass<'a> {
         self.walk_key(&mut writer)?;
         let key = writer.cells().to_vec();
         drop(writer);
+        let mut is_refused = self.arrival.is_tainted;
         let otherwise = match rows.touch(&key) {
-            None if rows.is_truncated() => return Ok(Leaving::InANewBatch),
+            None if rows.has_truncate() => return Ok(Leaving::InANewBatch),
             None => None,
             // The row has come here in the same transaction, or it is another's that a deferrable
             // key lets it meet: then the target has that.
             Some(Touch::Once(row)) if self.came_in_transaction(rows, row, found) => {
+                is_refused |= rows.half(row).is_some_and(|half| half.is_over_refused);
                 rows.index().get(row).map(|row| rows.cells(row).to_vec())
             }
             // The target shall have the values first.
             Some(_) => return Ok(Leaving::InANewBatch),
         };
-        let (step, is_refused) = (self.arrival.origin.step, self.arrival.is_tainted);
-        let departure = Departure { place, step, key, columns, is_refused, otherwise };
+        let step = self.arrival.origin.step;
+        let half = found.transaction.zip(found.lsn).map(|(transaction, lsn)| {
+            let half = Move { is_create: false, transaction, lsn, is_over_refused: false };
+            (half, rows.name_key(&key))
+        });
+        let departure = Departure { place, step, key, columns, is_refused, half, otherwise };
         Ok(Leaving::Behind(Some(departure)))
     }
 
@@ -455,6 +463,11 @@ impl<'a> Pass<'a> {
         if self.layout.shape.deletes == Deletes::Ignore {
             return Ok(Decoded::Ignored(Ignored::Delete));
         }
+        let change = found.change(Op::Truncate, true);
+        if self.layout.shape.is_guarded && change.age.place.is_some() {
+            rows.outdate(self.arrival.origin, change.age);
+            return Ok(Decoded::Truncate(change));
+        }
         match self.arrival.is_alone {
             Some(true) => {}
             // The rows of other partitions are not in step with this one.
@@ -470,7 +483,7 @@ impl<'a> Pass<'a> {
             None => return Ok(Decoded::NeedsPartitionCount),
         }
         rows.truncate();
-        Ok(Decoded::Truncate(found.change(Op::Truncate, true)))
+        Ok(Decoded::Truncate(change))
     }
 }
 

@@ -83,6 +83,8 @@ pub(super) struct Bench {
     pub batch: Batch,
     pub is_tainted: bool,
     pub is_alone: Option<bool>,
+    /// Whether the target keeps how new each row is.
+    pub is_guarded: bool,
     /// Whether the target has no table yet.
     pub is_absent: bool,
     pub deletes: Deletes,
@@ -119,6 +121,7 @@ impl Default for Bench {
             batch,
             is_tainted: false,
             is_alone: Some(true),
+            is_guarded: false,
             is_absent: false,
             deletes,
             keyless: Keyless::Refuse,
@@ -250,7 +253,8 @@ impl Bench {
         let key = ruled.as_ref().unwrap_or(&source.key).iter().filter_map(position).collect();
         let (deletes, synced_at) = (self.deletes.clone(), None);
         let (table, keyless) = (Arc::new(table), self.keyless);
-        let shape = Shape { table, columns, key, keyless, deletes, synced_at, is_guarded: false };
+        let is_guarded = self.is_guarded;
+        let shape = Shape { table, columns, key, keyless, deletes, synced_at, is_guarded };
         let is_written = source.columns.iter().map(is_written).collect();
         let placeholder = "__debezium_unavailable_value".into();
         let (shape, changelog) = (Arc::new(shape), self.changelog.clone());

@@ -129,8 +129,12 @@ fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, Mi
             (None, octets) => octets,
         },
         "date" | "date_text" => date(sender)?,
-        "time without time zone" | "time_text" => time(digits, sender)?,
-        "timestamp without time zone" | "timestamp_text" => timestamp(digits, sender)?,
+        "time without time zone" | "time_text" => {
+            time(digits.or(standard(type_id, sender)), sender)?
+        }
+        "timestamp without time zone" | "timestamp_text" => {
+            timestamp(digits.or(standard(type_id, sender)), sender)?
+        }
         "timestamp with time zone" | "timestamptz_text" => match is_structured(sender) {
             true => Kind::StructuredZonedTimestamp,
             false => Kind::ZonedTimestamp,
@@ -146,6 +150,9 @@ fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, Mi
         "bit varying" if digits == Some(1) => Kind::Bool,
         "bit varying" if sender.is_mysql == Some(true) => {
             Kind::Unsupported("a bit string whose length no schema tells".to_owned())
+        }
+        "bits_text" if digits.is_none() => {
+            Kind::Unsupported("bits whose length the column does not tell".to_owned())
         }
         "bit" | "bit varying" | "bits_text" => Kind::Bits { length: digits },
         "hstore" => hstore(sender)?,
@@ -249,7 +256,7 @@ fn time(digits: Option<u32>, sender: Sender<'_>) -> Result<Kind, MissingSetting>
         "structured" => Kind::StructuredTime,
         "connect" => Kind::Time(Unit::Millis),
         "nanoseconds" => Kind::Time(Unit::Nanos),
-        "adaptive" => Kind::Time(adaptive(digits)),
+        "adaptive" => adaptive(digits).map_or_else(undigited, Kind::Time),
         _ => Kind::Time(Unit::Micros),
     })
 }
@@ -259,18 +266,26 @@ fn timestamp(digits: Option<u32>, sender: Sender<'_>) -> Result<Kind, MissingSet
         "isostring" => Kind::IsoTimestamp,
         "structured" => Kind::StructuredTimestamp,
         "connect" => Kind::Timestamp(Unit::Millis),
+        "nanoseconds" if sender.is_mysql == Some(true) => Kind::Timestamp(Unit::WholeMicrosInNanos),
         "nanoseconds" => Kind::Timestamp(Unit::Nanos),
         "microseconds" => Kind::Timestamp(Unit::Micros),
-        _ => Kind::Timestamp(adaptive(digits)),
+        _ => adaptive(digits).map_or_else(undigited, Kind::Timestamp),
     })
 }
 
 /// Up to three digits of a second travel as milliseconds.
-fn adaptive(digits: Option<u32>) -> Unit {
-    match digits {
-        Some(0..=3) => Unit::Millis,
-        _ => Unit::Micros,
-    }
+fn adaptive(digits: Option<u32>) -> Option<Unit> {
+    digits.map(|digits| if digits <= 3 { Unit::Millis } else { Unit::Micros })
+}
+
+/// Returns the digits of a second that a column has which does not tell them: PostgreSQL's have six
+/// at both ends; MySQL's have none, and SQLite's may be any.
+fn standard(type_id: u32, sender: Sender<'_>) -> Option<u32> {
+    (type_id != 0 && sender.is_mysql != Some(true)).then_some(6)
+}
+
+fn undigited() -> Kind {
+    Kind::Unsupported("a time whose digits of a second the column does not tell".to_owned())
 }
 
 fn interval(sender: Sender<'_>) -> Result<Kind, MissingSetting> {

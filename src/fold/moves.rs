@@ -73,6 +73,14 @@ pub struct Taken {
     pub left_at: Option<i64>,
 }
 
+impl Taken {
+    /// Returns whether the row that has come to the key is another one than that which leaves it
+    /// there, or is still to leave it.
+    pub fn is_over(&self, left_at: i64) -> bool {
+        self.was_taken && self.left_at.is_none_or(|known| known == left_at)
+    }
+}
+
 /// What the target says of the keys in question.
 #[derive(Debug)]
 pub struct Verdict {
@@ -107,10 +115,7 @@ impl Unsettled {
     pub fn verdict(&self, rows: &Rows, found: impl Fn(usize) -> (Option<Taken>, bool)) -> Verdict {
         let lsn = |row: usize| rows.half(row).map(|half| half.lsn).unwrap_or_default();
         // A delete is nothing if it is of a row that another has come over.
-        let over = |delete: usize| {
-            let last = found(delete).0.filter(|last| last.was_taken);
-            last.filter(|last| last.left_at.is_none_or(|left_at| left_at == lsn(delete)))
-        };
+        let over = |delete: usize| found(delete).0.filter(|last| last.is_over(lsn(delete)));
         let known = |create: usize| {
             let kept = found(create).0.filter(|kept| kept.came_at == lsn(create));
             kept.map(|kept| kept.was_taken)
@@ -167,6 +172,8 @@ impl Winners {
 /// The halves of changed keys, as the fold meets them.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
+    /// The first create of each place in the source's log: what it came over, its repetitions did.
+    first: HashMap<(i64, Vec<u8>), usize>,
     /// What stood under the key of a create in the batch, by the create.
     under: HashMap<usize, usize>,
     /// Creates whose [`Moves::under`] is a create with a delete in doubt behind it.
@@ -175,11 +182,21 @@ pub(super) struct Moves {
     passed: HashMap<usize, Passed>,
     /// Deletes that are the first of their key in the batch.
     departed: HashSet<usize>,
+    /// Changes with unavailable cells behind one of those deletes: if that is nothing, the row is there
+    /// that they lean on. By the change.
+    leaning: HashMap<usize, usize>,
     /// Where the row moved away that a create has come over, by the create.
     left: HashMap<usize, i64>,
 }
 
 impl Moves {
+    /// Notes a create.
+    pub(super) fn meet(&mut self, rows: &Rows, row: usize) {
+        if let Some(half) = rows.half(row).filter(|half| half.is_create) {
+            self.first.entry((half.lsn, key_at(rows, row).to_vec())).or_insert(row);
+        }
+    }
+
     /// Notes the first change of a key.
     pub(super) fn begin(&mut self, rows: &Rows, row: usize) {
         if rows.half(row).is_some_and(|half| !half.is_create) {
@@ -220,6 +237,18 @@ impl Moves {
         }
     }
 
+    /// Notes that a change leans on the row before it; `false` where that is not in doubt.
+    pub(super) fn lean(&mut self, row: usize, before: usize) -> bool {
+        let delete = self.departed.get(&before).or_else(|| self.leaning.get(&before)).copied();
+        self.leaning.extend(delete.map(|delete| (row, delete)));
+        delete.is_some()
+    }
+
+    /// Returns the delete in doubt that stands before what a change leans on.
+    pub(super) fn leans_over(&self, row: usize) -> Option<usize> {
+        self.leaning.get(&row).copied()
+    }
+
     /// Returns what a delete leaves in doubt.
     pub(super) fn passed(&self, delete: usize) -> Option<Passed> {
         self.passed.get(&delete).copied()
@@ -232,15 +261,34 @@ impl Moves {
                 unsettled.departed.push(winner);
             }
         } else if !is_partial(rows, winner) && rows.half(winner).is_some() {
-            let (under, left_at) = (self.under(rows, winner), self.left.get(&winner).copied());
+            let (under, left_at) = (self.under(rows, winner), self.left_at(rows, winner));
             unsettled.arrived.push(Arrived { create: winner, under, left_at });
         }
     }
 
+    /// Returns where the row moved away that a create, or what it repeats, has come over.
+    fn left_at(&self, rows: &Rows, create: usize) -> Option<i64> {
+        let first = self.first(rows, create);
+        let left = self.left.get(&create).or_else(|| self.left.get(&first)).copied();
+        left.or_else(|| {
+            let mut passed = self.passed.values().filter(|_| first != create);
+            let passed = passed.find(|passed| passed.create == first)?;
+            rows.half(passed.delete).map(|half| half.lsn)
+        })
+    }
+
+    /// Returns the create that a create repeats, or itself.
+    fn first(&self, rows: &Rows, create: usize) -> usize {
+        let half = rows.half(create);
+        let first = half.and_then(|it| self.first.get(&(it.lsn, key_at(rows, create).to_vec())));
+        first.copied().unwrap_or(create)
+    }
+
     /// Returns what a create comes over.
     fn under(&self, rows: &Rows, create: usize) -> Under {
-        let (mut under, here) = (self.under.get(&create), rows.half(create));
-        let mut over = create;
+        let here = rows.half(create);
+        let mut over = self.first(rows, create);
+        let mut under = self.under.get(&over);
         let is_again = |under: &&usize| {
             let under = rows.half(**under).filter(|under| under.is_create);
             under.zip(here).is_some_and(|(under, here)| under.lsn >= here.lsn)

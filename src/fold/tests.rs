@@ -245,7 +245,7 @@ fn write(rows: &mut Rows, change: &str, offset: i64) {
     }
     writer.finish(origin, kept(offset)).unwrap();
     if is_create || is_delete {
-        rows.note_move(Move { is_create, transaction, lsn });
+        rows.note_move(Move { is_create, transaction, lsn, is_over_refused: false });
     }
 }
 

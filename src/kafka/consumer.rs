@@ -85,6 +85,7 @@ pub fn start(
 ) -> Result<(Link, impl FnOnce() -> Result<(), String> + Send + 'static), ClientError> {
     let assignments = Arc::new(AtomicU64::new(0));
     let pulse = start.board.watch("poll");
+    let wanted = Wanted::of(&start.config);
     let is_static = start.config.get("group.instance.id").is_some();
     let context = Context { watermarks: start.watermarks, board: start.board };
     let consumer = Arc::new(start.config.create_with_context::<_, BaseConsumer<_>>(context)?);
@@ -99,7 +100,7 @@ pub fn start(
         commands,
         routes: HashMap::new(),
         last: None,
-        wanted: Wanted::default(),
+        wanted,
         seeks: HashMap::new(),
         resets: HashSet::new(),
         held: HashSet::new(),
@@ -248,6 +249,7 @@ impl Poll {
 
     fn assigned(&mut self, partitions: Vec<TopicPartition>) -> Result<(), String> {
         self.last = None;
+        self.wanted.assigned();
         self.assign(partitions).map_err(|error| error.to_string())
     }
 

@@ -43,9 +43,11 @@ pub trait Ask: Send + Sync {
         partitions: &'a [TopicPartition],
     ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Watermarks>, LogError>>;
 
-    /// Returns which of the topics are compacted; none when the brokers do not tell.
-    fn compacted<'a>(&'a self, topics: &'a BTreeSet<Arc<str>>)
-    -> BoxFuture<'a, BTreeSet<Arc<str>>>;
+    /// Returns how long each compacted topic keeps tombstones; none when the brokers do not tell.
+    fn compacted<'a>(
+        &'a self,
+        topics: &'a BTreeSet<Arc<str>>,
+    ) -> BoxFuture<'a, BTreeMap<Arc<str>, Duration>>;
 
     /// Returns the offsets that the group has committed, for the partitions that have one.
     fn committed<'a>(
@@ -225,23 +227,23 @@ impl Log {
         }
     }
 
-    /// Returns the topics whose policy is to compact.
+    /// Returns the topics whose policy is to compact, with how long their tombstones stay.
     async fn cleanup_policies(
         &self,
         topics: &BTreeSet<Arc<str>>,
-    ) -> KafkaResult<BTreeSet<Arc<str>>> {
+    ) -> KafkaResult<BTreeMap<Arc<str>, Duration>> {
         let admin = self.config.create::<AdminClient<_>>()?;
         token::give(admin.inner(), self.token.as_ref()).map_err(KafkaError::AdminOpCreation)?;
         let options = AdminOptions::new().request_timeout(Some(self.timeout));
-        let asked = topics.iter().map(|topic| ResourceSpecifier::Topic(topic));
-        let told = admin.describe_configs(&asked.collect::<Vec<_>>(), &options).await?;
-        let is_compacted = |resource: &ConfigResourceResult| {
-            let policy = resource.as_ref().ok()?.get("cleanup.policy")?.value.as_deref()?;
-            policy.contains("compact").then_some(())
+        let asked = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect::<Vec<_>>();
+        let told = admin.describe_configs(&asked, &options).await?;
+        let kept = |resource: &ConfigResourceResult| {
+            let setting = |name| resource.as_ref().ok()?.get(name)?.value.as_deref();
+            let kept = Duration::from_millis(setting("delete.retention.ms")?.parse().ok()?);
+            setting("cleanup.policy")?.contains("compact").then_some(kept)
         };
-        let paired = topics.iter().zip(&told);
-        let compacted = paired.filter(|(_, resource)| is_compacted(resource).is_some());
-        Ok(compacted.map(|(topic, _)| Arc::clone(topic)).collect())
+        let paired = topics.iter().cloned().zip(&told);
+        Ok(paired.filter_map(|(topic, told)| Some((topic, kept(told)?))).collect())
     }
 
     /// Returns the ends of each partition's log.
@@ -373,11 +375,11 @@ impl Ask for Log {
     fn compacted<'a>(
         &'a self,
         topics: &'a BTreeSet<Arc<str>>,
-    ) -> BoxFuture<'a, BTreeSet<Arc<str>>> {
+    ) -> BoxFuture<'a, BTreeMap<Arc<str>, Duration>> {
         Box::pin(async {
             self.cleanup_policies(topics).await.unwrap_or_else(|error| {
                 tracing::debug!(%error, "could not read the topics' settings");
-                BTreeSet::new()
+                BTreeMap::new()
             })
         })
     }

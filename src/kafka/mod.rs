@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 
+mod comeback;
 pub mod config;
 mod consumer;
 mod context;

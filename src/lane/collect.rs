@@ -301,7 +301,7 @@ impl Lane {
             let is_behind = held.expected != next || head.as_ref() == Some(partition);
             held.taints.rewind();
             held.expected = next;
-            self.decoder.learn_deleted(partition, deleted);
+            self.decoder.read_anew(partition, deleted);
             if held.state == State::Running && is_behind {
                 held.assignment = self.link.seek(partition, next);
             }

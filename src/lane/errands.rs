@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::held::{CONSTRAINT, MOVE, PARTITION_COUNT, SCHEMA, State};
+use super::held::{CONSTRAINT, MOVE, PARTITION_COUNT, SCHEMA, State, TABLE};
 use super::identity::Proofs;
 use super::{Blocked, Lane};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::schema::registry::Schemas;
-use crate::decode::{RegisteredSchema, SchemaId};
+use crate::decode::value::kind::SourceTable;
+use crate::decode::{LayoutId, RegisteredSchema, SchemaId};
 use crate::identity::TopicIdentity;
 use crate::kafka::log::{Ask, LogError, Watermarks};
 use crate::kafka::{Membership, Reset};
@@ -27,6 +28,11 @@ pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The pause before a row is looked for again that another member's batch must leave first.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a truncate waits for its table, and how often it is looked for: the other partitions may
+/// be far behind.
+const TABLE_PATIENCE: Duration = Duration::from_secs(600);
+const TABLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a registry that does not know an id is asked again: it may lag behind the producer.
 const SCHEMA_PATIENCE: Duration = Duration::from_secs(60);
@@ -129,6 +135,31 @@ impl Lane {
         for partition in parked.map(|(partition, _)| partition.clone()).collect::<Vec<_>>() {
             self.read_on(&partition);
         }
+    }
+
+    /// Takes that the target has no table for what could only delete from it, or empty it.
+    ///
+    /// Rows that are older than a truncate may still come from other partitions, and make the table:
+    /// the truncate waits for that, because it is kept with the table.
+    pub(super) fn miss_table(&mut self, id: LayoutId, source: &SourceTable) {
+        let head = self.current.as_ref().map(|run| run.partition.clone());
+        let held = head.as_ref().and_then(|head| self.held.get(head));
+        let (Some(partition), Some(held)) = (&head, held) else { return };
+        let is_truncate =
+            source.key.is_empty() && self.mapping.is_guarded(&source.name.rule_name());
+        if !is_truncate || held.remembered.partitions_seen == Some(1) {
+            return self.decoder.learn_absent(id);
+        }
+        if held.moved_at.elapsed() < TABLE_PATIENCE {
+            self.look_later(TABLE, TABLE_PAUSE);
+            return self.park(partition, State::Waiting(TABLE));
+        }
+        let detail = format!(
+            "table \"{}\" was emptied, which nothing has made at the target: consumer checkpoint skip \
+             passes over it",
+            source.name
+        );
+        self.stop_head(Stop::new(StopReason::TruncatePartitioned, detail));
     }
 
     /// Has the partitions go on soon that wait for a delete under an old key.
@@ -378,7 +409,7 @@ async fn warn_of_missing_records(
         return;
     }
     let compacted = log.compacted(&gone.keys().cloned().collect()).await;
-    for (topic, count) in gone.iter().filter(|(topic, _)| !compacted.contains(*topic)) {
+    for (topic, count) in gone.iter().filter(|(topic, _)| !compacted.contains_key(*topic)) {
         warn!(%topic, count, "records were already gone before the first start");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -36,6 +37,8 @@ pub(super) struct Held {
     pub(super) mirrored: NextOffset,
     /// Keys whose newest image was refused.
     pub(super) taints: Taints,
+    /// How long no owner had shown that it lives, when it was claimed.
+    pub(super) unowned: Duration,
     /// What its row remembers of its log.
     pub(super) remembered: Remembered,
     /// Whether the row must be told of its log.
@@ -86,6 +89,9 @@ pub(super) const PARTITION_COUNT: &str = "partition count";
 /// What [`State::Waiting`] says of a row whose delete under its old key is not applied yet.
 pub(super) const MOVE: &str = "move";
 
+/// What [`State::Waiting`] says of a truncate whose table other partitions may still make.
+pub(super) const TABLE: &str = "table";
+
 /// What [`State::Waiting`] says of a topic that has more partitions than before.
 pub(super) const GROWTH: &str = "partition increase";
 /// What [`State::Waiting`] says of a record that the database refuses as long as other rows are, or
@@ -107,6 +113,7 @@ impl Held {
             expected: NextOffset::at(0),
             mirrored: NextOffset::at(0),
             taints: Taints::default(),
+            unowned: Duration::ZERO,
             remembered: Remembered::default(),
             is_identity_due: false,
             is_claim_due: false,

@@ -24,6 +24,9 @@ use crate::stopped::{Stop, StopReason};
 /// read under the old one's offsets until the next one.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Owners show that they live more often than this.
+const OWNERS_TOUCH: Duration = Duration::from_secs(60);
+
 /// What was found of the logs of claimed partitions.
 #[derive(Debug)]
 pub(super) struct Proofs {
@@ -52,10 +55,16 @@ impl Lane {
         let offsets = claims.iter().map(|(it, _)| it);
         let offsets = offsets.filter_map(|it| Some((it.clone(), last(it)?.offset)));
         let offsets = offsets.collect::<BTreeMap<_, _>>();
+        let unread = claims.iter().filter_map(|(partition, _)| {
+            let held = self.held.get(partition).filter(|held| held.unowned > OWNERS_TOUCH)?;
+            Some((partition.clone(), (held.expected, held.unowned)))
+        });
+        let unread = unread.collect::<BTreeMap<_, _>>();
         self.errands.spawn(async move {
             loop {
                 match find(log.as_ref(), &claims, &offsets).await {
                     Ok((topics, traces)) => {
+                        warn_of_lost_deletes(log.as_ref(), &unread).await;
                         return Finding::Proofs(Proofs { claims, topics, traces });
                     }
                     Err(error) => again("log", &error).await,
@@ -283,6 +292,39 @@ impl Lane {
             due.extend(held.claim.map(|claim| (partition.clone(), claim, held.remembered)));
         }
         (!due.is_empty()).then_some(Order::Identify(due))
+    }
+}
+
+/// Says of compacted topics that were read by nobody for longer than their tombstones are kept that
+/// deletes among what is unread may be gone: then no record is left that says so.
+async fn warn_of_lost_deletes(
+    log: &dyn Ask,
+    unread: &BTreeMap<TopicPartition, (NextOffset, Duration)>,
+) {
+    if unread.is_empty() {
+        return;
+    }
+    let topics = unread.keys().map(|partition| Arc::clone(&partition.topic)).collect();
+    let kept = log.compacted(&topics).await;
+    let is_over = |(partition, (_, unowned)): &(&TopicPartition, &(NextOffset, Duration))| {
+        kept.get(&partition.topic).is_some_and(|kept| unowned > kept)
+    };
+    let over = unread.iter().filter(is_over).collect::<BTreeMap<_, _>>();
+    let partitions = over.keys().map(|partition| (*partition).clone()).collect::<Vec<_>>();
+    let Ok(ends) = log.watermarks(&partitions).await else { return };
+    for (partition, (next, unowned)) in over {
+        if ends.get(partition).is_some_and(|ends| ends.high > *next) {
+            let (topic, partition) = (&partition.topic, partition.partition);
+            let kept = kept.get(topic).copied().unwrap_or_default();
+            warn!(
+                %topic,
+                partition,
+                ?unowned,
+                delete_retention = ?kept,
+                "deletes may be lost: the topic is compacted, and nobody has read it for longer than \
+                 it keeps tombstones; compare the table with its source",
+            );
+        }
     }
 }
 

@@ -266,10 +266,21 @@ impl Lane {
         let is_at_end = is_queue_empty && self.current.is_none();
         !self.filling.is_empty()
             && (is_at_end
-                || self.blocked.is_some()
+                || self.is_batch_awaited()
                 || !self.leaving.is_empty()
                 || self.is_full()
                 || is_old())
+    }
+
+    /// Returns whether the batch must end before what the head waits for can come.
+    fn is_batch_awaited(&self) -> bool {
+        match &self.blocked {
+            // The table must be as the row's values are read.
+            Some(Blocked::Moved(request)) => {
+                !self.filling.schema_changes.is_empty() || self.filling.leaves(request).is_none()
+            }
+            blocked => blocked.is_some(),
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -339,18 +350,17 @@ impl Lane {
         }))
     }
 
-    /// Returns the question for what a row has left under its old key; the batch before it, which
-    /// may be what leaves it, has ended.
+    /// Returns the question for what a row has left under its old key, or is about to leave: then
+    /// the batch goes on filling, else it has ended.
     fn moved_due(&mut self) -> Option<Order> {
         let Some(Blocked::Moved(request)) = &self.blocked else { return None };
-        if !self.filling.is_empty() {
-            return None;
-        }
         // The table must be as the row's values are read, also when nothing else is to be applied.
         if !self.filling.schema_changes.is_empty() {
             return Some(self.apply());
         }
-        Some(Order::Moved(request.clone()))
+        let leaves = self.filling.leaves(request);
+        let is_due = self.filling.is_empty() || leaves.is_some();
+        is_due.then(|| Order::Moved(Box::new(MoveRequest { leaves, ..(**request).clone() })))
     }
 
     /// Returns the stop that its partition's row is to say; the batch before it, which says that the

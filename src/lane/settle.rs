@@ -254,7 +254,8 @@ impl Lane {
 
     /// Takes a claim over; returns it when its log is to be looked at.
     fn take(&mut self, claimed: Claimed) -> Option<(TopicPartition, Claim)> {
-        let Claimed { partition, claim, next, remembered, refused_keys, deleted } = claimed;
+        let Claimed { partition, claim, next, remembered, refused_keys, deleted, unowned } =
+            claimed;
         let held = self.held.get_mut(&partition)?;
         held.claim = Some(claim);
         if held.state == State::Leaving {
@@ -267,9 +268,9 @@ impl Lane {
         }
         held.state = State::Proving;
         held.taints = Taints::new(refused_keys);
-        held.remembered = remembered;
+        (held.remembered, held.unowned) = (remembered, unowned);
         held.deleted.clone_from(&deleted);
-        self.decoder.learn_deleted(&partition, deleted);
+        self.decoder.read_anew(&partition, deleted);
         held.rulings.clear();
         held.early = None;
         (held.applied, held.expected, held.mirrored) = (next, next, next);
@@ -300,7 +301,7 @@ impl Lane {
         let leader =
             Leader { source: source.name.clone(), topic: Arc::clone(&run.partition.topic) };
         let planned = match table {
-            None if is_partial => return self.decoder.learn_absent(id),
+            None if is_partial => return self.miss_table(id, &source),
             // Only the topic names its table: it leads nowhere by itself.
             Some(table) if is_partial => {
                 let allowed = self.mapping.follow(&leader, leaders);

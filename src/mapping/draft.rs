@@ -25,7 +25,10 @@ pub(super) struct Draft<'a> {
 
 impl Draft<'_> {
     pub(super) fn plan(self, source: SourceTable, existing: Option<Table>) -> Result<Plan, Stop> {
-        let key = self.usable_key(&source)?;
+        let mut key = self.usable_key(&source)?;
+        if let Some(existing) = existing.as_ref().filter(|_| self.is_truncate(&source)) {
+            key = self.key_of_table(existing, key)?;
+        }
         self.check_names(&source)?;
         let (table, statements, labels) = match &existing {
             None => {
@@ -91,6 +94,29 @@ impl Draft<'_> {
             return Err(Stop::new(StopReason::KeyUnfit, detail));
         }
         Ok(self.key(source))
+    }
+
+    /// Returns whether this is for a truncate of a guarded table: its record has no key.
+    fn is_truncate(&self, source: &SourceTable) -> bool {
+        let is_guarded = self.rule.row_guard && self.rule.mode == Mode::Upsert;
+        self.is_partial && is_guarded && source.key.is_empty()
+    }
+
+    /// Returns the key that the records of a table must have, if the rule does not say it.
+    fn key_of_table(&self, table: &Table, ruled: Vec<String>) -> Result<Vec<String>, Stop> {
+        match table.unique_keys.as_slice() {
+            _ if !ruled.is_empty() => Ok(ruled),
+            [key] => Ok(key.clone()),
+            keys => {
+                let detail = format!(
+                    "table \"{}\" was emptied, and has {} unique keys: say in the config file which \
+                     one is its `key`",
+                    self.name,
+                    keys.len()
+                );
+                Err(Stop::new(StopReason::KeyUnfit, detail))
+            }
+        }
     }
 
     /// Decides what becomes of changes that have no key.

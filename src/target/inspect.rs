@@ -27,6 +27,9 @@ pub struct CheckpointRow {
     pub state_reason: Option<String>,
     /// How far the source is applied, as the connector prints it.
     pub source_position: Option<String>,
+    /// Which log of the source that is in: counted up where an operator says that it is another one;
+    /// `None` before.
+    pub source_incarnation: Option<String>,
     /// When the row was last written, in milliseconds since the epoch.
     pub updated_at: Option<i64>,
 }

@@ -1,5 +1,7 @@
 //! The target: a relational database that holds replicated tables and their checkpoint.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::batch::{Folded, Lead, Leader};
@@ -9,7 +11,7 @@ use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
-use crate::rows::Rows;
+use crate::rows::{Origin, Rows};
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Column, Encode, Enumeration, Table, TableName};
 
@@ -203,6 +205,8 @@ pub struct Claimed {
     pub refused_keys: Vec<Vec<u8>>,
     /// The last record that was applied, if it is a delete.
     pub deleted: Option<Deleted>,
+    /// How long no owner had shown that it lives.
+    pub unowned: Duration,
 }
 
 /// How an attempt to apply a batch ended.
@@ -304,11 +308,10 @@ pub enum TargetError {
 }
 
 /// Says that a guarded table's row was committed later than what the target has, at a place before.
-fn went_back(rows: &Rows, row: usize, steps: &[Step]) -> TargetError {
-    let row = rows.index().get(row).expect("it is a row of the index");
-    let step = steps.get(row.step).expect("a row has a step");
+fn went_back(rows: &Rows, origin: Origin, steps: &[Step]) -> TargetError {
+    let step = steps.get(origin.step).expect("a change has a step");
     let (table, partition) = (rows.shape().table.name.clone(), step.partition.clone());
-    TargetError::WentBack { table, partition, offset: row.offset }
+    TargetError::WentBack { table, partition, offset: origin.offset }
 }
 
 /// What a lane does about an error of the target.

@@ -200,6 +200,41 @@ fn f11_a_record_of_five_megabytes_lands() {
     assert_eq!(count(&world, "public.users"), 2);
 }
 
+/// The record's length, the bytes of a batch by default, and the records in `LONG_COUNT` batches.
+const LONG_MIB: u64 = 5;
+const BATCH_MIB: u64 = 16;
+const LONG_COUNT: usize = 80;
+
+#[test]
+fn f11_a_backlog_of_long_records_takes_the_memory_of_a_few_batches() {
+    let world = World::new("long");
+    let users = world.topic("public.users", &LARGE);
+    let long = "x".repeat(usize::try_from(LONG_MIB).unwrap() * 1024 * 1024);
+    let record = Draft::fixture("json/users-create").with("\"name\":\"Alan\"", "\"name\":\"LONG\"");
+    produce(&users, 0, &[Draft::fixture("json/users-create").with("9001", "1")]);
+    let small = world.member("small").start();
+    world.until_at_ends(&world.name);
+    let base = small.peak_mib();
+    assert_eq!(small.terminate(), 0);
+    for id in 0..LONG_COUNT {
+        let id = (100 + id).to_string();
+        produce(&users, 0, &[record.clone().with("9001", &id).with("LONG", &long)]);
+    }
+
+    let member = world.member("member").start();
+    world.until_at_ends(&world.name);
+
+    let rows = i64::try_from(LONG_COUNT + 1).unwrap();
+    assert_eq!(world.target.number("SELECT count(*) FROM public.users"), rows);
+    // Rows that are filled, and that are applied as rows, as arguments and as a message; then runs that
+    // wait or are on their way, and what the client has fetched.
+    let promised = base + 4 * (BATCH_MIB + LONG_MIB) + 12 * LONG_MIB;
+    let peak = member.peak_mib();
+    eprintln!("f11: {peak} MiB at the most, {base} of them without a record; {promised} promised");
+    assert!(peak <= promised, "{peak} MiB, and {promised} are promised over {base}");
+    member.until_ready();
+}
+
 #[test]
 fn f41_a_schema_id_that_does_not_exist_is_a_dead_letter_after_a_minute() {
     let world = World::new("noschema");

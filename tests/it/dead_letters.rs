@@ -370,14 +370,103 @@ fn a_file_takes_replays_as_well() {
 
 /// Replaces text in the value of every dead letter of a file.
 fn repair(file: &std::path::Path, from: &str, to: &str) {
+    on_file(file, async |connection| {
+        let text = "UPDATE afterimage_dead_letter
+                    SET value = CAST(replace(CAST(value AS TEXT), ?, ?) AS BLOB)";
+        let done = sqlx::query(text).bind(from).bind(to).execute(connection).await.unwrap();
+        assert_eq!(done.rows_affected(), 1);
+    });
+}
+
+/// Does something with a file of its own accord, as its owner would.
+fn on_file(file: &std::path::Path, act: impl AsyncFnOnce(&mut sqlx::SqliteConnection)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         use sqlx::Connection as _;
-        let url = format!("sqlite://{}", file.display());
-        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-        let text = "UPDATE afterimage_dead_letter
-                    SET value = CAST(replace(CAST(value AS TEXT), ?, ?) AS BLOB)";
-        let done = sqlx::query(text).bind(from).bind(to).execute(&mut connection).await.unwrap();
-        assert_eq!(done.rows_affected(), 1);
+        let url = format!("sqlite://{}?mode=rwc", file.display());
+        act(&mut sqlx::SqliteConnection::connect(&url).await.unwrap()).await;
     });
+}
+
+#[test]
+fn rows_that_a_file_refused_are_replayed_once_it_takes_them() {
+    let world = World::new("filerows");
+    let users = world.topic("public.users", &[]);
+    let file = world.folder().join("target.db");
+    let run = |script: &'static str| {
+        on_file(&file, async |connection| {
+            sqlx::raw_sql(script).execute(connection).await.unwrap();
+        });
+    };
+    run(
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT CHECK (length(name) < 4), age INTEGER)",
+    );
+    let url = format!("sqlite://{}", file.display());
+    let setup = |label: &str| member(&world, label).target(&url);
+    let call = |command: &[&str]| {
+        let command = [&["dead-letters"], command, &["--format", "json"]].concat();
+        let ended = setup("operator").run(&command, SOON);
+        let objects = ended.out.lines().map(|line| serde_json::from_str(line).unwrap());
+        (ended.code, objects.collect::<Vec<Value>>())
+    };
+    let users_now = || {
+        let command = ["debug", "target", "users", "--format", "json"];
+        setup("operator").run(&command, SOON).out
+    };
+    produce(&users, 0, &[user(1, "Ada", 1), user(2, "Alan", 1), user(3, "Bo", 1)]);
+    let ended = setup("member").run(&["run", "--until-caught-up"], LATER);
+    assert_eq!(ended.code, 0, "{}", ended.error);
+    let (_, listed) = call(&["list"]);
+    assert_eq!(each(&listed, "reason"), ["row_refused"]);
+    assert_eq!(each(&listed, "offset"), ["1"]);
+
+    let (code, left) = call(&["replay", "--all", "--reason", "too early"]);
+    assert_eq!((code, each(&left, "state")), (1, vec!["open".to_owned()]), "{left:?}");
+    assert!(users_now().contains("Bo") && !users_now().contains("Alan"), "{}", users_now());
+    run("CREATE TABLE wider (id INTEGER PRIMARY KEY, name TEXT, age INTEGER);
+         INSERT INTO wider SELECT * FROM users; DROP TABLE users; ALTER TABLE wider RENAME TO users");
+    let (code, replayed) = call(&["replay", "--all", "--reason", "the check is gone"]);
+    assert_eq!((code, each(&replayed, "state")), (0, vec!["replayed".to_owned()]), "{replayed:?}");
+    assert!(users_now().contains("Alan"), "{}", users_now());
+
+    // The key goes on: what leans on the row finds it.
+    produce(&users, 0, &[older_by(2, 77)]);
+    let ended = setup("member").run(&["run", "--until-caught-up"], LATER);
+    assert_eq!(ended.code, 0, "{}", ended.error);
+    assert!(users_now().contains("77"), "{}", users_now());
+    assert_eq!(call(&["list"]), (0, vec![]));
+}
+
+#[test]
+fn a_row_is_replayed_once_the_parent_of_its_foreign_key_is_there() {
+    let world = World::new("child");
+    let [orders, users] = ["orders", "users"].map(|it| world.topic(&format!("public.{it}"), &[]));
+    world.target.run(
+        "SET ROLE writer;
+         CREATE TABLE public.users (id bigint PRIMARY KEY, name text, age integer);
+         CREATE TABLE public.orders (id bigint PRIMARY KEY, status varchar(2),
+             user_id bigint REFERENCES public.users);
+         RESET ROLE",
+    );
+    let order = Draft::fixture("json/orders-create");
+    produce(&orders, 0, &[order]);
+    let running = member(&world, "member").start();
+    world.until_at_ends(&world.name);
+    let refused = letter(&world, 0);
+    let count = || world.target.number("SELECT count(*) FROM public.orders WHERE user_id = 1");
+
+    // Its own fault is mended, and now the foreign key refuses it: it is asked for no longer than once.
+    world.target.run("ALTER TABLE public.orders ALTER status TYPE text");
+    let early = objects(&world, &["replay", &refused, "--reason", "widened"], 1);
+    assert_eq!(each(&early, "state"), ["open"]);
+    assert!(each(&early, "detail").concat().contains("orders_user_id_fkey"), "{early:?}");
+    assert_eq!(count(), 0);
+
+    produce(&users, 0, &[user(1, "Al", 1)]);
+    until(SOON, "the parent is there", || rows(&world) == "1 Al 1");
+    let replayed = objects(&world, &["replay", &refused, "--reason", "its parent is there"], 0);
+    assert_eq!(each(&replayed, "state"), ["replayed"]);
+    assert_eq!(count(), 1);
+    assert!(objects(&world, &["list"], 0).is_empty());
+    running.until_ready();
 }

@@ -155,6 +155,10 @@ fn f56_a_source_that_has_gone_back_stops_until_it_is_released() {
     assert_eq!(world.target.number("SELECT count(*) FROM public.employees"), 1);
 
     checkpoint(&world, &["release", "--topic", &topic]);
+    let logs = "SELECT string_agg(concat(topic, ' ', source_incarnation), ', ' ORDER BY topic DESC)
+        FROM afterimage.checkpoint";
+    let counted = format!("{topic} 2, {other} ");
+    assert_eq!(world.target.value(logs), Some(counted), "the log is another one from here on");
     assert_eq!(caught_up(&world).code, 0);
     assert_eq!(name(&world).as_deref(), Some("after"));
 }
@@ -186,6 +190,106 @@ fn f57_a_connector_of_another_prefix_brings_the_same_table() {
     world.until_equal_within(SOON, &["t"]);
     read(&first);
     world.until_equal_within(SOON, &["t"]);
+}
+
+/// That all users went, at a place in the source's log.
+fn emptied(place: i64) -> Draft {
+    let truncate = user("delete", "", place).with("\"op\":\"d\"", "\"op\":\"t\"");
+    Draft { key: None, ..truncate }
+}
+
+#[test]
+fn f60_a_truncate_removes_what_is_older_and_keeps_out_what_comes_late() {
+    let world = World::new("guardempty");
+    let topic = world.topic_of(3, "public.users", &[]);
+    let file = format!("sqlite://{}", world.folder().join("target.db").display());
+    let run = |label: &str, url: &str| {
+        let setup = world.member(label).config(&guarded(&world)).target(url);
+        let ended = setup.run(&["run", "--until-caught-up"], LATER);
+        assert_eq!(ended.code, 0, "{}", ended.error);
+    };
+    let both = || {
+        run("postgres", &world.target_url());
+        run("sqlite", &file);
+        let shown = |url: &str| {
+            let command = ["debug", "target", "users", "--format", "json"];
+            world.member("look").target(url).run(&command, SOON).out
+        };
+        [shown(&world.target_url()), shown(&file)]
+    };
+    let has = |shown: &[String; 2], name: &str| shown.each_ref().map(|it| it.contains(name));
+
+    produce(&topic, 0, &[user("create", "before", 100)]);
+    assert_eq!(has(&both(), "before"), [true; 2]);
+    produce(&topic, 1, &[emptied(200)]);
+    assert_eq!(has(&both(), "before"), [false; 2]);
+    produce(&topic, 2, &[user("update", "late", 150)]);
+    assert_eq!(has(&both(), "late"), [false; 2], "what is older than a truncate stays out");
+    produce(&topic, 2, &[user("create", "behind", 300)]);
+    produce(&topic, 1, &[emptied(200)]);
+    assert_eq!(has(&both(), "behind"), [true; 2], "a truncate that comes again removes nothing");
+    produce(&topic, 0, &[emptied(250)]);
+    assert_eq!(has(&both(), "behind"), [true; 2], "nor does one that is older than the row");
+}
+
+#[test]
+fn f60_a_truncate_whose_table_nothing_has_made_yet_waits_for_it() {
+    let world = World::new("guardfirst");
+    let topic = world.topic_of(2, "public.users", &[]);
+    produce(&topic, 1, &[emptied(200)]);
+    let member = world.member("member").config(&guarded(&world)).start();
+    until(SOON, "the truncate waits", || {
+        member.get("/metrics").body.contains("afterimage_partitions{state=\"waiting\"} 1")
+    });
+
+    produce(&topic, 0, &[user("create", "older", 100)]);
+    world.until_at_ends(&world.name);
+    assert_eq!(name(&world), None, "what makes the table is older than the truncate");
+    produce(&topic, 0, &[user("create", "newer", 300)]);
+    world.until_at_ends(&world.name);
+    assert_eq!(name(&world).as_deref(), Some("newer"));
+    member.until_ready();
+}
+
+#[test]
+fn f60_truncates_of_a_real_table_whose_topic_has_three_partitions() {
+    let world = World::new("guardtrunc");
+    let topic = world.topic_of(3, &format!("{}.t", world.name), &[]);
+    let source = world.source(
+        "CREATE TABLE t (id int PRIMARY KEY, version int NOT NULL, note text);
+         INSERT INTO t SELECT i, 0, 'first' FROM generate_series(1, 40) AS i",
+    );
+    let flags = [("skipped.operations".to_owned(), "none".to_owned())];
+    source.connect_with(Format::Json, "", &flags);
+    let change = |round: i32| {
+        source.database.run(&format!(
+            "UPDATE t SET version = {round} WHERE id % 2 = 0; DELETE FROM t WHERE id % 3 = 0;
+             BEGIN; INSERT INTO t VALUES (1000 + {round}, {round}, 'goes too'); TRUNCATE t;
+             INSERT INTO t SELECT i, {round}, 'again' FROM generate_series({round}, {round} + 30) AS i;
+             COMMIT; UPDATE t SET note = 'changed' WHERE id % 5 = 0"
+        ));
+    };
+    // Truncates that wait for a member, and others under two that run.
+    change(1);
+    change(2);
+    let members = ["one", "two"].map(|label| world.member(label).config(&guarded(&world)).start());
+    world.until_equal(&["t"]);
+    (3..8).for_each(change);
+    world.until_equal(&["t"]);
+    source.database.run("TRUNCATE t");
+    world.until_equal(&["t"]);
+    assert_eq!(
+        world.target.number("SELECT count(*) FROM afterimage.checkpoint WHERE state = 'stopped'"),
+        0
+    );
+    for member in members {
+        assert_eq!(member.terminate(), 0);
+    }
+
+    checkpoint(&world, &["rewind", "--to", "earliest", "--topic", &topic]);
+    assert_eq!(caught_up(&world).code, 0);
+    world.until_equal_within(SOON, &["t"]);
+    assert!(world.dead_letters().is_empty());
 }
 
 #[test]

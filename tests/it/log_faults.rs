@@ -120,6 +120,45 @@ fn f30_f31_f32_what_compaction_leaves_gives_the_last_images() {
 }
 
 #[test]
+fn f33_deletes_that_compaction_has_taken_with_their_tombstones_are_warned_of() {
+    let world = World::new("f33");
+    let topic = format!("{}.public.users", world.name);
+    let broker = Broker::start(&Authority::new());
+    let compacts = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "100"),
+        ("min.cleanable.dirty.ratio", "0.001"),
+        ("delete.retention.ms", "1"),
+    ];
+    create_topic_at(&broker.plain(), &topic, 1, &compacts);
+    let send = |records: &[Draft]| produce_to(&broker.plain(), &topic, 0, records);
+    send(&[user(1), user(2)]);
+    assert_eq!(caught_up(&world, &broker).code, 0);
+
+    let tombstone = Draft { key: user(2).key, ..Draft::default() };
+    send(&[tombstone, user(3)]);
+    let mut rolls = 3;
+    until(LATER, "the tombstone is gone", || {
+        rolls += 1;
+        send(&[user(rolls)]);
+        !kafka::offsets(&broker.plain(), &topic).contains(&2)
+    });
+    // Nobody need wait here until a member has been away for long.
+    let age = "UPDATE afterimage.checkpoint SET updated_at = updated_at - interval '2 h'";
+    world.target.run(age);
+    let ended = caught_up(&world, &broker);
+
+    assert_eq!(ended.code, 0, "{}", ended.error);
+    let warning = ["WARN", "deletes may be lost", &topic, "delete_retention=1ms"];
+    assert_eq!(ended.lines_with(&warning).len(), 1, "{}", ended.error);
+    let row = "SELECT count(*) FROM public.users WHERE id = 2";
+    assert_eq!(world.target.number(row), 1, "no record says that it is gone");
+    world.target.run(age);
+    let ended = caught_up(&world, &broker);
+    assert_eq!(ended.lines_with(&["deletes may be lost"]).len(), 0, "nothing was left unread");
+}
+
+#[test]
 fn f35_a_transaction_that_hangs_is_counted_apart_from_the_lag() {
     let world = World::new("f35");
     let topic = world.topic("public.users", &[]);

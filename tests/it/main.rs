@@ -38,6 +38,7 @@ mod postgres_keyless;
 mod postgres_laws;
 mod postgres_leads;
 mod postgres_letters;
+mod postgres_neighbours;
 mod postgres_parts;
 mod postgres_refused;
 mod postgres_schema;

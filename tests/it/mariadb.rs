@@ -88,3 +88,36 @@ fn a_row_image_without_its_long_values_ends_the_connector() {
     }
     assert_eq!(all(), 4);
 }
+
+#[test]
+fn a_truncate_empties_the_table_between_the_rows_before_and_behind_it() {
+    let world = World::new("cleared");
+    let source = MariaDb::new(
+        &world.name,
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b')",
+    );
+    // Of one partition, so that a truncate has its place between the rows.
+    let topic = world.topic(&format!("{}.t", world.name), &[]);
+    let prefix = topic.split('.').next().unwrap();
+    source.connect_as(prefix, &[("skipped.operations", "none")]);
+    let member = world.member("live").start();
+    let all =
+        format!("SELECT string_agg(concat_ws(' ', id, v), ', ' ORDER BY id) FROM {}.t", world.name);
+    until_rows(&world, &all, "1 a, 2 b");
+
+    source.run("INSERT INTO t VALUES (3, 'c'); TRUNCATE t; INSERT INTO t VALUES (2, 'new')");
+    until_rows(&world, &all, "2 new");
+
+    // The same where all of it is there before a member reads.
+    assert_eq!(member.terminate(), 0);
+    let before = kafka::ends(&topic).values().sum::<i64>();
+    source.run("INSERT INTO t VALUES (4, 'd'); TRUNCATE TABLE t; INSERT INTO t VALUES (5, 'e')");
+    until(LATER, "the records are there", || {
+        kafka::ends(&topic).values().sum::<i64>() == before + 3
+    });
+    let _member = world.member("backlog").start();
+    until_rows(&world, &all, "5 e");
+    let sent = world.member("look").run(&["debug", "messages", &topic, "--raw"], SOON).out;
+    assert!(sent.contains(r#""op":"t""#), "{sent}");
+    assert_eq!(world.dead_letters(), []);
+}

@@ -89,6 +89,37 @@ fn f12_a_member_with_an_instance_id_restarts_and_the_others_keep_their_partition
 }
 
 #[test]
+fn f12_a_member_with_an_instance_id_that_comes_back_reads_what_is_new_meanwhile() {
+    let world = World::new("f12new");
+    let users = world.topic("public.users", &[]);
+    produce(&users, 0, &[user(1)]);
+    let start = |label: &str| world.member(label).property("group.instance.id=phoenix").start();
+    let first = start("first");
+    world.until_at_ends(&world.name);
+    first.kill();
+
+    // The coordinator gives back what the member had, whatever it subscribes to now.
+    let employees = world.topic("public.employees", &[]);
+    produce(&employees, 0, &[Draft::fixture("json/employees-create")]);
+    let second = start("second");
+    world.until_at_ends(&world.name);
+    second.until_ready();
+    assert_eq!(world.target.number("SELECT count(*) FROM public.employees"), 1);
+    second.kill();
+
+    // Nor does it read on what it no longer subscribes to.
+    produce(&users, 0, &[user(2)]);
+    produce(&employees, 0, &[Draft::fixture("json/employees-create").with("9001", "9002")]);
+    let narrow = world.member("narrow").property("group.instance.id=phoenix");
+    let narrow = narrow.topics(&employees).start();
+    until(SOON, "the topic goes on", || {
+        world.checkpoint().get(&(employees.clone(), 0)) == Some(&2)
+    });
+    assert_eq!(world.checkpoint().get(&(users, 0)), Some(&1));
+    assert_eq!(narrow.terminate(), 0);
+}
+
+#[test]
 fn f13_ten_members_that_start_at_once_share_the_partitions() {
     let _heavy = heavy();
     let world = World::new("f13");

@@ -1,5 +1,7 @@
 //! A row goes on under another key without its long value, which only the old key's row has.
 
+use serde_json::json;
+
 use crate::delivery::SAMPLE;
 use crate::support::kafka::{Draft, produce};
 use crate::support::{Format, LATER, SOON, Source, World, until};
@@ -238,6 +240,32 @@ fn f32_a_tombstone_behind_a_restart_takes_no_row_that_has_come_to_its_key() {
     assert_eq!(world.dead_letters(), []);
 }
 
+#[test]
+fn f61_a_value_that_another_row_was_written_over_is_not_taken_from_that() {
+    let world = World::new("overwritten");
+    let topic = world.topic_of(1, "public.orders", &[]);
+    // In one transaction, 9003 goes to 9004, and the row there to 9003, both without their notes.
+    let back = |name: &str| {
+        let back = fixture(name).with("9004", "9000").with("9003", "9004").with("9000", "9003");
+        back.with("32494688", "32494689")
+    };
+    let [delete, tombstone, create] = ["delete", "tombstone", "create"]
+        .map(|half| move |of: &dyn Fn(&str) -> Draft| of(&format!("move-unavailable-{half}")));
+    produce(&topic, 0, &[fixture("create-long"), fixture("create").with("9001", "9004")]);
+    produce(&topic, 0, &[delete(&fixture), tombstone(&fixture), create(&fixture)]);
+    let member = world.member("before").start();
+    world.until_at_ends(&world.name);
+    assert_eq!(member.terminate(), 0);
+    assert_eq!(rows(&world), "9004 2560", "the other one is still on its way");
+
+    produce(&topic, 0, &[delete(&back), tombstone(&back), create(&back)]);
+    let _member = world.member("behind").start();
+    world.until_at_ends(&world.name);
+    assert_eq!(rows(&world), "9004 2560");
+    let reasons = world.dead_letters().into_iter().map(|(_, reason, _)| reason);
+    assert_eq!(reasons.collect::<Vec<_>>(), ["unavailable_without_row"]);
+}
+
 /// The keys of the target's rows.
 fn keys(world: &World) -> String {
     let text = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM public.orders";
@@ -249,4 +277,46 @@ fn owners(world: &World) -> Vec<String> {
     let owners =
         "SELECT DISTINCT owner FROM afterimage.checkpoint WHERE owner IS NOT NULL ORDER BY 1";
     world.target.rows(owners).into_iter().flatten().flatten().collect()
+}
+
+/// An image of a row of `people`, as a connector sends it without schemas.
+fn person(names: [Option<(&str, i64)>; 2]) -> Draft {
+    let image = |it: Option<(&str, i64)>| it.map(|(name, n)| json!({ "name": name, "n": n }));
+    let [before, after] = names;
+    let name = after.or(before).unwrap().0;
+    let source = json!({
+        "version": "3.6.3.Final", "connector": "postgresql", "name": "shop", "ts_ms": 1,
+        "snapshot": "false", "db": "shop", "schema": "public", "table": "people", "lsn": 1,
+    });
+    let op = if after.is_some() { "c" } else { "d" };
+    let (before, after) = (image(before), image(after));
+    let value = json!({ "before": before, "after": after, "source": source, "op": op });
+    let bytes = |value: serde_json::Value| Some(value.to_string().into_bytes());
+    Draft { key: bytes(json!({ "name": name })), value: bytes(value), headers: Vec::new() }
+}
+
+#[test]
+fn a_row_moves_to_a_key_that_differs_in_its_capitals() {
+    let world = World::new("capitals");
+    world.target.run(
+        "CREATE EXTENSION IF NOT EXISTS citext;
+         CREATE TABLE public.people (name citext PRIMARY KEY, n int NOT NULL);
+         ALTER TABLE public.people OWNER TO writer",
+    );
+    let topic = world.topic_of(2, "public.people", &[]);
+    let held = |world: &World| {
+        world.target.value("SELECT string_agg(name || ' ' || n, ', ') FROM public.people")
+    };
+    produce(&topic, 0, &[person([None, Some(("Ada", 1))])]);
+    let _member = world.member("member").start();
+    until(SOON, "the row is there", || held(&world).as_deref() == Some("Ada 1"));
+    produce(&topic, 1, &[person([None, Some(("ADA", 2))])]);
+    until(SOON, "the row has moved", || held(&world).as_deref() == Some("ADA 2"));
+    let gone = person([Some(("Ada", 1)), None]);
+    produce(&topic, 0, &[gone.clone(), gone.with_value(None)]);
+    world.until_at_ends(&world.name);
+    assert_eq!(held(&world).as_deref(), Some("ADA 2"));
+    produce(&topic, 1, &[person([Some(("ADA", 2)), None])]);
+    until(SOON, "the row is gone", || held(&world).is_none());
+    assert_eq!(world.dead_letters(), []);
 }

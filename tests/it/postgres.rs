@@ -89,7 +89,7 @@ async fn rows_and_checkpoint_move_together() {
     let (_, found) = target.checkpoints().await.unwrap().remove(0);
     assert_eq!((found.next.get(), found.epoch), (9, 1));
     assert_eq!(found.state.as_deref(), Some("running"));
-    assert_eq!(found.source_position.as_deref(), Some("0/1"));
+    assert_eq!(found.source_position.as_deref(), Some("7"));
 }
 
 #[tokio::test]

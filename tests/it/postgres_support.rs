@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use afterimage::batch::{Batch, Folded, SchemaChange};
-use afterimage::checkpoint::{LastRecord, NextOffset};
+use afterimage::checkpoint::{LastRecord, NextOffset, SourcePosition};
 use afterimage::decode::value::Value;
 use afterimage::decode::value::kind::{Kind, SourceColumn};
 use afterimage::record::TopicPartition;
@@ -180,7 +180,7 @@ pub(crate) fn batch(claimed: &Claimed, shape: &Arc<Shape>, changes: &[Does<'_>])
 }
 
 pub(crate) fn last(offset: i64) -> LastRecord {
-    let (timestamp, source_position) = (Some(1_000), Some("0/1".to_owned()));
+    let (timestamp, source_position) = (Some(1_000), Some(SourcePosition::Lsn(7)));
     LastRecord { offset, timestamp, leader_epoch: Some(4), source_position, deleted_key: None }
 }
 

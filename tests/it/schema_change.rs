@@ -129,6 +129,45 @@ fn types(target: &Database, schema: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_text_grows_with_its_source_where_the_connector_says_its_length() {
+    for format in [Format::Json, Format::Avro] {
+        let world = World::new("growtext");
+        let source = world.source(
+            "CREATE TABLE t (id int PRIMARY KEY, v varchar(5), c char(3), free varchar(4), n numeric(4, 1));
+             INSERT INTO t VALUES (1, 'five5', 'abc', 'four', 1.5)",
+        );
+        source.connect_with(
+            format,
+            "",
+            &[("column.propagate.source.type".to_owned(), ".*".to_owned())],
+        );
+        let member = world.member("member").start();
+        world.until_equal(&["t"]);
+        let before = ["v character varying(5)", "c character(3)", "free character varying(4)"];
+        assert_eq!(types(&world.target, &world.name)[1..4], before);
+
+        source.database.run(
+            "ALTER TABLE t ALTER v TYPE varchar(20), ALTER c TYPE char(6), ALTER free TYPE text;
+             INSERT INTO t VALUES (2, 'twenty letters of it', 'abcdef', repeat('x', 5000), 1.5);
+             UPDATE t SET v = 'a longer one' WHERE id = 1",
+        );
+        world.until_equal(&["t"]);
+
+        let after = ["v character varying(20)", "c character(6)", "free text"];
+        assert_eq!(types(&world.target, &world.name)[1..4], after);
+        // A shorter one holds less, and what stands there stays.
+        source.database.run(
+            "DELETE FROM t WHERE id = 2; ALTER TABLE t ALTER v TYPE varchar(15);
+             INSERT INTO t VALUES (3, 'fifteen letters', 'abc', 'x', 1.5)",
+        );
+        world.until_equal(&["t"]);
+        assert_eq!(types(&world.target, &world.name)[1..4], after);
+        assert_eq!(world.dead_letters(), []);
+        assert_eq!(member.terminate(), 0);
+    }
+}
+
+#[test]
 fn a_sqlite_file_follows_as_far_as_it_can() {
     let world = World::new("growlite");
     let source = world.source(TABLE);

@@ -118,6 +118,48 @@ fn rows_without_a_key_are_found_by_their_images() {
 }
 
 #[test]
+fn rows_without_a_key_are_only_appended_unless_the_table_says_more() {
+    for (config, rows, refused) in [
+        ("", ["1|null", "1|null"].as_slice(), ["no_key", "no_key"].as_slice()),
+        ("keyless = 'refuse'", &["1|null", "1|null"], &["no_key", "no_key"]),
+        ("keyless = 'append'", &["1|n", "1|null", "1|null"], &[]),
+        ("mode = 'append'", &["1|n", "1|null", "1|null"], &[]),
+    ] {
+        let world = World::new("appended");
+        let source = world.source(
+            "CREATE TABLE t (id int, note text); ALTER TABLE t REPLICA IDENTITY FULL;
+             INSERT INTO t VALUES (1, NULL)",
+        );
+        source.connect(Format::Json);
+        let section = format!("[table.'{}.t']\n{config}", world.name);
+        let member = world.member("member").config(&section).start();
+        let all = format!("SELECT id, note FROM {}.t ORDER BY note", world.name);
+        until_rows(&world, &all, &["1|null"]);
+
+        source.database.run("INSERT INTO t VALUES (1, NULL)");
+        until_rows(&world, &all, &["1|null", "1|null"]);
+        source
+            .database
+            .run("UPDATE t SET note = 'n' WHERE ctid = '(0,1)'; DELETE FROM t WHERE note = 'n'");
+
+        let topic = format!("{0}.{0}.t", world.name);
+        until(LATER, "the changes are sent", || kafka::ends(&topic).values().sum::<i64>() == 5);
+        world.until_at_ends(&world.name);
+        until_rows(&world, &all, rows);
+        let reasons = world.dead_letters().into_iter().map(|(_, reason, _)| reason);
+        assert_eq!(reasons.collect::<Vec<_>>(), refused, "{config}");
+        // Nothing comes twice when another member takes over.
+        assert_eq!(member.terminate(), 0);
+        let _member = world.member("next").config(&section).start();
+        source.database.run("INSERT INTO t VALUES (2, 'last')");
+        let last = format!("SELECT count(*) FROM {}.t WHERE id = 2", world.name);
+        until_rows(&world, &last, &["1"]);
+        let count = format!("SELECT count(*) FROM {}.t WHERE id = 1", world.name);
+        assert_eq!(world.target.number(&count), i64::try_from(rows.len()).unwrap());
+    }
+}
+
+#[test]
 fn records_that_lack_their_tables_key_are_refused_as_such() {
     let world = World::new("lacking");
     let topic = world.topic("public.orders", &[]);

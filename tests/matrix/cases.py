@@ -24,6 +24,8 @@ class Lost:
     when: str | None = None
     # The table of the twins, where that is another one.
     table: str | None = None
+    # The one format and target that it is about, as `plain sqlite`.
+    through: str | None = None
 
     def is_null_for(self, values):
         """Whether NULL is sent for one of these values."""
@@ -78,7 +80,8 @@ class Case:
     def as_key(self, modes):
         """The same type as the first column of a key, with the values that can stand there."""
         fit = [value for value in self.values if value != "NULL" and "repeat(" not in value]
-        values = [value for value in fit if not self.losses(value, modes)]
+        lost = lambda value: [loss for loss in self.losses(value, modes) if loss.through is None]
+        values = [value for value in fit if not lost(value)]
         # A column of a key cannot be sent as NULL instead.
         ends = [loss.when for loss in self.lost if loss.when and loss.is_null_for(values)]
         return Case(

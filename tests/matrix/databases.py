@@ -31,8 +31,8 @@ class Postgres:
     quote = staticmethod(compare.quote)
 
     @staticmethod
-    def equal(type, name, source, target):
-        return equal.equal(name, source, target)
+    def judge(modes):
+        return lambda type, name, source, target: equal.equal(name, source, target)
 
     def url_of(self, schema):
         return self.url
@@ -74,7 +74,7 @@ class Postgres:
             lines += cases.changes(case, self.quote)
         psql(self.url, ";\n".join(lines))
 
-    def prepare(self, schema, some):
+    def prepare(self, schema, some, modes):
         """The tables that a user makes: JSON without schemas needs them."""
         lines = [f"CREATE SCHEMA {schema}"]
         for case in some:
@@ -207,7 +207,9 @@ class MariaDb:
 class Sqlite:
     """A folder of SQLite files, targets, seen through Python's own library: one file for a sink."""
 
-    equal = staticmethod(sqlite_equal.sqlite_equal)
+    @staticmethod
+    def judge(modes):
+        return sqlite_equal.Judge(modes).equal
 
     def __init__(self, folder):
         self.folder = folder
@@ -218,6 +220,14 @@ class Sqlite:
     def drop(self):
         for file in self.folder.glob("*.sqlite*"):
             file.unlink()
+
+    def prepare(self, sink, some, modes):
+        """The tables that a user makes: JSON without schemas needs them."""
+        with contextlib.closing(sqlite3.connect(self.file(sink))) as file:
+            for case in some:
+                type = sqlite_equal.declared(case.target, case.equal, modes)
+                file.execute(cases.create(case, compare.quote, type, compare.quote(case.table)))
+            file.commit()
 
     def file(self, sink):
         return self.folder / f"{sink}.sqlite"

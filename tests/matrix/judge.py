@@ -69,7 +69,9 @@ class Seen:
         self.target = arrived.tables.get(case.table, {})
         self.letters = arrived.letters.get(run.topic(case), {})
         self.stop = arrived.stopped.get(run.topic(case))
-        self.equal = functools.partial(arrived.equal, case.target, case.equal)
+        # What was sent as a value of another type may arrive as that type has it.
+        self.equal_as = lambda case: functools.partial(arrived.equal, case.target, case.equal)
+        self.equal = self.equal_as(case)
         self.equal_further = functools.partial(arrived.equal, "integer", "same")
 
     def worst(self, value):
@@ -129,7 +131,8 @@ class Seen:
         text = ours[self.case.column]
         if self.equal(text, theirs[column]):
             if column != self.case.column:
-                return Outcome("lost", "JSON", f"the column's name, sent as {column}")
+                records = [self.side.messages[id]]
+                return Outcome("lost", "JSON", f"the column's name, sent as {column}", records)
             return RIGHT
         detail = f"{how}: source {text!r}, sent {show(field.get(column))}, target {theirs[column]!r}"
         return self.lost(value, way, field.get(column), theirs[column]) or Outcome(
@@ -153,7 +156,9 @@ class Seen:
         way = cases.MOVED_TO if way == cases.MOVED else way
         id = cases.key(self.case, value, way)
         for loss in self.case.losses(value, self.run.modes):
-            records = [self.side.messages[id]]
+            if loss.through not in (None, f"{self.run.format} {self.run.target}"):
+                continue
+            records, equals = [self.side.messages[id]], [self.equal]
             if value in loss.sent:
                 sent, text = loss.sent[value]
                 what = "what no such value is"
@@ -166,8 +171,9 @@ class Seen:
                 text = side.rows[twin_id][side.case.column]
                 sent = side.sent[twin_id].get(side.case.column)
                 records.append(side.messages[twin_id])
+                equals.append(self.equal_as(side.case))
                 what = f"the same bytes as {twin}" + (f" of {side.case.name}" if loss.table else "")
-            if sent == field and self.equal(text, target):
+            if sent == field and any(equal(text, target) for equal in equals):
                 return Outcome("lost", loss.keep, f"{what}: {show(field)}", records)
         return None
 

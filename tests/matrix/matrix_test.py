@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Tests of the matrix's own judgement: what it must not take for equal, lost, or no worse."""
 
+import base64
 import json
 import math
 import pathlib
+import re
 import sys
 import unittest
 
@@ -35,12 +37,10 @@ EQUAL = {
     "fraction": [("12:00:00.000000", "12:00:00"), ("12:00:00.120", "12:00:00.12"), ("2016-11-04", "2016-11-04")],
     "utc": [("2016-11-04 13:51:30.100", "2016-11-04 13:51:30.1+00")],
     "bit": [("0", "f"), ("1", "t"), ("1", "1")],
-    "json": [('{"b": 1, "a": 2}', '{"a":2,"b":1}'), ("1e2", "100"), ("-0", "0"), ("[ ]", "[]")],
-    "json_or_text": [('{"a":1}', '{"a":1}'), ('{"a":1}', '{"a": 1}')],
+    "json_or_text": [('{"a":1}', '{"a":1}'), ('{"b": 1, "a": 2}', '{"a":2,"b":1}'), ("1e2", "100"), ("[ ]", "[]")],
     "wkb": [("0101AB", "\\x0101ab"), ("0101AB", "0101AB")],
     "shape": [("0 010100000000", "\\x010100000000"), ("4326 0101000000aa", "0101000020E6100000AA"),
               ("0 0101000000000000000000f83f00000000000000c0", "(1.5,-2)")],
-    "json[]": [('{"{\\"a\\":1}","null",NULL}', '{"{\\"a\\": 1}","null",NULL}'), ("{}", "{}")],
     "binary[]": [('{"\\\\x00ff","\\\\x",NULL}', '{AP8=,"",NULL}')],
     "fixed[]": [("{1.20,NULL}", "{1.2,NULL}")],
     "hstore": [('"a"=>"1", "b"=>NULL', '{"b": null, "a": "1"}'), ('"a"=>"1"', '"a"=>"1"')],
@@ -64,14 +64,11 @@ UNLIKE = {
     "utc": [("2016-11-04 13:51:30", "2016-11-04 13:51:30"), ("2016-11-04 13:51:30", "2016-11-04 13:51:30+02"),
             ("2016-11-04 13:51:30", "2016-11-04 12:51:30+00")],
     "bit": [("0", "t"), ("1", "f"), ("", "f"), ("01", "t")],
-    "json": [("1", "true"), ("1", '"1"'), ("1.10", "1.1"), ('{"a": 1}', '{"a": 2}'), ("[1, 2]", "[2, 1]"),
+    "json_or_text": [("1", "true"), ("1", '"1"'), ("1.10", "1.1"), ('{"a": 1}', '{"a": 2}'), ("[1, 2]", "[2, 1]"),
              ('""', "null"), ("12345678901234567890.1", "12345678901234567890.2"), ('{"a": {}}', '{"a": []}')],
-    "json_or_text": [('{"a":1}', '{"a":"1"}'), ("1.10", "1.1")],
     "wkb": [("0101AB", "\\x0101ac"), ("0101AB", "\\x0101"), ("", "\\x00")],
     "shape": [("0 0101000000aa", "\\x0101000020E6100000AA"), ("4326 0101000000aa", "\\x0101000000aa"),
               ("4326 0101000000000000000000f83f00000000000000c0", "(1.5,-2)"), ("0 0101000000000000000000f83f00000000000000c0", "(-2,1.5)")],
-    "json[]": [("{1,NULL}", "{1}"), ("{1}", '{"\\"1\\""}'), ('{"null"}', "{NULL}"), ("{1,2}", "{{1},{2}}"),
-               ("[0:0]={1}", "{1}")],
     "binary[]": [('{"\\\\x00ff"}', '{AP8=,""}'), ('{"\\\\x"}', "{NULL}")],
     "fixed[]": [("{1.20}", "{1.21}"), ("{}", "{1}"), ("{1}", "{}")],
     "hstore": [('"a"=>NULL', '{"a": "NULL"}'), ('"a"=>""', '{"a": null}'), ('"a"=>"1"', '{"a": "1", "b": "2"}')],
@@ -96,6 +93,7 @@ HELD = [
     ("geometry", "wkb", [("0101AB", b"\x01\x01\xab")]),
     ("bit(1)", "bit", [("0", 0), ("1", 1)]),
     ("bit(7)", "same", [("0000001", "0000001")]),
+    ("uuid", "same", [("6f1d2c3b-4a59-4687-9788-99aabbccddee", "6f1d2c3b-4a59-4687-9788-99aabbccddee")]),
     ("date", "same", [("2016-11-04", "2016-11-04"), ("0001-12-31 BC", "0000-12-31"), ("4714-11-24 BC", "-4713-11-24"),
                       ("10000-01-01", "+10000-01-01"), ("-infinity", "-infinity")]),
     ("time", "same", [("13:51:30.12", "13:51:30.120000"), ("24:00:00", "24:00:00.000000")]),
@@ -108,9 +106,11 @@ HELD = [
                              ("0001-12-31 23:59:59+00 BC", "0000-12-31T23:59:59.000000Z")]),
     ("timestamptz(6)", "utc", [("2016-11-04 13:51:30.100000", "2016-11-04T13:51:30.100000Z")]),
     ("interval", "same", [("00:00:00", "PT0S"), ("04:05:06.78", "PT4H5M6.78S"), ("-00:00:00.000001", "PT-0.000001S"),
-                          ("-23:00:00", "PT-23H"), ("10303:05:06", "PT10303H5M6S")]),
+                          ("-23:00:00", "PT-23H"), ("10303:05:06", "PT10303H5M6S"), ("1 day", "P1D"),
+                          ("-1 days +01:00:00", "P-1DT1H"), ("1 year 2 mons 3 days 04:05:06.78", "P1Y2M3DT4H5M6.78S"),
+                          ("-1 years -2 mons +3 days -04:05:06.78", "P-1Y-2M3DT-4H-5M-6.78S")]),
     ("interval", "fraction", [("-838:59:59.999999", "-838:59:59.999999"), ("24:00:00.000000", "24:00:00.000000")]),
-    ("json", "json", [('{"a": 1.10}', '{"a": 1.10}'), ("null", "null")]),
+    ("json", "same", [('{"a": 1.10}', '{"a": 1.10}'), ("null", "null")]),
     ("hstore", "hstore", [('"a"=>NULL', '{"a":null}')]),
     ("point", "same", [("(0.1,-2)", "(0.1,-2)"), ("(1e+300,0)", "(1" + "0" * 300 + ",0)")]),
     ("point", "shape", [("0 0101000000000000000000f83f00000000000000c0",
@@ -142,6 +142,7 @@ MISHELD = [
     ("geometry", "wkb", [("0101AB", "0101AB"), ("0101AB", b"\x01\x01")]),
     ("bit(1)", "bit", [("0", "0"), ("0", 1), ("0", None)]),
     ("bit(7)", "same", [("0000001", 1), ("0000001", "1")]),
+    ("uuid", "same", [("6f1d2c3b-4a59-4687-9788-99aabbccddee", b"\x6f\x1d\x2c\x3b\x4a\x59\x46\x87\x97\x88\x99\xaa\xbb\xcc\xdd\xee")]),
     ("date", "same", [("2016-11-04", "2016-11-05"), ("2016-11-04", "20161104"), ("0001-12-31 BC", "-0001-12-31"),
                       ("0001-12-31 BC", "0001-12-31"), ("2016-11-04", "2016-11-04T00:00:00.000000"), ("2016-11-04", 17109)]),
     ("time", "same", [("13:51:30.12", "13:51:30.012000"), ("13:51:30", "13:51:30"), ("13:51:30.12", "13:51:30.12"),
@@ -156,9 +157,10 @@ MISHELD = [
                              ("2016-11-04 13:51:30+00", "2016-11-04T15:51:30.000000+02:00")]),
     ("timestamptz(6)", "utc", [("2016-11-04 13:51:30.100000", "2016-11-04T13:51:30.010000Z")]),
     ("interval", "same", [("24:00:00", "P1D"), ("04:05:06.78", "PT4H5M6.7S"), ("-23:00:00", "PT23H"), ("00:01:00", "PT60S"),
-                          ("00:05:00", "PT5H"), ("-01:00:01", "PT-1H1S"), ("00:00:00", "PT"), ("00:00:00", 0)]),
+                          ("00:05:00", "PT5H"), ("-01:00:01", "PT-1H1S"), ("00:00:00", "PT"), ("00:00:00", 0), ("00:00:00", "P"),
+                          ("1 day", "PT24H"), ("1 mon", "P30D"), ("1 year", "P12M"), ("-1 days +01:00:00", "P-1DT-1H"), ("1 day", "P1DT")]),
     ("interval", "fraction", [("-838:59:59.999999", "838:59:59.999999"), ("24:00:00", "24:00:00")]),
-    ("json", "json", [("1", '"1"'), ("1", 1), ("1.10", "1.1"), ("null", None)]),
+    ("json", "same", [("1", '"1"'), ("1", 1), ("1.10", "1.1"), ("null", None)]),
     ("hstore", "hstore", [('"a"=>NULL', '{"a":"NULL"}'), ('"a"=>"1"', '{"a":1}')]),
     ("point", "same", [("(0.1,-2)", "(-2,0.1)"), ("(0.1,-2)", "(0.1,2)")]),
     ("point", "shape", [("4326 0101000000000000000000f83f00000000000000c0",
@@ -185,19 +187,52 @@ class SqliteEqual(unittest.TestCase):
     def test_what_is_held(self):
         for type, name, source, held in pairs_of(HELD):
             with self.subTest(type, source=source, held=held):
-                self.assertTrue(sqlite_equal.sqlite_equal(type, name, source, held))
+                self.assertTrue(sqlite_equal.Judge().equal(type, name, source, held))
 
     def test_what_is_held_as_something_else(self):
         for type, name, source, held in pairs_of(MISHELD):
             with self.subTest(type, source=source, held=held):
-                self.assertFalse(sqlite_equal.sqlite_equal(type, name, source, held))
+                self.assertFalse(sqlite_equal.Judge().equal(type, name, source, held))
 
     def test_null_is_only_null(self):
         for type, name, _ in HELD:
             with self.subTest(type):
-                self.assertTrue(sqlite_equal.sqlite_equal(type, name, None, None))
+                self.assertTrue(sqlite_equal.Judge().equal(type, name, None, None))
                 for held in ["", "NULL", "null", 0, 0.0, b"", "[]"]:
-                    self.assertFalse(sqlite_equal.sqlite_equal(type, name, None, held))
+                    self.assertFalse(sqlite_equal.Judge().equal(type, name, None, held))
+
+    def test_other_modes_have_other_forms(self):
+        for mode, type, name, alike, unlike in OTHER_MODES:
+            judge = sqlite_equal.Judge(dict([mode.split("=")]))
+            for source, held in alike:
+                with self.subTest(mode, type=type, source=source, held=held):
+                    self.assertTrue(judge.equal(type, name, source, held))
+                    if mode != "any=any":
+                        self.assertFalse(sqlite_equal.Judge().equal(type, name, source, held))
+            for source, held in unlike:
+                with self.subTest(mode, type=type, source=source, held=held):
+                    self.assertFalse(judge.equal(type, name, source, held))
+
+
+# Mode, type, function, and pairs that are the same under it, and that are not.
+OTHER_MODES = [
+    ("decimal.handling.mode=string", "numeric", "free", [("NaN", "NAN"), ("Infinity", "POSITIVE_INFINITY")],
+     [("NaN", "NEGATIVE_INFINITY"), ("1.10", "1.1"), ("1.1", 1.1)]),
+    ("decimal.handling.mode=double", "numeric(12,2)", "fixed", [("1.10", 1.1), ("0.00", 0.0), ("1.10", "1.1")],
+     [("1.10", 1.11), ("1.00", 1), ("NaN", None), ("0.01", 0.0)]),
+    ("decimal.handling.mode=double", "numeric", "free", [("1.1", 1.1), ("0", 0.0)],
+     [("1.10", 1.1), ("12345678901234567890123456789.1", 1.2345678901234568e28)]),
+    ("decimal.handling.mode=double", "money", "money", [("$1,234.11", 1234.11)], [("$1,234.11", 1234.1)]),
+    ("decimal.handling.mode=double", "numeric(10,2)[]", "fixed[]", [("{1.20,NULL}", "[1.2,null]")], [("{1.20}", "[1.21]")]),
+    ("binary.handling.mode=hex", "bytea", "binary", [("\\x00ff", "00ff")], [("\\x00ff", "00f"), ("\\x", None)]),
+    ("binary.handling.mode=base64", "bytea[]", "binary[]", [('{"\\\\x00ff",NULL}', '["AP8=",null]')],
+     [('{"\\\\x00ff"}', '["AP9="]'), ('{"\\\\x00ff"}', "[null]")]),
+    ("any=any", "public.pair", "octets", [("(1,2)", b"(1,2)"), ("ü", "\\xc3bc")], [("(1,2)", b"(1,3)"), ("", 0)]),
+    ("any=any", "box[]", "boxes", [("{(1,2),(0,0);NULL}", '["28312c32292c28302c3029",null]')],
+     [("{(1,2),(0,0)}", '["28312c33292c28302c3029"]'), ("{(1,2),(0,0);(1,2),(0,0)}", '["28312c32292c28302c3029"]')]),
+    ("any=any", "hstore[]", "hstore[]", [('{"\\"a\\"=>\\"1\\"",NULL}', '[{"a":"1"},null]')],
+     [('{"\\"a\\"=>\\"1\\""}', '[{"a":"2"}]'), ('{"\\"a\\"=>\\"1\\""}', '[{"a":1}]')]),
+]
 
 
 def pairs_of(entries):
@@ -338,6 +373,13 @@ class Judge(unittest.TestCase):
         self.wire[self.id("1.10")] = '"2"'
         self.assertEqual(self.kinds()["1.10"], "wrong")
 
+    def test_what_another_format_loses_is_wrong(self):
+        self.target[self.id("1.10")]["v"] = "1.1"
+        self.case.lost[0].through = "avro sqlite"
+        self.assertEqual(self.kinds()["1.10"], "wrong")
+        self.case.lost[0].through = "plain created"
+        self.assertEqual(self.kinds()["1.10"], "lost")
+
     def test_a_lost_value_must_arrive_as_its_twin(self):
         self.target[self.id("1.10")]["v"] = "1"
         self.assertEqual(self.kinds()["1.10"], "wrong")
@@ -402,14 +444,53 @@ class LostRecords(unittest.TestCase):
             entry = json.loads(line)
             with self.subTest(entry["type"], value=entry["value"], modes=entry["modes"]):
                 column = entry["column"]
-                rows = [wire.unpack(it["value"].encode())["after"] for it in entry["records"]]
-                if entry["says"] == "the record has no such field":
+                rows = [captured(it)["after"] for it in entry["records"]]
+                if column not in rows[0]:
+                    sent = entry["says"].removeprefix("the column's name, sent as ")
+                    self.assertIn(sent, [*rows[0], "the record has no such field"])
+                elif entry["says"] == "the record has no such field":
                     self.assertNotIn(column, rows[0])
                 elif len(rows) == 2:
-                    self.assertNotEqual(rows[0]["id"], rows[1]["id"])
+                    topics = [it["topic"] for it in entry["records"]]
+                    self.assertNotEqual((topics[0], rows[0]["id"]), (topics[1], rows[1]["id"]))
                     self.assertEqual(rows[0][column], rows[1][column])
                 else:
                     self.assertTrue(entry["says"].endswith(json.dumps(rows[0][column])))
+
+
+    def test_there_is_one_for_each_value_of_the_table(self):
+        recorded = {}
+        for entry in map(json.loads, report.RECORDS.read_text().splitlines()):
+            name = report.SOURCES[entry["source"]], entry["type"], entry["says"]
+            recorded.setdefault(name, set()).add(entry["value"])
+        of = {(title, case.name): case for name, title in report.SOURCES.items() for case in cases.load(name)[0]}
+        section = report.FILE.read_text().partition("## Lost by the source\n")[2].partition("\n## ")[0]
+        rows = [report.parts_of(line) for line in section.strip().splitlines()[2:]]
+        self.assertGreater(len(rows), 50)
+        for source, type, values, _, says, _ in rows:
+            with self.subTest(type, says=says):
+                all_ = len(of[source, type].values)
+                found = [report.shorten(it) for it in recorded.get((source, type, says), ())]
+                if values == "all":
+                    self.assertEqual(len(found), all_)
+                else:
+                    self.assertEqual(sorted(found), sorted(re.findall(r"`([^`]*)`", values)))
+
+    def test_a_lost_value_without_a_record_is_named(self):
+        run, case = runs.Run("postgres", "json"), cases.Case("numeric", ["1.10"])
+        results = [(run, case, {"1.10": judge.Outcome("lost", "nothing", "the same bytes as 1.1: 1")})]
+        entry = {"source": "postgres", "type": "numeric", "value": "1.10", "says": "the same bytes as 1.1: 1"}
+        self.assertEqual(report.unshown(results, json.dumps(entry)), [])
+        for other in [{"value": "1.50"}, {"type": "money"}, {"says": "the same bytes as 1.1: 2"}]:
+            self.assertEqual(len(report.unshown(results, json.dumps(entry | other))), 1)
+        self.assertEqual(len(report.unshown(results, report.records_of(results))), 1)
+
+
+def captured(record):
+    """A record of lost.jsonl: JSON as it is, Avro with its writer's schema."""
+    if "schema" not in record:
+        return wire.unpack(record["value"].encode())
+    return wire.avro(base64.b64decode(record["value"]), 5, wire.parsed(record["schema"]))[0]
 
 
 MATRIX = """\
@@ -437,6 +518,16 @@ class Report(unittest.TestCase):
 
     def test_refused_where_it_was_lost(self):
         self.assertEqual(len(self.worse("2 right, 1 lost", "2 right, 1 refused: no_key")), 1)
+
+    def test_lost_where_it_was_refused(self):
+        self.assertEqual(len(self.worse("2 right, 1 refused: value_unfit", "2 right, 1 lost")), 1)
+        self.assertEqual(len(self.worse("1 right, 1 lost, 1 refused: no_key", "1 right, 2 lost")), 1)
+        self.assertEqual(self.worse("1 right, 1 lost, 1 refused: no_key", "2 right, 1 lost"), [])
+
+    def test_stopped_where_a_record_was_refused(self):
+        dead, stopped = "2 right, 1 refused: value_unfit", "2 right, 1 refused: stopped, column_unfit"
+        self.assertEqual(len(self.worse(dead, stopped)), 1)
+        self.assertEqual(self.worse(stopped, stopped), [])
 
     def test_a_value_more(self):
         self.assertEqual(len(self.worse("3 right", "4 right")), 1)

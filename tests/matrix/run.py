@@ -121,7 +121,7 @@ def apply(wave, some, targets):
             run = waiting.pop(0)
             target = targets[run.engine]
             if run.prepared:
-                target.prepare(run.name, [case for case in some if run.takes(case)])
+                target.prepare(run.name, [case for case in some if run.takes(case)], run.modes)
             running.append((run, consume(run, target)))
         for run, process in list(running):
             if process.poll() is None:
@@ -167,7 +167,7 @@ def arrived(run, some, targets, records):
         letters=letters,
         stopped=target.stopped(run.name),
         records=records[run.connector],
-        equal=target.equal,
+        equal=target.judge(run.modes),
     )
 
 
@@ -190,21 +190,26 @@ def conclude(options, results, text):
     ]
     for line in wrong:
         print(f"WRONG {line}")
-    problems = []
+    problems, records = [], report.records_of(results)
     if options.write:
         report.FILE.write_text(text)
-        report.RECORDS.write_text(report.records_of(results))
+        report.RECORDS.write_text(records)
         say(f"written: {report.FILE}")
     else:
         (pathlib.Path(os.environ["MATRIX_LOGS"]) / "MATRIX.md").write_text(text)
+        records = report.RECORDS.read_text() if report.RECORDS.exists() else ""
         committed = report.FILE.read_text() if report.FILE.exists() else ""
         problems = report.worse(committed, text, whole=not options.part)
         for line in problems:
             print(f"WORSE {line}")
+    unshown = report.unshown(results, records)
+    for line in unshown:
+        print(f"UNSHOWN {line}")
     cells = sum(1 for _, _, found in results if not isinstance(found, str))
     values = sum(len(found) for _, _, found in results if not isinstance(found, str))
-    print(f"matrix: {cells} cells, {values} values, {len(wrong)} wrong, {len(problems)} worse")
-    return 1 if wrong or problems else 0
+    print(f"matrix: {cells} cells, {values} values, {len(wrong)} wrong, {len(problems)} worse,"
+          f" {len(unshown)} lost but not shown")
+    return 1 if wrong or problems or unshown else 0
 
 
 STARTED = time.time()

@@ -124,11 +124,19 @@ def varint(data, at):
             return (value >> 1) ^ -(value & 1), at
 
 
-@functools.cache
 def schema_of(id):
+    return parsed(schema_text(id))
+
+
+@functools.cache
+def schema_text(id):
     with urllib.request.urlopen(f"{os.environ['SCHEMA_REGISTRY_URL']}/schemas/ids/{id}") as answer:
-        schema = json.loads(json.load(answer)["schema"])
-    return resolved(schema, {})
+        return json.load(answer)["schema"]
+
+
+@functools.cache
+def parsed(text):
+    return resolved(json.loads(text), {})
 
 
 def resolved(schema, named):

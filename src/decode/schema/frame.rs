@@ -112,20 +112,23 @@ impl Side {
     /// Returns the schema that a header names.
     fn id(&self, headers: Headers<'_>) -> Option<SchemaId> {
         let mut found = None;
-        for (name, value) in headers.iter() {
+        for (name, value) in headers.parts() {
             // Debezium's own headers are in every record, and about neither.
-            if name.starts_with("__debezium.") {
+            if name.starts_with(b"__debezium.") {
                 continue;
             }
+            let is = |known: &str| name == known.as_bytes();
             let wide = |value: Option<&[u8]>| value?.try_into().ok().map(i64::from_be_bytes);
-            found = match name {
-                _ if name == self.confluent => frame(value?).map(|(id, _)| id),
-                _ if name == self.content => wide(value).map(SchemaId::Content),
-                _ if name == self.global => wide(value).map(SchemaId::Global).or(found),
+            if is(self.confluent) {
+                found = frame(value?).map(|(id, _)| id);
+            } else if is(self.content) {
+                found = wide(value).map(SchemaId::Content);
+            } else if is(self.global) {
+                found = wide(value).map(SchemaId::Global).or(found);
+            } else if is(self.encoding) && value == Some(b"JSON") {
                 // Such a record is JSON, and needs no schema to be read.
-                _ if name == self.encoding && value == Some(b"JSON") => return None,
-                _ => found,
-            };
+                return None;
+            }
         }
         found
     }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::checkpoint::SourcePosition;
 use crate::decode::testing::{Bench, Sample};
 use crate::decode::value::kind::Kind;
 
@@ -43,7 +44,8 @@ fn data_may_be_avro_in_base64() {
     let create = event("c", "t", &framed(b"\x00\x02\x10\x02\x02n"));
     check(bench, &create, "Create t id=8 note='n'");
     let crate::decode::Decoded::Change(change) = bench.settle(&create) else { panic!("changes") };
-    assert_eq!((change.source_time, change.source_position.as_deref()), (Some(5), Some("7")));
+    let position = Some(SourcePosition::Lsn(7));
+    assert_eq!((change.age.source_time, change.source_position), (Some(5), position));
     check(bench, &event("d", "t", &framed(b"\x02\x10\x00\x00")), "Delete t id=8");
     check(bench, &event("c", "u", &framed(b"\x00\x02\x10\x00")), "Create u id=8 note=null");
     check(bench, &event("c", "t", "\"?\""), "malformed: the data is neither JSON nor base64");
@@ -105,7 +107,7 @@ fn the_whole_event_may_be_avro() {
     let crate::decode::Decoded::Change(change) = bench.settle(&event("c", "t", create)) else {
         panic!("changes")
     };
-    assert_eq!(change.source_time, Some(5));
+    assert_eq!(change.age.source_time, Some(5));
     check(bench, &event("c", "t", b"AAAA"), "malformed: the event's data is no framed Avro");
 }
 

@@ -1,5 +1,6 @@
 //! Flat records: rows that a transform took out of their envelopes, and change logs.
 
+use crate::checkpoint::SourcePosition;
 use crate::decode::testing::{Bench, Sample};
 use crate::decode::value::kind::{Form, Kind};
 use crate::decode::{Decoded, Op};
@@ -132,8 +133,8 @@ fn added_fields_say_where_and_when_and_are_written_only_to_columns_that_exist() 
     let sample = record(&row("\"n\"", &added));
     check(bench, &sample, "Update t id=1 note='n'");
     let Decoded::Change(change) = bench.settle(&sample) else { panic!("changes") };
-    assert_eq!((change.op, change.source_time), (Op::Update, Some(5)));
-    assert_eq!(change.source_position.as_deref(), Some("7"));
+    assert_eq!((change.op, change.age.source_time), (Op::Update, Some(5)));
+    assert_eq!(change.source_position, Some(SourcePosition::Lsn(7)));
     bench.only = Some(&["id", "note", "__lsn", "__op"]);
     bench.decoder.forget_layouts();
     check(bench, &sample, "Update t id=1 note='n' __op='u' __lsn=7");

@@ -1,14 +1,7 @@
 //! Golden vectors: what Debezium's own tests assert of each type, and what was seen live, through
 //! both formats.
 
-use crate::decode::tests::twin::{Twin, of};
-
-/// Decodes a value in both formats; the schema is Connect's, without its field name.
-fn check(schema: &str, payload: &str, expected: &str) {
-    let twin = Twin::new(schema, payload);
-    assert_eq!(twin.json(), expected, "JSON {schema} {payload}");
-    assert_eq!(twin.avro(), expected, "Avro {schema} {payload}");
-}
+use crate::decode::tests::twin::{Twin, VARIABLE, check, fields, of};
 
 /// A named schema without parameters.
 fn named(literal: &str, name: &str) -> String {
@@ -18,16 +11,6 @@ fn named(literal: &str, name: &str) -> String {
 fn array(items: &str) -> String {
     format!(r#""type":"array","items":{{"optional":true,{items}}}"#)
 }
-
-fn fields(names: &[(&str, &str)]) -> String {
-    let field = |(name, literal): &(&str, &str)| {
-        format!(r#"{{"type":"{literal}","optional":true,"field":"{name}"}}"#)
-    };
-    let fields = names.iter().map(field).collect::<Vec<_>>().join(",");
-    format!(r#","fields":[{fields}]"#)
-}
-
-const VARIABLE: &str = r#""type":"struct","name":"io.debezium.data.VariableScaleDecimal","fields":[{"type":"int32","field":"scale"},{"type":"bytes","field":"value"}]"#;
 
 fn decimal(scale: i32) -> String {
     let parameters = format!(r#","parameters":{{"scale":"{scale}"}}"#);
@@ -140,7 +123,14 @@ fn times() {
         "moment 601060287090.123456000",
     );
     check(&text("ZonedTimestamp"), "\"infinity\"", "moment PositiveInfinity");
+    check(
+        &text("ZonedTimestamp"),
+        "\"+21016-11-04T06:51:30.000000Z\"",
+        "moment 601060287090.000000000",
+    );
     check(&text("ZonedTime"), "\"11:51:30.123789Z\"", "time 42690123789000 offset 0");
+    check(&text("ZonedTime"), "\"11:51:30.123Z\"", "time 42690123000000 offset 0");
+    check(&text("ZonedTime"), "\"24:00:00Z\"", "time 86400000000000 offset 0");
     check(&text("IsoDate"), "\"2017-09-15Z\"", "day 17424");
     check(&text("IsoTime"), "\"04:05:11.789Z\"", "time 14711789000000");
     check(&text("IsoTimestamp"), "\"2019-07-09T02:28:57.123456Z\"", "wall 1562639337.123456000");
@@ -168,6 +158,10 @@ fn texts_and_numbers() {
     let data = |name: &str| named("string", &format!("io.debezium.data.{name}"));
     check(&data("Json"), r#""{\"a\": 1.10, \"b\": 123456789012345678901234567890}""#, {
         r#"json {"a": 1.10, "b": 123456789012345678901234567890}"#
+    });
+    // An hstore.
+    check(&data("Json"), r#""{\"key5\":null,\"key4\":\"val4\"}""#, {
+        r#"json {"key5":null,"key4":"val4"}"#
     });
     check(&data("Enum"), "\"hap,py\"", "'hap,py'");
     check(&data("EnumSet"), "\"a,b,c\"", "'a,b,c'");
@@ -247,6 +241,12 @@ fn maps_geometries_and_vectors() {
     };
     check(&geometry("Geometry"), r#"{"wkb":"AQE=","srid":3187}"#, "geometry [01, 01] Some(3187)");
     check(&geometry("Geography"), r#"{"wkb":"AQE=","srid":4326}"#, "geometry [01, 01] Some(4326)");
+    // SRID=3187;POINT(174.9479 -36.7208): the octets have the reference system in them as well.
+    let place = r#"{"wkb":"AQEAACBzDAAAHHxhMlXeZUB4eqUsQ1xCwA==","srid":3187}"#;
+    check(&geometry("Geometry"), place, {
+        "geometry [01, 01, 00, 00, 20, 73, 0c, 00, 00, 1c, 7c, 61, 32, 55, de, 65, 40, 78, 7a, a5, \
+         2c, 43, 5c, 42, c0] Some(3187)"
+    });
     let path = r#""type":"struct","name":"io.debezium.data.geometry.Geometry","fields":[
         {"type":"bytes","field":"wkb"},
         {"type":"map","optional":true,"keys":{"type":"string"},"values":{"type":"string"},

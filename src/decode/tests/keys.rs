@@ -189,9 +189,36 @@ fn the_halves_of_a_changed_key_are_known_by_their_headers() {
     settle("c", None);
     settle("d", Some("__debezium.context.taskId"));
     let rows = &bench.batch.tables()[0];
-    let half = |is_create| Some(Move { is_create, transaction: 571, lsn: 8 });
+    let half =
+        |is_create| Some(Move { is_create, transaction: 571, lsn: 8, is_over_refused: false });
     let halves = (0..4).map(|row| rows.half(row)).collect::<Vec<_>>();
     assert_eq!(halves, [half(true), half(false), None, None]);
+}
+
+#[test]
+fn what_a_row_had_is_not_to_be_trusted_that_another_came_over_behind_a_refused_record() {
+    for is_tainted in [false, true] {
+        let mut bench = Bench::default();
+        bench.kinds = vec![("t.id", Kind::Int64), ("t.note", Kind::Text)];
+        let settle = |bench: &mut Bench, op: &str, lsn: i64, header: &str, after: &str| {
+            let source =
+                format!(r#"{{"name":"s","schema":"public","table":"t","txId":5,"lsn":{lsn}}}"#);
+            let value = format!(r#"{{"after":{after},"source":{source},"op":"{op}"}}"#);
+            let sample = Sample::new("s.public.t", Some(r#"{"id":2}"#), Some(&value));
+            let sample = sample.with_header(header, r#"{"id":1}"#);
+            assert!(matches!(bench.settle(&sample), Decoded::Change(_)));
+        };
+        bench.is_tainted = is_tainted;
+        settle(&mut bench, "c", 7, "__debezium.oldkey", r#"{"id":2,"note":"n"}"#);
+        bench.is_tainted = false;
+        settle(&mut bench, "d", 8, "__debezium.newkey", "null");
+
+        let rows = &bench.batch.tables()[0];
+        assert_eq!(rows.half(0).map(|half| half.is_over_refused), Some(is_tainted));
+        let departure = &rows.departures()[0];
+        assert_eq!(departure.is_refused, is_tainted);
+        assert_eq!(departure.half.as_ref().map(|(half, _)| half.lsn), Some(8));
+    }
 }
 
 fn bench(key: &str) -> Bench {

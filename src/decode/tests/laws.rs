@@ -9,8 +9,10 @@ use proptest::strategy::ValueTree as _;
 
 use crate::decode::tests::twin::{Twin, of};
 use crate::decode::value::Value;
-use crate::table::Misfit;
-use crate::target::sqlite::text_of;
+use crate::decode::value::kind::{Kind, SourceColumn};
+use crate::table::{Encode, Misfit};
+use crate::target::Target as _;
+use crate::target::sqlite::{Sqlite, text_of};
 
 /// Writes a value as a target writes its text.
 fn canonical(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
@@ -18,8 +20,38 @@ fn canonical(value: Value<'_>, _: i32, out: &mut Vec<u8>) -> Result<(), Misfit> 
     Ok(())
 }
 
+/// Writes the octets of a target's cell as digits.
+fn digits(value: Value<'_>, modifier: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    if !matches!(value, Value::Bytes(_)) {
+        // The key.
+        return canonical(value, modifier, out);
+    }
+    let source =
+        SourceColumn { name: "v".to_owned(), kind: Kind::Bytes, optional: true, source_type: None };
+    let column = (Sqlite::DIALECT.column)(&source, false).unwrap();
+    let mut cell = Vec::new();
+    column.encode.unwrap()(value, modifier, &mut cell)?;
+    // Before the octets stands the storage class.
+    assert_eq!(cell.remove(0), b'b');
+    out.extend(hex(&cell).into_bytes());
+    Ok(())
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
 fn check(schema: &str, payload: &str, expected: &str) -> Result<(), TestCaseError> {
-    let twin = Twin::new(schema, payload).written_by(canonical);
+    check_by(canonical, schema, payload, expected)
+}
+
+fn check_by(
+    encode: Encode,
+    schema: &str,
+    payload: &str,
+    expected: &str,
+) -> Result<(), TestCaseError> {
+    let twin = Twin::new(schema, payload).written_by(encode);
     prop_assert_eq!(twin.json(), expected, "JSON {} {}", schema, payload);
     prop_assert_eq!(twin.avro(), expected, "Avro {} {}", schema, payload);
     Ok(())
@@ -102,6 +134,84 @@ impl Clock {
         let Self { hour, minute, second, micros } = self;
         format!("{hour:02}:{minute:02}:{second:02}.{micros:06}")
     }
+}
+
+/// A span of time, each unit by itself; all of them look the same way.
+#[derive(Clone, Debug)]
+struct Span {
+    is_negative: bool,
+    years: i64,
+    months: i64,
+    days: i64,
+    clock: Clock,
+}
+
+impl Span {
+    fn any() -> impl Strategy<Value = Self> {
+        let few = |most: i64| prop_oneof![Just(0), 0..most];
+        let calendar = (few(3000), few(12), few(4000), few(90_000));
+        (any::<bool>(), calendar, Clock::any(), any::<bool>()).prop_map(
+            |(is_negative, (years, months, days, hours), clock, has_clock)| {
+                let clock = if has_clock {
+                    Clock { hour: hours, ..clock }
+                } else {
+                    Clock { hour: 0, minute: 0, second: 0, micros: 0 }
+                };
+                Self { is_negative, years, months, days, clock }
+            },
+        )
+    }
+
+    /// As the source's connector spells it: each unit, each with its sign.
+    fn sent(&self) -> String {
+        let Self { years, months, days, clock: Clock { hour, minute, second, micros }, .. } = self;
+        let sign = |count: i64| if self.is_negative && count != 0 { "-" } else { "" };
+        let fraction = format!(".{micros:06}");
+        let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
+        let second_sign = sign(second + micros);
+        format!(
+            "P{}{years}Y{}{months}M{}{days}DT{}{hour}H{}{minute}M{second_sign}{second}{fraction}S",
+            sign(*years),
+            sign(*months),
+            sign(*days),
+            sign(*hour),
+            sign(*minute),
+        )
+    }
+
+    /// The same without the units of which there are none.
+    fn text(&self) -> String {
+        let sent = self.sent();
+        let (calendar, clock) = sent.split_once('T').unwrap();
+        let kept = |text: &str| {
+            let units = text.split_inclusive(|letter: char| letter.is_ascii_uppercase());
+            units.filter(|unit| !unit.starts_with('0') || unit.contains('.')).collect::<String>()
+        };
+        let (calendar, clock) = (kept(calendar.strip_prefix('P').unwrap()), kept(clock));
+        match (calendar.as_str(), clock.as_str()) {
+            ("", "") => "PT0S".to_owned(),
+            (calendar, "") => format!("P{calendar}"),
+            (calendar, clock) => format!("P{calendar}T{clock}"),
+        }
+    }
+}
+
+/// A document as a database may print it, with all the digits of its numbers.
+fn document() -> impl Strategy<Value = String> {
+    let text = "[a-zäß😀 ,:{}\\[\\]]{0,8}".prop_map(|text| format!("\"{text}\""));
+    let number = "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?";
+    let leaf = prop_oneof![Just("null"), Just("true"), Just("false")].prop_map(str::to_owned);
+    let leaf = prop_oneof![leaf, number, text.clone()];
+    leaf.prop_recursive(4, 32, 4, move |inner| {
+        let pairs = prop::collection::vec((text.clone(), inner.clone()), 0..4);
+        let members = pairs.prop_map(|pairs| {
+            pairs.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>()
+        });
+        prop_oneof![
+            members.prop_map(|members| format!("{{{}}}", members.join(", "))),
+            prop::collection::vec(inner, 0..4).prop_map(|items| format!("[{}]", items.join(" , "))),
+        ]
+    })
 }
 
 /// Returns the digits of a number in base 256, the highest first, in two's complement.
@@ -232,6 +342,92 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn octets_stay_as_they_are(octets in prop::collection::vec(any::<u8>(), 0..40)) {
+        let payload = format!("\"{}\"", STANDARD.encode(&octets));
+        check_by(digits, r#""type":"bytes""#, &payload, &hex(&octets))?;
+    }
+
+    #[test]
+    fn bits_keep_their_order_and_a_fixed_length(text in "[01]{1,80}") {
+        // The lowest bit stands last in the text, and first in the octets.
+        let reversed = text.bytes().rev().collect::<Vec<_>>();
+        let octet = |bits: &[u8]| {
+            bits.iter().rev().fold(0_u8, |octet, bit| octet << 1 | (bit - b'0'))
+        };
+        let octets = reversed.chunks(8).map(octet).collect::<Vec<_>>();
+        let used = octets.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 1);
+        let bits = |length: usize| {
+            let length = format!(r#","parameters":{{"length":"{length}"}}"#);
+            of("bytes", "io.debezium.data.Bits", &length)
+        };
+        for octets in [&octets[..], &octets[..used]] {
+            let payload = format!("\"{}\"", STANDARD.encode(octets));
+            check(&bits(text.len()), &payload, &text)?;
+            // Zeros in front are lost at the source where the length may be any.
+            check(&bits(2_147_483_647), &payload, text.trim_start_matches('0'))?;
+        }
+    }
+
+    #[test]
+    fn a_uuid_keeps_its_digits(number: u128) {
+        let digits = format!("{number:032x}");
+        let (parts, _) = [8, 4, 4, 4, 12].iter().fold((Vec::new(), &*digits), |(mut parts, rest), length| {
+            let (part, rest) = rest.split_at(*length);
+            parts.push(part);
+            (parts, rest)
+        });
+        let text = parts.join("-");
+        let schema = of("string", "io.debezium.data.Uuid", "");
+        check(&schema, &format!("\"{text}\""), &text)?;
+        check(&schema, &format!("\"{}\"", text.to_uppercase()), &text)?;
+    }
+
+    #[test]
+    fn a_document_keeps_every_letter(text in document()) {
+        let payload = serde_json::to_string(&text).unwrap();
+        check(&of("string", "io.debezium.data.Json", ""), &payload, &text)?;
+    }
+
+    #[test]
+    fn a_span_keeps_its_units(span in Span::any()) {
+        let schema = time("string", "Interval");
+        check(&schema, &format!("\"{}\"", span.sent()), &span.text())?;
+        // One number has no years, months and days.
+        let clock = Span { years: 0, months: 0, days: 0, ..span };
+        let micros = if clock.is_negative { -clock.clock.micros() } else { clock.clock.micros() };
+        check(&time("int64", "MicroDuration"), &micros.to_string(), &clock.text())?;
+    }
+
+    #[test]
+    fn a_zoned_time_keeps_its_offset(clock in Clock::any(), minutes in -959_i64..=959) {
+        let sign = if minutes < 0 { '-' } else { '+' };
+        let (hours, rest) = (minutes.abs() / 60, minutes.abs() % 60);
+        let offset = format!("{sign}{hours:02}:{rest:02}");
+        let expected = if minutes == 0 { "Z" } else { &*offset };
+        let text = clock.text();
+        let expected = format!("{text}{expected}");
+        check(&time("string", "ZonedTime"), &format!("\"{text}{offset}\""), &expected)?;
+    }
+
+    #[test]
+    fn a_zoned_moment_is_the_same_in_every_zone(
+        date in Date::any(),
+        clock in Clock::any(),
+        minutes in -720_i64..=720,
+    ) {
+        // A zone in which it is the same day.
+        let local = clock.micros() + minutes * 60_000_000;
+        prop_assume!((0..86_400_000_000).contains(&local));
+        let (second, micros) = (local / 1_000_000, local % 1_000_000);
+        let local = Clock { hour: second / 3600, minute: second / 60 % 60, second: second % 60, micros };
+        let sign = if minutes < 0 { '-' } else { '+' };
+        let offset = format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60);
+        let sent = format!("\"{}T{}{offset}\"", date.text(), local.text());
+        let expected = format!("{}T{}Z", date.text(), clock.text());
+        check(&time("string", "ZonedTimestamp"), &sent, &expected)?;
     }
 
     #[test]

@@ -2,31 +2,7 @@
 //! because no server of MySQL runs here. Most types are MariaDB's; the names that differ are JSON,
 //! VECTOR, `int8` and the structured times.
 
-use crate::decode::tests::twin::{Twin, of};
-
-fn check(schema: &str, payload: &str, expected: &str) {
-    let twin = Twin::new(schema, payload);
-    assert_eq!(twin.json(), expected, "JSON {schema} {payload}");
-    assert_eq!(twin.avro(), expected, "Avro {schema} {payload}");
-}
-
-/// A literal whose column's type is propagated.
-fn propagated(literal: &str, column: &str) -> String {
-    format!(r#""type":"{literal}","parameters":{{"__debezium.source.column.type":"{column}"}}"#)
-}
-
-fn fields(names: &[(&str, &str)]) -> String {
-    let field = |(name, literal): &(&str, &str)| {
-        format!(r#"{{"type":"{literal}","optional":true,"field":"{name}"}}"#)
-    };
-    format!(r#","fields":[{}]"#, names.iter().map(field).collect::<Vec<_>>().join(","))
-}
-
-fn decimal(scale: i32, precision: u32) -> String {
-    let parameters =
-        format!(r#","parameters":{{"scale":"{scale}","connect.decimal.precision":"{precision}"}}"#);
-    of("bytes", "org.apache.kafka.connect.data.Decimal", &parameters)
-}
+use crate::decode::tests::twin::{check, decimal, fields, of, propagated};
 
 #[test]
 fn numbers() {

@@ -4,7 +4,6 @@ use crate::decode::testing::{Bench, Sample};
 use crate::decode::value::kind::Kind;
 use crate::decode::{Decoded, RegisteredSchema, SchemaId};
 use crate::rows::{Deletes, Keyless};
-use crate::rules::AfterRefused;
 use crate::stopped::StopReason;
 
 const TOPIC: &str = "s.public.t";
@@ -152,6 +151,15 @@ fn a_truncate_stops_a_partition_that_is_not_alone_and_leaves_the_rows() {
 }
 
 #[test]
+fn a_truncate_of_a_guarded_table_goes_on_where_its_place_is_known() {
+    let bench = &mut Bench::default();
+    (bench.is_guarded, bench.is_alone) = (true, Some(false));
+    check(bench, &change("t", "null"), "Truncate");
+    let placeless = envelope("t", "null").replace(r#","lsn":7"#, "");
+    assert!(matches!(bench.settle(&sample(1, Some(&placeless))), Decoded::Stopped(_)));
+}
+
+#[test]
 fn deletes_and_truncates_are_nothing_where_the_settings_say_so() {
     let bench = &mut Bench::default();
     bench.deletes = Deletes::Ignore;
@@ -256,7 +264,7 @@ fn the_placeholder_stands_for_a_missing_value_unless_a_snapshot_or_a_key_has_it(
 #[test]
 fn a_table_that_blocks_keeps_every_record_behind_a_refused_one() {
     let bench = &mut Bench::default();
-    (bench.is_tainted, bench.after_refused) = (true, AfterRefused::Block);
+    (bench.is_tainted, bench.after_refused) = (true, crate::rules::AfterRefused::Block);
     let behind = "behind_dead_letter: a record of its key is refused";
     for op in ["c", "u", "r", "d"] {
         check(bench, &change(op, r#"{"id":1,"note":"n"}"#), behind);

@@ -19,6 +19,38 @@ pub(super) fn of(literal: &str, name: &str, rest: &str) -> String {
     format!(r#""type":"{literal}","name":"{name}"{rest}"#)
 }
 
+/// A decimal whose scale each value says.
+pub(super) const VARIABLE: &str = r#""type":"struct","name":"io.debezium.data.VariableScaleDecimal",
+    "fields":[{"type":"int32","field":"scale"},{"type":"bytes","field":"value"}]"#;
+
+/// Spells the fields of a struct.
+pub(super) fn fields(names: &[(&str, &str)]) -> String {
+    let field = |(name, literal): &(&str, &str)| {
+        format!(r#"{{"type":"{literal}","optional":true,"field":"{name}"}}"#)
+    };
+    let fields = names.iter().map(field).collect::<Vec<_>>().join(",");
+    format!(r#","fields":[{fields}]"#)
+}
+
+/// Spells a decimal of a column with these.
+pub(super) fn decimal(scale: i32, precision: u32) -> String {
+    let parameters =
+        format!(r#","parameters":{{"scale":"{scale}","connect.decimal.precision":"{precision}"}}"#);
+    of("bytes", "org.apache.kafka.connect.data.Decimal", &parameters)
+}
+
+/// Spells a literal whose column's type is propagated.
+pub(super) fn propagated(literal: &str, column: &str) -> String {
+    format!(r#""type":"{literal}","parameters":{{"__debezium.source.column.type":"{column}"}}"#)
+}
+
+/// Decodes a value in both formats; the schema is Connect's, without its field name.
+pub(super) fn check(schema: &str, payload: &str, expected: &str) {
+    let twin = Twin::new(schema, payload);
+    assert_eq!(twin.json(), expected, "JSON {schema} {payload}");
+    assert_eq!(twin.avro(), expected, "Avro {schema} {payload}");
+}
+
 impl Twin {
     /// Takes the inside of the column's schema in Connect's JSON, and the value's JSON.
     pub(super) fn new(schema: &str, payload: &str) -> Self {

@@ -148,13 +148,35 @@ fn sqlites_own_names_are_known_too() {
     check("VARCHAR(20)", Kind::Text);
     check("DECIMAL_TEXT", Kind::VariableScaleDecimal);
     check("DATE_TEXT", Kind::Date);
-    check("TIME_TEXT", Kind::Time(Unit::Micros));
+    check("TIME_TEXT(3)", Kind::Time(Unit::Millis));
     check("TIMETZ_TEXT", Kind::ZonedTime);
-    check("TIMESTAMP_TEXT", Kind::Timestamp(Unit::Micros));
+    check("TIMESTAMP_TEXT(3)", Kind::Timestamp(Unit::Millis));
+    check("TIMESTAMP_TEXT(6)", Kind::Timestamp(Unit::Micros));
     check("TIMESTAMPTZ_TEXT", Kind::ZonedTimestamp);
     check("DURATION_TEXT", Kind::MicroDuration);
-    check("BITS_TEXT", Kind::Bits { length: None });
+    check("BITS_TEXT(7)", Kind::Bits { length: Some(7) });
     check("JSON_TEXT", Kind::Json);
+}
+
+#[test]
+fn what_a_column_does_not_tell_is_refused() {
+    let time = "a time whose digits of a second the column does not tell";
+    let bits = "bits whose length the column does not tell";
+    let find = |mode: &str, type_name: &str, type_id, is_mysql| {
+        let time_precision_mode = Some(mode.to_owned());
+        let settings = SourceSettings { time_precision_mode, ..defaults() };
+        untyped(type_name, type_id, Sender { settings: Some(&settings), is_mysql }).unwrap()
+    };
+    let refused = |detail: &str| Kind::Unsupported(detail.to_owned());
+    assert_eq!(find("adaptive", "TIMESTAMP_TEXT", 0, Some(false)), refused(time));
+    assert_eq!(find("adaptive", "TIME_TEXT", 0, Some(false)), refused(time));
+    assert_eq!(find("adaptive", "BITS_TEXT", 0, Some(false)), refused(bits));
+    let timestamp = "timestamp without time zone";
+    assert_eq!(find("adaptive_time_microseconds", timestamp, 1, Some(true)), refused(time));
+    let micros = Kind::Timestamp(Unit::Micros);
+    assert_eq!(find("adaptive_time_microseconds", timestamp, 1, Some(false)), micros);
+    assert_eq!(find("microseconds", timestamp, 1, Some(true)), micros);
+    assert_eq!(find("microseconds", "TIMESTAMP_TEXT", 0, None), micros);
 }
 
 #[test]

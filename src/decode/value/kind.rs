@@ -249,6 +249,9 @@ pub enum Unit {
     Micros,
     /// Nanoseconds.
     Nanos,
+    /// Nanoseconds of a column that has microseconds: what is left of one shows that MySQL's or
+    /// MariaDB's connector has let the count wrap around, as it does beyond 1677 and 2262.
+    WholeMicrosInNanos,
 }
 
 /// The columns of a source table as one record's schema gives them.
@@ -294,6 +297,9 @@ impl SourceTable {
         for column in self.columns.iter_mut().chain(&mut self.retyped) {
             match column.kind {
                 Kind::Time(unit) => column.kind = Kind::Span(unit),
+                Kind::Timestamp(Unit::Nanos) => {
+                    column.kind = Kind::Timestamp(Unit::WholeMicrosInNanos);
+                }
                 Kind::Point => column.kind = Kind::Geometry,
                 Kind::Bits { length } => {
                     let bit = SourceType { name: "BIT".to_owned(), length, scale: None };

@@ -83,7 +83,7 @@ fn integer(kind: &Kind, int: i64) -> Result<Value<'static>, Unfit> {
         Kind::Time(unit) | Kind::Span(unit) => {
             int.checked_mul(nanos_of(*unit)).map(Value::Time).ok_or(BEYOND)
         }
-        Kind::Timestamp(unit) => Ok(Value::Timestamp(moment(int, *unit))),
+        Kind::Timestamp(unit) => moment(int, *unit).map(Value::Timestamp).ok_or(BEYOND),
         Kind::MicroDuration => Ok(Value::Interval(span(i128::from(int) * 1000))),
         Kind::NanoDuration => Ok(Value::Interval(span(i128::from(int)))),
         _ => Err(OTHER),
@@ -108,21 +108,29 @@ const fn nanos_of(unit: Unit) -> i64 {
     match unit {
         Unit::Millis => 1_000_000,
         Unit::Micros => 1_000,
-        Unit::Nanos => 1,
+        Unit::Nanos | Unit::WholeMicrosInNanos => 1,
     }
 }
 
 /// Splits a count of units since the epoch; PostgreSQL's infinities arrive as its own sentinels.
-fn moment(count: i64, unit: Unit) -> Moment {
+/// `None` is a count that has wrapped around: it means a moment that no source has.
+fn moment(count: i64, unit: Unit) -> Option<Moment> {
+    /// 4714-11-24 BC: PostgreSQL's first day, and no other source's comes before it.
+    const FIRST: i64 = -210_866_803_200;
     match (unit, count) {
-        (Unit::Nanos, i64::MAX) => return Moment::PositiveInfinity,
-        (Unit::Nanos, i64::MIN) => return Moment::NegativeInfinity,
+        (Unit::Nanos, i64::MAX) => return Some(Moment::PositiveInfinity),
+        (Unit::Nanos, i64::MIN) => return Some(Moment::NegativeInfinity),
+        (Unit::WholeMicrosInNanos, _) if count % 1000 != 0 => return None,
         _ => {}
     }
     let per_second = 1_000_000_000 / nanos_of(unit);
     let rest = count.rem_euclid(per_second) * nanos_of(unit);
     let nanos = u32::try_from(rest).expect("a rest is below a second");
-    unbounded(Moment::Finite { seconds: count.div_euclid(per_second), nanos })
+    let seconds = count.div_euclid(per_second);
+    match unbounded(Moment::Finite { seconds, nanos }) {
+        Moment::Finite { seconds, .. } if seconds < FIRST => None,
+        moment => Some(moment),
+    }
 }
 
 /// Recognises the moments that stand for PostgreSQL's infinities in all modes but nanoseconds.
@@ -339,6 +347,7 @@ mod tests {
         check(micros, 601_060_312_290_123_456, wall(601_060_312_290, 123_456_000));
         check(Kind::Timestamp(Unit::Millis), 1_478_267_490_123, wall(1_478_267_490, 123_000_000));
         check(Kind::Timestamp(Unit::Nanos), -1, wall(-1, 999_999_999));
+        check(Kind::Timestamp(Unit::WholeMicrosInNanos), -1000, wall(-1, 999_999_000));
         let months = Interval { nanos: 37_091_106_780_000_000, ..Interval::default() };
         check(Kind::MicroDuration, 37_091_106_780_000, ok(Value::Interval(months)));
         check(Kind::Int16, 32_768, Err(Unfit("is beyond its type")));
@@ -350,6 +359,24 @@ mod tests {
         assert_eq!(value(&Kind::Date, Literal::Bool(true)), Err(OTHER));
         let beyond = value(&Kind::Float32, Literal::Float64(1e300));
         assert_eq!(beyond, Err(Unfit("is beyond its type")));
+    }
+
+    /// PostgreSQL's connector wraps '294276-12-31 23:59:59.999999', MariaDB's '9999-12-31' in
+    /// nanoseconds (both seen).
+    #[test]
+    fn a_count_that_wrapped_around_is_refused() {
+        let check = |unit, count, expected: Option<i64>| {
+            let expected = expected.map(|seconds| Moment::Finite { seconds, nanos: 0 });
+            let kind = Kind::Timestamp(unit);
+            let found = value(&kind, Literal::Int(count));
+            let expected = expected.map(Value::Timestamp).ok_or(Unfit("is beyond its type"));
+            assert_eq!(found, expected, "{count}");
+        };
+        check(Unit::Micros, -9_223_372_036_853_775_810, None);
+        check(Unit::Millis, -210_866_803_200_000, Some(-210_866_803_200));
+        check(Unit::Millis, -210_866_803_200_001, None);
+        check(Unit::WholeMicrosInNanos, -4_852_116_232_933_722_624, None);
+        check(Unit::WholeMicrosInNanos, i64::MAX, None);
     }
 
     #[test]

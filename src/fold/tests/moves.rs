@@ -35,6 +35,12 @@ fn a_row_that_moved_to_a_key_stays_when_it_was_another_that_moved_away() {
     check(">2=ab@7 >2=ab@7 2!>", "2=ab?");
     check(">2=ab@7 2!> >2=ab@7 2!>", "2=ab?");
     check("2=xy >2=ab@7 >2=ab@7 2!>", "2=ab");
+    check(">2=ab@7 2! >2=ab@7 2!>", "2=ab?");
+    // If the row that moved here stays, it is the one that is written on.
+    check("2!> 2=c~", "2=c~ 2!");
+    check("2!> 2=c~ 2=~d", "2=cd");
+    check("2!> 2=c~ 2=d~", "2=d~ 2!");
+    check("2!> 2=c~ 2!", "2!");
 }
 
 #[test]
@@ -44,6 +50,8 @@ fn what_the_batch_does_not_know_of_moves_is_asked_and_kept() {
     check_unsettled("2! >2=ab", "came to a free 2");
     check_unsettled("2=xy >2=ab 2!>", "came to a taken 2, left");
     check_unsettled("2!> >2=ab", "came to a left 2");
+    check_unsettled(">2=ab@7 2! >2=ab@7", "came to a 2");
+    check_unsettled("2!> 2=c~", "left 2");
     check_unsettled("1=xy 1!> 2! >2=ab 2=cd", "");
     // Whether the first row stayed depends on what was there before it.
     check_unsettled(">2=ab 2!> >2=cd'", "came to what passed 2");
@@ -173,7 +181,8 @@ impl Target {
                 writer.push(Value::Text(&row.unwrap_or_default().to_string())).unwrap();
             }
             writer.finish(Origin { step, offset, sent_at: 0 }, kept(offset)).unwrap();
-            rows.note_move(Move { is_create: row.is_some(), transaction, lsn });
+            let is_create = row.is_some();
+            rows.note_move(Move { is_create, transaction, lsn, is_over_refused: false });
         }
         let Folded { tables, last_halves, .. } = batch.fold();
         let Some((rows, winners)) = tables.first() else { return };

@@ -300,6 +300,7 @@ impl Database {
                 refused_keys: refused.map(|(_, key)| key.clone()).collect(),
                 remembered: Remembered::default(),
                 deleted: row.deleted.clone(),
+                unowned: Duration::ZERO,
             });
         }
         claims

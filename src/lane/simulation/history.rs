@@ -53,6 +53,8 @@ occurrences! {
     OldRecordsInFlight: "records of an older assignment were in flight",
     LaneFull: "a full lane had its partitions paused",
     ConnectorRepeated: "the connector repeated itself",
+    KeysExchanged: "rows took each other's keys in one transaction",
+    KeysExchangedPartly: "rows took each other's keys without their unchanged values",
     CoordinatorAway: "the coordinator was away",
     ProofGiven: "a membership was proven",
     ProofRefused: "a membership was refused",

@@ -11,6 +11,7 @@ use super::database::short;
 use super::group::coordinate;
 use super::history::Met;
 use super::member::Member;
+use super::oracle::Expected;
 use super::world::World;
 use crate::record::TopicPartition;
 
@@ -240,7 +241,8 @@ impl Life {
         }
         if self.is_well() {
             let rows = world.database().state.rows.len();
-            let expected = world.source.rows.iter().map(|(key, row)| (*key, [Some(row), None]));
+            let expected =
+                world.source.rows.iter().map(|(key, row)| (*key, Expected::only(Some(row))));
             if let Err(wrong) = world.database().state.check_rows(expected) {
                 world.history().violate(&format!("the target's {rows} rows: {wrong}"));
             }

@@ -224,8 +224,8 @@ impl Ask for Log {
     fn compacted<'a>(
         &'a self,
         _topics: &'a BTreeSet<Arc<str>>,
-    ) -> BoxFuture<'a, BTreeSet<Arc<str>>> {
-        Box::pin(async { BTreeSet::new() })
+    ) -> BoxFuture<'a, BTreeMap<Arc<str>, Duration>> {
+        Box::pin(async { BTreeMap::new() })
     }
 
     fn identities<'a>(

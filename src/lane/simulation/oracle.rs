@@ -30,6 +30,11 @@ pub(super) enum Meaning {
     Leave(i64),
     /// A row has come here whose note was left behind at a place.
     Arrive(i64, i64),
+    /// The row that was here before the last one came goes on under another key, and what it has
+    /// stays behind at a place; the last one stays.
+    Vacate(i64),
+    /// Nothing.
+    Nothing,
     /// Nothing that can be read.
     Broken,
 }
@@ -42,8 +47,22 @@ type Place = (TopicPartition, i64);
 struct Behind {
     place: Place,
     row: Option<Row>,
-    /// The row that may stay as well, because the record is known to be a repetition.
-    or: Option<Row>,
+    /// What may be there as well, if anything.
+    or: Option<Option<Row>>,
+}
+
+/// What must stand under a key, and what may instead.
+#[derive(Debug)]
+pub(super) struct Expected<'a> {
+    pub(super) row: Option<&'a Row>,
+    pub(super) or: Option<Option<&'a Row>>,
+}
+
+impl<'a> Expected<'a> {
+    /// Nothing but this may be there.
+    pub(super) fn only(row: Option<&'a Row>) -> Self {
+        Self { row, or: None }
+    }
 }
 
 /// All that follows from the logs.
@@ -51,12 +70,19 @@ struct Behind {
 pub(super) struct Oracle {
     rows: BTreeMap<RowKey, Row>,
     tainted: BTreeSet<RowKey>,
+    /// What rows have left at a place: their notes, if they can be had.
     left: BTreeMap<i64, Option<Option<String>>>,
+    /// Places that rows have left after another one had come over them: their notes can be had only
+    /// where both came in one batch.
+    left_over: BTreeSet<i64>,
+    /// What the row had that the last one of its key came over.
+    under: BTreeMap<RowKey, Option<Option<String>>>,
     history: BTreeMap<RowKey, Vec<Behind>>,
     /// Records that must be kept as dead letters.
     refused: BTreeSet<Place>,
-    /// Records that find no row to lean on: dead letters, unless their batch has a newer whole row.
-    baseless: BTreeSet<Place>,
+    /// Records that may be kept as well: those that find no row to lean on, unless their batch has a
+    /// newer whole row, and those whose note may be gone.
+    doubtful: BTreeSet<Place>,
 }
 
 impl Oracle {
@@ -67,38 +93,74 @@ impl Oracle {
             return;
         };
         let is_tainted = self.tainted.contains(&key);
-        let or = self.may_stay(key, meaning);
+        let or = self.may_be(key, meaning);
+        let note = self.rows.get(&key).map(|row| row.note.clone()).filter(|_| !is_tainted);
         match meaning {
             Meaning::Put(row) => self.put(key, Some(row.clone())),
             Meaning::Update(_) if is_tainted => _ = self.refused.insert(place.clone()),
             Meaning::Update(count) => match self.rows.get_mut(&key) {
-                Some(row) => row.count = *count,
-                None => _ = self.baseless.insert(place.clone()),
+                Some(row) => {
+                    row.count = *count;
+                    self.doubtful.extend(or.as_ref().map(|_| place.clone()));
+                }
+                None => _ = self.doubtful.insert(place.clone()),
             },
             Meaning::Delete => self.put(key, None),
             Meaning::Leave(at) => {
-                let note = self.rows.get(&key).map(|row| row.note.clone());
-                self.left.entry(*at).or_insert(note.filter(|_| !is_tainted));
+                self.left.entry(*at).or_insert(note.clone());
                 self.put(key, None);
             }
+            Meaning::Vacate(at) => {
+                self.left_over.insert(*at);
+                let note = self.under[&key].clone().filter(|_| !is_tainted);
+                self.left.entry(*at).or_insert(note);
+                if is_tainted {
+                    // The other row was refused: that which goes is the one that stands here.
+                    self.put(key, None);
+                }
+            }
             Meaning::Arrive(count, at) => match self.left[at].clone() {
-                Some(note) => self.put(key, Some(Row { count: *count, note })),
+                Some(note) => {
+                    if self.left_over.contains(at) {
+                        self.doubtful.insert(place.clone());
+                    }
+                    self.put(key, Some(Row { count: *count, note }));
+                }
                 None => self.refuse(key, &place),
             },
+            Meaning::Nothing => {}
             Meaning::Broken => self.refuse(key, &place),
         }
+        self.under.extend(
+            matches!(meaning, Meaning::Put(_) | Meaning::Arrive(..)).then_some((key, note)),
+        );
         let row = self.rows.get(&key).cloned();
         self.history.entry(key).or_default().push(Behind { place, row, or });
     }
 
-    /// Returns the row that may stay though the record says that it goes: the delete is a repetition,
-    /// and what stands there may be known to have come later. The records that the connector repeats
-    /// behind it bring the row up to date.
-    fn may_stay(&self, key: RowKey, meaning: &Meaning) -> Option<Row> {
+    /// Returns what may be there as well behind a record.
+    fn may_be(&self, key: RowKey, meaning: &Meaning) -> Option<Option<Row>> {
         match meaning {
-            Meaning::Leave(at) if self.left.contains_key(at) => self.rows.get(&key).cloned(),
+            // The delete is a repetition, and what stands there may be known to have come later. The
+            // records that the connector repeats behind it bring the row up to date.
+            Meaning::Leave(at) if self.left.contains_key(at) => {
+                self.rows.get(&key).map(|row| Some(row.clone()))
+            }
             // The tombstone behind that.
-            Meaning::Delete => self.history.get(&key)?.last()?.or.clone(),
+            Meaning::Delete | Meaning::Nothing => self.history.get(&key)?.last()?.or.clone(),
+            // A repetition, by which the last one may count as the one that goes, until the records
+            // behind it bring the row up to date.
+            Meaning::Vacate(at) if self.left.contains_key(at) => Some(None),
+            // The last one was refused, and the one before it goes.
+            Meaning::Vacate(_) => self.history.get(&key)?.last()?.or.as_ref().map(|_| None),
+            // Refused, where the row is gone.
+            Meaning::Update(_) => {
+                self.history.get(&key)?.last()?.or.clone().filter(Option::is_none)
+            }
+            // Refused, because what its row had is gone.
+            Meaning::Arrive(_, at) if self.left_over.contains(at) => {
+                Some(self.rows.get(&key).cloned())
+            }
             _ => None,
         }
     }
@@ -126,13 +188,15 @@ impl Oracle {
     pub(super) fn rows_at(
         &self,
         next: impl Fn(&TopicPartition) -> i64,
-    ) -> impl Iterator<Item = (RowKey, [Option<&Row>; 2])> {
+    ) -> impl Iterator<Item = (RowKey, Expected<'_>)> {
         self.history.iter().filter_map(move |(key, changes)| {
             // A key has one partition.
             let next = next(&changes.first()?.place.0);
             let applied = changes.partition_point(|behind| behind.place.1 < next);
-            let Some(last) = changes[..applied].last() else { return Some((*key, [None, None])) };
-            Some((*key, [last.row.as_ref(), last.or.as_ref()]))
+            let last = changes[..applied].last();
+            let row = last.and_then(|behind| behind.row.as_ref());
+            let or = last.and_then(|behind| behind.or.as_ref()).map(Option::as_ref);
+            Some((*key, Expected { row, or }))
         })
     }
 
@@ -149,7 +213,7 @@ impl Oracle {
             }
         }
         for (place, count) in kept {
-            let is_known = self.refused.contains(place) || self.baseless.contains(place);
+            let is_known = self.refused.contains(place) || self.doubtful.contains(place);
             if !is_known || !is_applied(&place) || *count != 1 {
                 return Err(format!("record {}@{} is kept {count} times", place.0, place.1));
             }

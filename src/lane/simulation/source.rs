@@ -39,6 +39,13 @@ pub(super) struct Sent {
 }
 
 impl Sent {
+    /// Returns whether a tombstone stands behind the record.
+    fn is_delete(&self) -> bool {
+        let is_of_delete =
+            matches!(self.meaning, Meaning::Delete | Meaning::Leave(_) | Meaning::Vacate(_));
+        is_of_delete && self.value.is_some()
+    }
+
     /// Returns whether the record waits for another one, in general of another partition.
     pub(super) fn is_awaiting(&self) -> bool {
         matches!(self.meaning, Meaning::Arrive(..))
@@ -167,7 +174,8 @@ impl Writer<'_> {
                 self.write(topic, id, row, "u");
             }
             11..=13 => self.delete(topic, id),
-            14..=16 => self.move_row(topic, id, row),
+            14..=15 => self.move_row(topic, id, row),
+            16 => self.rotate(topic, id),
             17 => self.break_off(topic, id, Row { count, ..row }),
             18 => self.garble(topic),
             _ => self.write(topic, id, Row { count, ..row }, "u"),
@@ -211,22 +219,69 @@ impl Writer<'_> {
             }
             let to = *self.chance.pick(&free);
             self.lsn += 1;
-            let (count, place) = (row.count, self.lsn);
-            let value = self.envelope(topic, "d", "null");
-            self.send((topic, id), value, Some("__debezium.newkey"), Meaning::Leave(place));
-            self.send((topic, id), None, None, Meaning::Delete);
-            let is_partial = self.chance.one_in(2);
-            let note = if is_partial { Some(UNAVAILABLE) } else { row.note.as_deref() };
-            let value = self.envelope(topic, "c", &after(to, count, note));
-            let meaning = match is_partial {
-                true => Meaning::Arrive(count, place),
-                false => Meaning::Put(row.clone()),
-            };
-            self.send((topic, to), value, Some("__debezium.oldkey"), meaning);
+            let place = self.lsn;
+            self.depart((topic, id), Meaning::Leave(place), Meaning::Delete);
+            self.arrive((topic, to), row.clone(), place);
             self.source.rows.remove(&(table, id));
-            self.source.rows.insert((table, to), row.clone());
             id = to;
         }
+    }
+
+    /// Has rows take each other's keys in one transaction, as only a deferrable key allows: each but
+    /// the last comes to a key that another row leaves behind it. Only rows that the target has: one
+    /// that was refused does not count as one that has the key.
+    fn rotate(&mut self, topic: usize, id: i64) {
+        let table = self.topics[topic].table;
+        let others = (1..=IDS).map(|next| (id + next - 1) % IDS + 1);
+        let known = self.source.oracle.rows();
+        let is_taken = |id: &i64| self.source.rows.contains_key(&(table, *id));
+        let taken = others.filter(|id| is_taken(id) && known.contains_key(&(table, *id)));
+        let count = if self.chance.one_in(3) { 3 } else { 2 };
+        let ids = taken.collect::<Vec<_>>().into_iter().rev().take(count).collect::<Vec<_>>();
+        if ids.len() < 2 {
+            return;
+        }
+        let rows = ids.iter().map(|id| self.source.rows[&(table, *id)].clone()).collect::<Vec<_>>();
+        let mut doubtful = Vec::new();
+        for (at, row) in rows.into_iter().enumerate() {
+            self.lsn += 1;
+            let (from, to, place) = (ids[at], ids[(at + 1) % ids.len()], self.lsn);
+            match at {
+                0 => self.depart((topic, from), Meaning::Leave(place), Meaning::Delete),
+                _ => self.depart((topic, from), Meaning::Vacate(place), Meaning::Nothing),
+            }
+            if self.arrive((topic, to), row.clone(), place) {
+                doubtful.push((to, row));
+            }
+        }
+        self.source.met.push(Met::KeysExchanged);
+        // What those had may be gone, and their records refused: they come whole behind them.
+        for (id, row) in doubtful {
+            self.source.met.push(Met::KeysExchangedPartly);
+            self.write(topic, id, row, "u");
+        }
+    }
+
+    /// A row goes on under another key.
+    fn depart(&mut self, (topic, id): (usize, i64), leaves: Meaning, tombstone: Meaning) {
+        let value = self.envelope(topic, "d", "null");
+        self.send((topic, id), value, Some("__debezium.newkey"), leaves);
+        self.send((topic, id), None, None, tombstone);
+    }
+
+    /// A row comes from another key, perhaps without its note, which has not changed; returns whether
+    /// it does.
+    fn arrive(&mut self, (topic, id): (usize, i64), row: Row, place: i64) -> bool {
+        let is_partial = self.chance.one_in(2);
+        let note = if is_partial { Some(UNAVAILABLE) } else { row.note.as_deref() };
+        let value = self.envelope(topic, "c", &after(id, row.count, note));
+        self.source.rows.insert((self.topics[topic].table, id), row.clone());
+        let meaning = match is_partial {
+            true => Meaning::Arrive(row.count, place),
+            false => Meaning::Put(row),
+        };
+        self.send((topic, id), value, Some("__debezium.oldkey"), meaning);
+        is_partial
     }
 
     /// A change whose record does not fit.
@@ -290,10 +345,13 @@ impl Writer<'_> {
         let at = usize::try_from(sent.id.unwrap_or(0)).expect("small") % topic.partitions.len();
         let partition = topic.partitions[at].clone();
         let log = self.source.logs.get_mut(&partition).expect("every partition has a log");
-        // Compaction and markers of transactions leave holes.
+        // Compaction and markers of transactions leave holes, but no more than one marker stands
+        // between a delete and its tombstone.
+        let (has_tombstone, is_tombstone) = (sent.is_delete(), sent.value.is_none());
         let mut next = log.last().map_or(0, |last| last.end);
-        next += if self.chance.one_in(5) { 2 } else { 0 };
-        let end = next + if self.chance.one_in(6) { 3 } else { 1 };
+        next += if self.chance.one_in(5) && !is_tombstone { 2 } else { 0 };
+        let hole = if has_tombstone { 2 } else { 3 };
+        let end = next + if self.chance.one_in(6) { hole } else { 1 };
         let key = sent.id.map(|id| (topic.table, id));
         self.source.oracle.take((partition, next), key, &sent.meaning);
         log.push(Logged { offset: next, at: self.now, sent, end });

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::oracle::{Row as Expected, RowKey};
+use super::oracle::{Expected, Row, RowKey};
 use crate::batch::{Folded, KeyMark, without_row};
 use crate::checkpoint::{Deleted, Step};
 use crate::fold::{Taken, Winners};
 use crate::moves::{Departure, MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
-use crate::rows::{Cell, Cells, Rows};
+use crate::rows::{Cell, Cells, Rows, Shape};
 use crate::table::{Table, TableName};
 use crate::target::TargetError;
 
@@ -119,8 +119,14 @@ impl State {
         }
     }
 
-    /// Finds what a row has left under its old key.
+    /// Finds what a row has left under its old key, or would leave if its batch were written now.
     pub(super) fn find_left(&self, request: &MoveRequest) -> Option<Moved> {
+        if let Some((departure, step)) = &request.leaves {
+            let mut state = self.clone();
+            let left = self.leaving(&request.shape, departure, step);
+            left.iter().for_each(|write| state.make(write));
+            return state.find_left(&MoveRequest { leaves: None, ..request.clone() });
+        }
         let columns = &request.shape.columns;
         let key = |name: &str| (Arc::clone(&request.topic), request.place.clone(), name.to_owned());
         columns.iter().find(|column| self.left.contains_key(&key(&column.name)))?;
@@ -129,19 +135,50 @@ impl State {
         Some(values.collect::<Option<Vec<_>>>().map_or(Moved::Gone, Moved::Values))
     }
 
+    /// Works out what a row leaves behind whose key changes.
+    fn leaving(&self, shape: &Shape, departure: &Departure, step: &Step) -> Vec<Write> {
+        let key = (shape.table.name.table.clone(), departure.key.clone());
+        let of_batch = departure.otherwise.as_deref().map(|cells| columns(shape, cells, None));
+        let is_over = departure.half.as_ref().is_some_and(|(half, key)| {
+            let (partition, transaction) = (step.partition.clone(), half.transaction);
+            let kept = self.taken_at((partition, transaction, key.clone(), half.lsn));
+            kept.is_some_and(|kept| kept.is_over(half.lsn))
+        });
+        let found = self.rows.get(&key).cloned().or(of_batch);
+        let found = found.filter(|_| !departure.is_refused && !is_over);
+        let left = departure.columns.iter().map(|&column| {
+            let name = shape.columns[column].name.clone();
+            let value = found.as_ref().map(|found| found[&name].clone());
+            let key = (Arc::clone(&step.partition.topic), departure.place.clone(), name);
+            Write::Left(key, value)
+        });
+        left.collect()
+    }
+
+    /// Returns what is known of the last row that came to a key up to a place.
+    fn taken_at(&self, to: TakenKey) -> Option<Taken> {
+        let from = (to.0.clone(), to.1, to.2.clone(), i64::MIN);
+        let kept = self.taken.range(from..=to).next_back();
+        kept.map(|((_, _, _, came_at), (was_taken, left_at))| Taken {
+            came_at: *came_at,
+            was_taken: *was_taken,
+            left_at: *left_at,
+        })
+    }
+
     /// Compares the rows with what they must be, or may be instead.
     pub(super) fn check_rows<'o>(
         &self,
-        expected: impl Iterator<Item = (RowKey, [Option<&'o Expected>; 2])>,
+        expected: impl Iterator<Item = (RowKey, Expected<'o>)>,
     ) -> Result<(), String> {
         let mut known = 0;
-        for (key, rows) in expected {
+        for (key, expected) in expected {
             let cells = [&9_i32.to_be_bytes()[..], &int(key.1)].concat();
             let found = self.rows.get(&(key.0.to_owned(), cells));
             known += usize::from(found.is_some());
-            let must = is_row(found, rows[0]);
-            if !must && (rows[1].is_none() || !is_row(found, rows[1])) {
-                return Err(format!("row {key:?} must be {rows:?} and is {}", said(found)));
+            let is_there = is_row(found, expected.row);
+            if !is_there && !expected.or.is_some_and(|row| is_row(found, row)) {
+                return Err(format!("row {key:?} must be {expected:?} and is {}", said(found)));
             }
         }
         match self.rows.len() - known {
@@ -151,7 +188,7 @@ impl State {
     }
 }
 
-fn is_row(found: Option<&Columns>, expected: Option<&Expected>) -> bool {
+fn is_row(found: Option<&Columns>, expected: Option<&Row>) -> bool {
     let (Some(found), Some(row)) = (found, expected) else {
         return found.is_none() && expected.is_none();
     };
@@ -195,7 +232,9 @@ impl Plan<'_> {
                 return Err(TargetError::StaleLayout { table: table.name.clone() });
             }
             for departure in rows.departures() {
-                self.leave(rows, departure);
+                let step = &batch.steps[departure.step];
+                let left = self.state.leaving(rows.shape(), departure, step);
+                left.into_iter().for_each(|write| self.write(write));
             }
             let settled = self.settle(rows, winners);
             self.write_winners(rows, &settled);
@@ -218,20 +257,6 @@ impl Plan<'_> {
         self.planned.writes.push(write);
     }
 
-    /// Leaves behind what a row has whose key changes.
-    fn leave(&mut self, rows: &Rows, departure: &Departure) {
-        let step = &self.batch.steps[departure.step];
-        let found = self.state.rows.get(&(table_of(rows), departure.key.clone())).cloned();
-        let of_batch = departure.otherwise.as_deref().map(|cells| columns(rows, cells, None));
-        let found = found.or(of_batch).filter(|_| !departure.is_refused);
-        for &column in departure.columns.iter() {
-            let name = rows.shape().columns[column].name.clone();
-            let value = found.as_ref().map(|found| found[&name].clone());
-            let key = (Arc::clone(&step.partition.topic), departure.place.clone(), name);
-            self.write(Write::Left(key, value));
-        }
-    }
-
     /// Settles which keys were taken when rows moved to them.
     fn settle(&mut self, rows: &Rows, winners: &Winners) -> Winners {
         let found = |row: usize| {
@@ -239,15 +264,8 @@ impl Plan<'_> {
                 return (None, false);
             };
             let key = rows.named_key(index);
-            let partition = &self.batch.steps[index.step].partition;
-            let from = (partition.clone(), half.transaction, key.clone(), i64::MIN);
-            let to = (partition.clone(), half.transaction, key, half.lsn);
-            let kept = self.state.taken.range(from..=to).next_back();
-            let kept = kept.map(|((_, _, _, came_at), (was_taken, left_at))| Taken {
-                came_at: *came_at,
-                was_taken: *was_taken,
-                left_at: *left_at,
-            });
+            let partition = self.batch.steps[index.step].partition.clone();
+            let kept = self.state.taken_at((partition, half.transaction, key, half.lsn));
             let is_there = self.state.rows.contains_key(&row_key(rows, row));
             (kept, is_there)
         };
@@ -266,7 +284,7 @@ impl Plan<'_> {
             self.write(Write::Row(row_key(rows, row), None));
         }
         for &row in &winners.upserts {
-            let columns = columns(rows, rows.cells(&rows.index()[row]), None);
+            let columns = columns(rows.shape(), rows.cells(&rows.index()[row]), None);
             self.write(Write::Row(row_key(rows, row), Some(columns)));
         }
         let mut missing = Vec::new();
@@ -278,7 +296,7 @@ impl Plan<'_> {
             };
             let nothing = Columns::default();
             let under = if self.loses_values { &nothing } else { &stored };
-            let columns = columns(rows, rows.cells(&rows.index()[row]), Some(under));
+            let columns = columns(rows.shape(), rows.cells(&rows.index()[row]), Some(under));
             self.planned.has_kept = true;
             self.write(Write::Row(key, Some(columns)));
         }
@@ -296,8 +314,8 @@ pub(super) fn row_key(rows: &Rows, row: usize) -> (String, Vec<u8>) {
 }
 
 /// Reads cells as columns, those that are unavailable from the row under them.
-fn columns(rows: &Rows, cells: &[u8], under: Option<&Columns>) -> Columns {
-    let pairs = rows.shape().columns.iter().zip(Cells::new(cells)).map(|(column, cell)| {
+fn columns(shape: &Shape, cells: &[u8], under: Option<&Columns>) -> Columns {
+    let pairs = shape.columns.iter().zip(Cells::new(cells)).map(|(column, cell)| {
         let value = match cell {
             Cell::Null => None,
             Cell::Content(content) => Some(content.to_vec()),

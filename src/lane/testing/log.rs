@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use uuid::Uuid;
@@ -18,7 +19,7 @@ pub(in crate::lane) enum Known {
     Count(usize),
     Ends(BTreeMap<TopicPartition, Watermarks>),
     Committed(BTreeMap<TopicPartition, NextOffset>),
-    Compacted(BTreeSet<Arc<str>>),
+    Compacted(BTreeMap<Arc<str>, Duration>),
 }
 
 pub(in crate::lane) type LogAnswer = Result<Known, LogError>;
@@ -71,7 +72,7 @@ impl Ask for Shelf {
     fn compacted<'a>(
         &'a self,
         topics: &'a BTreeSet<Arc<str>>,
-    ) -> BoxFuture<'a, BTreeSet<Arc<str>>> {
+    ) -> BoxFuture<'a, BTreeMap<Arc<str>, Duration>> {
         Box::pin(async move {
             let text = topics.iter().map(|topic| format!(" {topic}")).collect::<String>();
             match self.caller.ask(format!("compacted{text}").replace("s.public.", "")).await {

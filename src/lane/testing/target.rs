@@ -1,6 +1,7 @@
 //! The bench's target: an actor that says each call on one line, and the answers it may be given.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -140,7 +141,8 @@ impl Target for Actor {
     }
 
     async fn moved(&mut self, request: &MoveRequest) -> Result<Option<Moved>, TargetError> {
-        match self.caller.ask(format!("moved {} {}", request.place, request.offset)).await? {
+        let of = if request.leaves.is_some() { " of the batch" } else { "" };
+        match self.caller.ask(format!("moved {} {}{of}", request.place, request.offset)).await? {
             Outcome::Moved(moved) => Ok(moved),
             other => panic!("a question for what was left cannot end so: {other:?}"),
         }
@@ -225,6 +227,7 @@ fn claimed_in(epoch: i64, name: &str, next: i64) -> Claimed {
         remembered: REMEMBERED,
         refused_keys: Vec::new(),
         deleted: None,
+        unowned: Duration::ZERO,
     }
 }
 

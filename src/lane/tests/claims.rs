@@ -1,6 +1,6 @@
 //! Claims: first positions, other groups, and what a fenced lane does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -127,7 +127,7 @@ async fn a_topic_that_is_new_begins_where_its_log_does() {
     let (low, high) = (NextOffset::at(40), NextOffset::at(90));
     let ends = BTreeMap::from([(partition("t[0]"), Watermarks { low, high })]);
     bench.answer_log("ends t[0]", Ok(Known::Ends(ends))).await;
-    bench.answer_log("compacted t", Ok(Known::Compacted(BTreeSet::new()))).await;
+    bench.answer_log("compacted t", Ok(Known::Compacted(BTreeMap::new()))).await;
     bench.answer("begin t[0]@40", done()).await;
     bench.answer("claim t[0]", claims(&[("t[0]", 40)])).await;
 }

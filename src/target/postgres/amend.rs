@@ -91,6 +91,7 @@ async fn write(
     } else {
         bind(&mut arguments, amendment.forgets_last)?;
         bind(&mut arguments, Uuid::new_v4())?;
+        bind(&mut arguments, amendment.versions == Versions::Forget)?;
         sql::AMEND_ROW
     };
     let is_written = session.run(statement.to_owned(), arguments).await? == 1;

@@ -273,8 +273,11 @@ impl Attempt<'_> {
     ) -> Result<(), Failure> {
         let table = &rows.shape().table.name;
         let failed = |error| Failure::Target(target_error(error, Doing::Rows(table)));
-        let left = moves::leave(session, self.lane.sink, rows, wires, &self.batch.steps).await;
-        left.map_err(failed)?;
+        let (table, departures) = ((&**rows.shape(), wires), rows.departures());
+        let (sink, steps) = (self.lane.sink, &self.batch.steps);
+        moves::leave(session, sink, table, departures, steps).await.map_err(failed)?;
+        let outdated = guard::outdate(session, sink, (rows, wires), steps).await;
+        outdated.map_err(failed)?.map_err(|origin| went_back(rows, origin, steps))?;
         Writer { session, rows, wires }.truncate().await.map_err(failed)
     }
 
@@ -308,7 +311,7 @@ impl Attempt<'_> {
         match guarded {
             Guarded::Sifted(older) => Ok(older),
             Guarded::Again => Err(Failure::Again),
-            Guarded::WentBack(row) => Err(went_back(rows, row, steps).into()),
+            Guarded::WentBack(origin) => Err(went_back(rows, origin, steps).into()),
         }
     }
 

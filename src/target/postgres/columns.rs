@@ -80,7 +80,8 @@ impl<'a> Columns<'a> {
         for (cells, wire) in self.columns.iter_mut().zip(self.wires) {
             let array = Array { element: wire.element, rows: self.rows, cells };
             bind(arguments, array)?;
-            cells.clear();
+            // Not kept while the arguments travel: they are as large.
+            *cells = Vec::new();
         }
         (self.rows, self.bytes) = (0, 0);
         Ok(())

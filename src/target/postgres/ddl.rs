@@ -143,7 +143,9 @@ fn choose(kind: &Kind) -> Option<Chosen> {
             let fixed = Chosen::sized(catalog::BIT, "bit", *length, 0);
             return fixed.or_else(|| Some(Chosen::plain(catalog::VARBIT, "bit varying")));
         }
-        Kind::Json | Kind::Map => (catalog::JSONB, "jsonb"),
+        // It keeps the digits of -0 and keys that come twice, which a `json` of the source may have.
+        Kind::Json => (catalog::JSON, "json"),
+        Kind::Map => (catalog::JSONB, "jsonb"),
         Kind::Point => (catalog::POINT, "point"),
         Kind::Figure(FigureForm::Circle, _) => (catalog::CIRCLE, "circle"),
         Kind::Figure(FigureForm::Line, _) => (catalog::LINE, "line"),
@@ -190,7 +192,7 @@ fn propagated(kind: &Kind, source: &SourceType) -> Option<Chosen> {
         }
         (Kind::Text, "BYTEA" | "BINARY" | "VARBINARY") => (catalog::BYTEA, "bytea"),
         (Kind::Text, "BLOB" | "TINYBLOB" | "MEDIUMBLOB" | "LONGBLOB") => (catalog::BYTEA, "bytea"),
-        (Kind::Json, "JSON") => (catalog::JSON, "json"),
+        (Kind::Json, "JSONB" | "HSTORE") => (catalog::JSONB, "jsonb"),
         (Kind::Int64, "OID") => (catalog::OID, "oid"),
         // The connector sends types that it does not know as octets, which are their text; later
         // ones send figures as geometries.
@@ -222,7 +224,7 @@ pub(super) fn numeric(scale: i32, precision: Option<u32>) -> Chosen {
 fn timed(id: u32, name: &str, unit: Unit) -> Chosen {
     let digits = match unit {
         Unit::Millis => 3,
-        Unit::Micros | Unit::Nanos => 6,
+        Unit::Micros | Unit::Nanos | Unit::WholeMicrosInNanos => 6,
     };
     Chosen { id, name: format!("{name}({digits}) without time zone"), modifier: digits }
 }
@@ -368,6 +370,8 @@ mod tests {
         check(Kind::Bits { length: Some(2_147_483_647) }, None, Some(("bit varying", -1)));
         check(Kind::Bits { length: None }, None, Some(("bit varying", -1)));
         check(Kind::Figure(FigureForm::Circle, None), None, Some(("circle", -1)));
+        check(Kind::Json, None, Some(("json", -1)));
+        check(Kind::Map, None, Some(("jsonb", -1)));
         check(Kind::Untyped, None, None);
         check(Kind::Unsupported("point".to_owned()), None, None);
     }
@@ -377,7 +381,7 @@ mod tests {
         check(Kind::Text, Some(("VARCHAR", 10)), Some(("character varying(10)", 14)));
         check(Kind::Text, Some(("VARCHAR", 2_147_483_647)), Some(("text", -1)));
         check(Kind::Text, Some(("BPCHAR", 3)), Some(("character(3)", 7)));
-        check(Kind::Json, Some(("JSON", 0)), Some(("json", -1)));
+        check(Kind::Json, Some(("JSONB", 0)), Some(("jsonb", -1)));
         check(Kind::Bits { length: Some(8) }, Some(("VARBIT", 8)), Some(("bit varying(8)", 8)));
         check(Kind::Text, Some(("INET", 0)), Some(("inet", -1)));
         check(Kind::Bytes, Some(("TSMULTIRANGE", 0)), Some(("tsmultirange", -1)));

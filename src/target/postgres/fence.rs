@@ -61,6 +61,7 @@ pub(super) async fn claim(
             remembered: remembered(&row)?,
             refused_keys: Vec::new(),
             deleted: deleted(&row)?,
+            unowned: Duration::from_millis(row.try_get::<i64, _>(11)?.try_into().unwrap_or(0)),
         });
     }
     claims.claimed.sort_by(|a, b| a.partition.cmp(&b.partition));
@@ -205,7 +206,8 @@ pub(super) async fn advance(
     bind(&mut arguments, offsets.collect::<Vec<_>>())?;
     let timestamps = last().map(|last| last.and_then(|last| last.timestamp));
     bind(&mut arguments, timestamps.collect::<Vec<_>>())?;
-    let positions = last().map(|last| last.and_then(|last| last.source_position.as_deref()));
+    let positions = last().map(|last| last.and_then(|last| last.source_position.as_ref()));
+    let positions = positions.map(|position| position.map(ToString::to_string));
     bind(&mut arguments, positions.collect::<Vec<_>>())?;
     bind(&mut arguments, lane.token.as_str())?;
     bind(&mut arguments, lane.sink.group_id.as_str())?;

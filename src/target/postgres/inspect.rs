@@ -131,6 +131,7 @@ async fn read_checkpoints(
             state_reason: row.try_get(7)?,
             source_position: row.try_get(8)?,
             updated_at: row.try_get(9)?,
+            source_incarnation: row.try_get(10)?,
         };
         Ok((partition(row)?, found))
     });

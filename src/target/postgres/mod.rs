@@ -285,9 +285,8 @@ impl Target for Postgres {
             let (shape, other) = (&request.shape, |error| target_error(error, Doing::Other));
             let name = &shape.table.name;
             let described = catalog::describe(&mut session, &[name]).await.map_err(other)?;
-            let columns = request.columns.iter().filter_map(|&it| shape.columns.get(it).cloned());
             let described = described.first().map(Vec::as_slice).unwrap_or_default();
-            let wires = apply::wires(&columns.collect::<Vec<_>>(), described);
+            let wires = apply::wires(&shape.columns, described);
             let wires = wires.ok_or_else(|| TargetError::StaleLayout { table: name.clone() })?;
             moves::find(&mut session, &self.sink, request, &wires).await.map_err(other)
         }

@@ -5,7 +5,7 @@ use sqlx::{Row as _, ValueRef as _};
 
 use crate::checkpoint::Step;
 use crate::moves::{Departure, MoveRequest, Moved, Sign};
-use crate::rows::{Cells, Rows};
+use crate::rows::{Cells, Shape};
 use crate::target::Sink;
 use crate::target::postgres::catalog::Wire;
 use crate::target::postgres::columns::Columns;
@@ -17,14 +17,13 @@ use crate::target::postgres::sql;
 pub(super) async fn leave(
     session: &mut Session,
     sink: &Sink,
-    rows: &Rows,
-    wires: &[Wire],
+    (shape, wires): (&Shape, &[Wire]),
+    departures: &[Departure],
     steps: &[Step],
 ) -> Result<(), sqlx::Error> {
-    let shape = rows.shape();
     let key = shape.key.iter().filter_map(|&column| wires.get(column)).collect::<Vec<_>>();
     // One after the other where their columns differ, which a batch of one shape seldom has.
-    for group in rows.departures().chunk_by(|a, b| a.columns == b.columns) {
+    for group in departures.chunk_by(|a, b| a.columns == b.columns) {
         let Some(columns) = group.first().map(|first| &first.columns) else { continue };
         let mut keys = Columns::new(&key);
         group.iter().for_each(|departure| keys.push(Cells::new(&departure.key)));
@@ -32,6 +31,15 @@ pub(super) async fn leave(
         bind(&mut arguments, group.iter().map(|it| it.is_refused).collect::<Vec<_>>())?;
         let is_in_batch = group.iter().map(|departure| departure.otherwise.is_some());
         bind(&mut arguments, is_in_batch.collect::<Vec<_>>())?;
+        let partitions = group.iter().map(|it| Some(steps.get(it.step)?.partition.partition));
+        bind(&mut arguments, partitions.collect::<Vec<_>>())?;
+        let halves = || group.iter().map(|departure| departure.half.as_ref());
+        let transactions = halves().map(|half| half.map(|(half, _)| half.transaction));
+        bind(&mut arguments, transactions.collect::<Vec<_>>())?;
+        let lsns = halves().map(|half| half.map(|(half, _)| half.lsn));
+        bind(&mut arguments, lsns.collect::<Vec<_>>())?;
+        let named = halves().map(|half| half.map(|(_, key)| key.as_slice()));
+        bind(&mut arguments, named.collect::<Vec<_>>())?;
         keys.add_to(&mut arguments)?;
         session.run(sql::leave(shape, columns, &key), arguments).await?;
 
@@ -69,8 +77,26 @@ fn places<'d>(
     Ok(arguments)
 }
 
-/// Finds what a row has left under its old key.
+/// Finds what a row has left under its old key, or would leave if its batch were written now.
 pub(super) async fn find(
+    session: &mut Session,
+    sink: &Sink,
+    request: &MoveRequest,
+    wires: &[Wire],
+) -> Result<Option<Moved>, sqlx::Error> {
+    let Some((departure, step)) = &request.leaves else {
+        return find_left(session, sink, request, wires).await;
+    };
+    let departures = [Departure { step: 0, ..departure.clone() }];
+    session.run_all(sql::start(&[])).await?;
+    let table = (&*request.shape, wires);
+    leave(session, sink, table, &departures, std::slice::from_ref(step)).await?;
+    let found = find_left(session, sink, request, wires).await?;
+    session.run_all(sql::ROLLBACK.to_owned()).await?;
+    Ok(found)
+}
+
+async fn find_left(
     session: &mut Session,
     sink: &Sink,
     request: &MoveRequest,

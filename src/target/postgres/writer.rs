@@ -116,9 +116,10 @@ impl Writer<'_> {
 
     /// Where a truncate stands before the rows, empties the table or marks all its rows deleted.
     pub(super) async fn truncate(&mut self) -> Result<(), sqlx::Error> {
-        if !self.rows.is_truncated() {
-            return Ok(());
-        }
+        if self.rows.is_truncated() { self.empty().await } else { Ok(()) }
+    }
+
+    async fn empty(&mut self) -> Result<(), sqlx::Error> {
         let shape = self.rows.shape();
         let table = &shape.table.name;
         let text = match &shape.deletes {
@@ -136,6 +137,22 @@ impl Writer<'_> {
             }
         };
         self.session.run(text, PgArguments::default()).await.map(drop)
+    }
+
+    /// Removes all rows but those of some keys, whose cells are in the order of their columns' names,
+    /// or marks them deleted.
+    pub(super) async fn remove_others(&mut self, staying: &[Vec<u8>]) -> Result<(), sqlx::Error> {
+        if staying.is_empty() {
+            return self.empty().await;
+        }
+        let (shape, all) = (self.rows.shape(), self.wires);
+        let key = shape.key_by_name();
+        let wires = key.iter().filter_map(|&key| all.get(key)).collect::<Vec<_>>();
+        let mut columns = Columns::new(&wires);
+        staying.iter().for_each(|key| columns.push(Cells::new(key)));
+        // In one statement: a row goes that none of the keys is of.
+        let text = sql::remove_others(shape, &wires);
+        self.session.run(text, columns.take()?).await.map(drop)
     }
 
     async fn write_as(&mut self, kind: Kind, rows: &[usize]) -> Result<Vec<usize>, sqlx::Error> {

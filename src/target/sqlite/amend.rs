@@ -79,7 +79,9 @@ async fn write(
     let query = if is_new {
         query.bind(time_text(writing.now))
     } else {
-        query.bind(amendment.forgets_last).bind(Uuid::new_v4().hyphenated().to_string())
+        let is_other_source = amendment.versions == Versions::Forget;
+        let query = query.bind(amendment.forgets_last);
+        query.bind(Uuid::new_v4().hyphenated().to_string()).bind(is_other_source)
     };
     query.execute(&mut writing.connection).await.map_err(TargetError::of_sqlite)?;
     let of_keys = match amendment.keys {

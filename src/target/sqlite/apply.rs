@@ -95,7 +95,9 @@ impl<'a> Applying<'a> {
         leads::enter(connection, &batch.leads, &now).await?;
         for (rows, _) in &batch.tables {
             check_layout(connection, &rows.shape().table).await?;
-            moves::leave(connection, sink, (rows, &batch.steps), &now).await?;
+            let departures = (&**rows.shape(), rows.departures());
+            moves::leave(connection, sink, departures, &batch.steps, &now).await?;
+            guard::outdate(connection, sink, (rows, &batch.steps), &now).await?;
             Writer { connection, rows, now: &now }.truncate().await?;
         }
         Ok(Self { connection, sink, batch, now, older: 0 })
@@ -228,10 +230,10 @@ async fn check_layout(connection: &mut SqliteConnection, table: &Table) -> Resul
 }
 
 /// Writes the winners of one table.
-struct Writer<'a> {
-    connection: &'a mut SqliteConnection,
-    rows: &'a Rows,
-    now: &'a Arc<str>,
+pub(super) struct Writer<'a> {
+    pub(super) connection: &'a mut SqliteConnection,
+    pub(super) rows: &'a Rows,
+    pub(super) now: &'a Arc<str>,
 }
 
 impl Writer<'_> {
@@ -246,6 +248,22 @@ impl Writer<'_> {
         let mut binds = SqliteArguments::default();
         self.bind_deleted_at(&mut binds)?;
         self.execute(&sql::truncate(self.shape()).into(), binds).await?;
+        Ok(())
+    }
+
+    /// Removes all rows but those of some keys, or marks them deleted.
+    pub(super) async fn remove_others(&mut self, staying: &[Vec<u8>]) -> Result<(), TargetError> {
+        let shape = Arc::clone(self.rows.shape());
+        self.execute(&sql::begin_staying(&shape).into(), SqliteArguments::default()).await?;
+        for (text, keys) in statements(staying, shape.key.len(), |rows| sql::stay(&shape, rows)) {
+            let mut binds = SqliteArguments::default();
+            keys.iter().try_for_each(|key| bind_cells(&mut binds, key))?;
+            self.execute(&text, binds).await?;
+        }
+        let mut binds = SqliteArguments::default();
+        self.bind_deleted_at(&mut binds)?;
+        self.execute(&sql::remove_others(&shape).into(), binds).await?;
+        self.execute(&sql::end_staying().into(), SqliteArguments::default()).await?;
         Ok(())
     }
 
@@ -364,12 +382,12 @@ impl Writer<'_> {
 }
 
 /// Cuts rows into those of each statement, and makes each length's text once.
-fn statements(
-    winners: &[usize],
+fn statements<T>(
+    all: &[T],
     width: usize,
     text: impl Fn(usize) -> String,
-) -> impl Iterator<Item = (Arc<str>, &[usize])> {
-    let mut rest = winners;
+) -> impl Iterator<Item = (Arc<str>, &[T])> {
+    let mut rest = all;
     let mut last: Option<(usize, Arc<str>)> = None;
     std::iter::from_fn(move || {
         let count = sql::rows_of_next(rest.len(), width);

@@ -38,6 +38,12 @@ pub(super) async fn claim(
     let stale = time_text(writing.now - OTHER_GROUP_LIVES);
     let mut claims = Claims::default();
     for partition in partitions {
+        let unowned = sqlx::query_scalar::<_, Option<i64>>(sql::UNOWNED).bind(&now);
+        let unowned = unowned.bind(&sink.name).bind(&sink.cluster_id);
+        let unowned = unowned.bind(&*partition.topic).bind(partition.partition);
+        let unowned = unowned.fetch_optional(&mut writing.connection).await;
+        let unowned = unowned.map_err(TargetError::of_sqlite)?.flatten().unwrap_or_default();
+        let unowned = Duration::from_secs(unowned.try_into().unwrap_or(0));
         let query = sqlx::query(sql::CLAIM)
             .bind(token.hyphenated().to_string())
             .bind(session)
@@ -62,6 +68,7 @@ pub(super) async fn claim(
             remembered: remembered(&row).map_err(TargetError::of_sqlite)?,
             refused_keys: refused_keys(&mut writing.connection, sink, partition).await?,
             deleted: deleted(&row).map_err(TargetError::of_sqlite)?,
+            unowned,
         });
     }
     Ok(claims)
@@ -199,7 +206,7 @@ pub(super) async fn advance(
             .bind(step.to.get())
             .bind(last.map(|last| last.offset))
             .bind(last.and_then(|last| last.timestamp))
-            .bind(last.and_then(|last| last.source_position.as_deref()))
+            .bind(last.and_then(|last| last.source_position.as_ref()).map(ToString::to_string))
             .bind(session)
             .bind(&now);
         let query = bind_claim(bind_partition(query, sink, &step.partition), step.claim);

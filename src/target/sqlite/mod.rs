@@ -18,7 +18,7 @@ use crate::batch::{Folded, Lead, Leader, Replay};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::value::Value;
 use crate::identity::{KeyMet, Remembered};
-use crate::moves::{MoveRequest, Moved};
+use crate::moves::{Departure, MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
 use crate::stopped::Stop;
@@ -345,9 +345,20 @@ impl Target for Sqlite {
     }
 
     async fn moved(&mut self, request: &MoveRequest) -> Result<Option<Moved>, TargetError> {
-        let mut connection = self.connection().await?;
-        let moved = moves::find(&mut connection, &self.sink, request).await?;
-        self.connection = Some(connection);
+        let Some((departure, step)) = &request.leaves else {
+            let mut connection = self.connection().await?;
+            let moved = moves::find_left(&mut connection, &self.sink, request).await?;
+            self.connection = Some(connection);
+            return Ok(moved);
+        };
+        // What the row would leave if its batch were written now.
+        let mut writing = self.begin_writing().await?;
+        let departures = [Departure { step: 0, ..departure.clone() }];
+        let (connection, steps) = (&mut writing.connection, std::slice::from_ref(step));
+        let table = (&*request.shape, &departures[..]);
+        moves::leave(connection, &self.sink, table, steps, "").await?;
+        let moved = moves::find_left(connection, &self.sink, request).await?;
+        self.end(writing, "ROLLBACK").await?;
         Ok(moved)
     }
 

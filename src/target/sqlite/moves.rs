@@ -9,10 +9,10 @@ use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, TypeInfo as _, ValueRef as
 
 use crate::checkpoint::Step;
 use crate::moves::{Departure, MoveRequest, Moved, Sign};
-use crate::rows::{Cell, Cells, Rows};
+use crate::rows::{Cell, Cells, Shape};
 use crate::target::sqlite::apply::bind_cells;
 use crate::target::sqlite::encode::{self, Content};
-use crate::target::sqlite::{Writing, sql, time_text};
+use crate::target::sqlite::{Writing, sql, taken, time_text};
 use crate::target::{Sink, TargetError};
 
 /// How long what was left is kept.
@@ -20,18 +20,26 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const PRESENT: &str = "present";
 
+const ABSENT: &str = "absent";
+
 /// Leaves behind what a table's rows had, before any of them is written.
 pub(super) async fn leave(
     connection: &mut SqliteConnection,
     sink: &Sink,
-    (rows, steps): (&Rows, &[Step]),
+    (shape, departures): (&Shape, &[Departure]),
+    steps: &[Step],
     now: &str,
 ) -> Result<(), TargetError> {
-    for departure in rows.departures() {
-        let (state, cells) = left(connection, rows, departure).await?;
-        let topic = steps.get(departure.step).map(|step| &*step.partition.topic);
+    for departure in departures {
+        let Some(step) = steps.get(departure.step) else { continue };
+        let (state, cells) = match taken::is_over(connection, sink, step, departure).await? {
+            // What the row had went when the other one came.
+            true => (ABSENT, vec![None; departure.columns.len()]),
+            false => left(connection, shape, departure).await?,
+        };
+        let topic = &*step.partition.topic;
         for (&column, cell) in departure.columns.iter().zip(&cells) {
-            let name = rows.shape().columns.get(column).map(|column| column.name.as_str());
+            let name = shape.columns.get(column).map(|column| column.name.as_str());
             let query = sqlx::query(sql::LEAVE).bind(&sink.name).bind(&sink.cluster_id);
             let query = query.bind(topic).bind(&departure.place).bind(name);
             let query = query.bind(state).bind(cell.as_deref()).bind(now);
@@ -44,7 +52,7 @@ pub(super) async fn leave(
 /// Returns whether a row's values can be had, and their cells.
 async fn left(
     connection: &mut SqliteConnection,
-    rows: &Rows,
+    shape: &Shape,
     departure: &Departure,
 ) -> Result<(&'static str, Vec<Option<Vec<u8>>>), TargetError> {
     let nothing = || vec![None; departure.columns.len()];
@@ -54,14 +62,14 @@ async fn left(
     let mut binds = SqliteArguments::default();
     bind_cells(&mut binds, &departure.key)?;
     // The text comes from `sql`, which quotes every name.
-    let text = AssertSqlSafe(sql::values_of(rows.shape(), &departure.columns));
+    let text = AssertSqlSafe(sql::values_of(shape, &departure.columns));
     let found = sqlx::query_with(text, binds).fetch_optional(connection).await;
     if let Some(row) = found.map_err(TargetError::of_sqlite)? {
         let cells = (0..departure.columns.len()).map(|at| cell(&row, at));
         let cells = cells.collect::<Result<_, _>>().map_err(TargetError::of_sqlite)?;
         return Ok((PRESENT, cells));
     }
-    let Some(cells) = &departure.otherwise else { return Ok(("absent", nothing())) };
+    let Some(cells) = &departure.otherwise else { return Ok((ABSENT, nothing())) };
     let of_batch = Cells::new(cells).enumerate();
     let of_batch = of_batch.filter(|(column, _)| departure.columns.contains(column));
     let of_batch = of_batch.map(|(_, cell)| match cell {
@@ -98,7 +106,7 @@ pub(super) async fn forget(writing: &mut Writing, sink: &Sink) -> Result<(), Tar
 }
 
 /// Finds what a row has left under its old key.
-pub(super) async fn find(
+pub(super) async fn find_left(
     connection: &mut SqliteConnection,
     sink: &Sink,
     request: &MoveRequest,

@@ -14,9 +14,9 @@ mod own;
 pub(super) use amend::{ACCEPT_KEYS, AMEND_ROW, AUDIT, FORGET_KEYS, MAKE_ROW, STANDING};
 pub(super) use fence::{
     ADVANCE, BEGIN, CLAIM, HOLDER, IDENTIFY, IS_AT, KNOWS_TOPIC, MARK, MEET_KEY, OTHER_CLUSTER,
-    PLACES, RELEASE, TOUCH,
+    PLACES, RELEASE, TOUCH, UNOWNED,
 };
-pub(super) use guard::{FIND_GUARD, FORGET_GUARD, KEEP_GUARD, UNTIE_GUARD};
+pub(super) use guard::{FIND_GUARD, FORGET_GUARD, KEEP_GUARD, LASTING_GUARD, UNTIE_GUARD};
 pub(super) use leads::{KEEP_LEAD, LEADERS, MET};
 pub(super) use letters::{
     AUDIT_LETTER, CLEAR_KEY, COPIED, COUNT_UP, DEAD_LETTER, END_LETTER, KEPT_RECORD, KEY_STANDING,
@@ -124,6 +124,35 @@ pub(super) fn truncate(shape: &Shape) -> String {
     }
 }
 
+/// Makes an empty table for the keys of rows that stay.
+pub(super) fn begin_staying(shape: &Shape) -> String {
+    let (key, table) = (names_in_order(shape), quote(&shape.table.name.table));
+    format!("CREATE TEMP TABLE {STAYING} AS SELECT {key} FROM main.{table} WHERE 0")
+}
+
+/// Puts keys into it; binds the keys.
+pub(super) fn stay(shape: &Shape, rows: usize) -> String {
+    let binds = format!("({})", vec!["?"; shape.key.len()].join(", "));
+    format!("INSERT INTO temp.{STAYING} VALUES {}", vec![binds; rows].join(", "))
+}
+
+/// Deletes all rows but those whose keys are in it, or marks them; binds the time when it marks.
+pub(super) fn remove_others(shape: &Shape) -> String {
+    let key = names_in_order(shape);
+    let goes = format!("({key}) NOT IN (SELECT {key} FROM temp.{STAYING})");
+    match delete_head(shape) {
+        (head, None) => format!("{head}\nWHERE {goes}"),
+        (head, Some(condition)) => format!("{head}\nWHERE {condition} AND {goes}"),
+    }
+}
+
+/// Forgets the keys of rows that stay.
+pub(super) fn end_staying() -> String {
+    format!("DROP TABLE temp.{STAYING}")
+}
+
+const STAYING: &str = "afterimage_staying";
+
 fn delete_head(shape: &Shape) -> (String, Option<String>) {
     let table = quote(&shape.table.name.table);
     match &shape.deletes {
@@ -138,6 +167,13 @@ fn delete_head(shape: &Shape) -> (String, Option<String>) {
 
 fn names(columns: &[Column]) -> Vec<String> {
     columns.iter().map(|column| quote(&column.name)).collect()
+}
+
+/// Lists the key's columns in the order of their names, as what is known of keys has them.
+fn names_in_order(shape: &Shape) -> String {
+    let key = shape.key_by_name();
+    let key = key.iter().filter_map(|&column| shape.columns.get(column));
+    key.map(|column| quote(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
 fn key_names(shape: &Shape) -> Vec<String> {
@@ -187,7 +223,7 @@ ORDER BY list.seq, info.seqno"#;
 /// Reads the checkpoint rows of a sink and cluster; the time in milliseconds since 1970.
 pub(super) const CHECKPOINTS: &str = r#"SELECT topic, "partition", next_offset, epoch, owner,
     group_id, state, state_reason, source_position,
-    unixepoch(updated_at) * 1000 + CAST(substr(updated_at, 21, 3) AS INTEGER)
+    unixepoch(updated_at) * 1000 + CAST(substr(updated_at, 21, 3) AS INTEGER), source_incarnation
 FROM afterimage_checkpoint
 WHERE sink = ? AND cluster_id = ?
 ORDER BY topic, "partition""#;

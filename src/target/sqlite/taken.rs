@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqliteConnection};
 use crate::batch::Folded;
 use crate::checkpoint::Step;
 use crate::fold::{Taken, Winners};
+use crate::moves::Departure;
 use crate::rows::Rows;
 use crate::target::sqlite::apply::bind_cells;
 use crate::target::sqlite::{fence, sql};
@@ -52,6 +53,22 @@ pub(super) async fn settle(
 fn taken(row: &SqliteRow) -> Result<Taken, sqlx::Error> {
     let (came_at, was_taken, left_at) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     Ok(Taken { came_at, was_taken, left_at })
+}
+
+/// Returns whether an earlier batch has written another row over the one that leaves.
+pub(super) async fn is_over(
+    connection: &mut SqliteConnection,
+    sink: &Sink,
+    step: &Step,
+    departure: &Departure,
+) -> Result<bool, TargetError> {
+    let Some((half, key)) = &departure.half else { return Ok(false) };
+    let query = fence::bind_partition(sqlx::query(sql::FIND_TAKEN), sink, &step.partition);
+    let query = query.bind(half.transaction).bind(&**key).bind(half.lsn);
+    let kept = query.fetch_optional(connection).await;
+    let kept = kept.and_then(|kept| kept.as_ref().map(taken).transpose());
+    let kept = kept.map_err(TargetError::of_sqlite)?;
+    Ok(kept.is_some_and(|kept| kept.is_over(half.lsn)))
 }
 
 /// Forgets what nobody asks any more of transactions that others have followed.

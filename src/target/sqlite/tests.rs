@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Sqlite;
 use crate::batch::{Batch, Folded, SchemaChange};
-use crate::checkpoint::{LastRecord, NextOffset};
+use crate::checkpoint::{Claim, LastRecord, NextOffset};
 use crate::decode::value::kind::{Kind, SourceColumn};
 use crate::decode::value::{Decimal, Value};
 use crate::record::TopicPartition;
@@ -24,6 +24,7 @@ mod keyless;
 mod leads;
 mod letters;
 mod moves;
+mod neighbours;
 mod refused;
 
 /// A file, and the partition `t[0]` that its tests move.

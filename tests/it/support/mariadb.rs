@@ -31,9 +31,15 @@ impl MariaDb {
     /// Starts a connector for the whole database that differs in some settings; returns the prefix
     /// of its topics.
     pub(crate) fn connect(&self, suffix: &str, settings: &[(&str, &str)]) -> String {
-        static SERVERS: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("{}_{suffix}", self.name);
-        self.connectors.borrow_mut().push(prefix.clone());
+        self.connect_as(&prefix, settings);
+        prefix
+    }
+
+    /// Starts such a connector under a prefix that is given.
+    pub(crate) fn connect_as(&self, prefix: &str, settings: &[(&str, &str)]) {
+        static SERVERS: AtomicU32 = AtomicU32::new(0);
+        self.connectors.borrow_mut().push(prefix.to_owned());
         // The server has each reader's id once, also of tests in other processes.
         let server = 200_000
             + std::process::id() % 1_000_000 * 100
@@ -41,11 +47,11 @@ impl MariaDb {
         let mut config = connector::template("mariadb-connector.json");
         let map = config.as_object_mut().unwrap();
         for (key, value) in [
-            ("name", prefix.as_str()),
-            ("topic.prefix", &prefix),
+            ("name", prefix),
+            ("topic.prefix", prefix),
             ("database.include.list", &self.name),
             ("database.server.id", &server.to_string()),
-            ("schema.history.internal.kafka.topic", &history(&prefix)),
+            ("schema.history.internal.kafka.topic", &history(prefix)),
             ("schema.history.internal.store.only.captured.tables.ddl", "true"),
         ]
         .iter()
@@ -53,8 +59,7 @@ impl MariaDb {
         {
             map.insert((*key).to_owned(), json!(value));
         }
-        connector::start(&prefix, &config);
-        prefix
+        connector::start(prefix, &config);
     }
 }
 

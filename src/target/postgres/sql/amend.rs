@@ -22,7 +22,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (sink, cluster_id, topic, \"partition\") DO NOTHING";
 
 /// Writes a row under a claim of our own, so that its owner is fenced. The time stays: it is the
-/// owner's sign of life. Parameters: as before, whether the last record is forgotten, token.
+/// owner's sign of life. Parameters: as before, whether the last record is forgotten, token, whether
+/// the source's log is another one from here on.
 pub(in crate::target::postgres) const AMEND_ROW: &str = "\
 UPDATE afterimage.checkpoint
 SET next_offset = $5, topic_id = coalesce($6, topic_id),
@@ -31,6 +32,10 @@ SET next_offset = $5, topic_id = coalesce($6, topic_id),
   last_timestamp = CASE WHEN $8 THEN NULL ELSE last_timestamp END,
   leader_epoch = CASE WHEN $8 THEN NULL ELSE leader_epoch END,
   deleted_key = CASE WHEN $8 THEN NULL ELSE deleted_key END,
+  source_incarnation = CASE WHEN $10
+    THEN (coalesce(source_incarnation, '1')::pg_catalog.int8 + 1)::pg_catalog.text
+    ELSE source_incarnation END,
+  source_position = CASE WHEN $10 THEN NULL ELSE source_position END,
   epoch = epoch + 1, claim_token = $9, state = NULL, state_reason = NULL
 WHERE sink = $1 AND cluster_id = $2 AND topic = $3 AND \"partition\" = $4";
 

@@ -16,7 +16,7 @@ WITH o AS (
     JOIN pg_catalog.pg_stat_activity AS a
       ON pg_catalog.left(a.application_name, $9) = f.token
     WHERE f.token <> $6
-  ) AS former_owners
+  ) AS former_owners, pg_catalog.clock_timestamp() - c.updated_at AS unowned
   FROM afterimage.checkpoint AS c
   JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
     AS w (topic, \"partition\") ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"
@@ -37,7 +37,8 @@ RETURNING c.topic, c.\"partition\", c.next_offset, c.epoch, c.former_owners, c.t
     SELECT pg_catalog.max(t.partitions_seen)
     FROM afterimage.checkpoint AS t
     WHERE t.sink = $1 AND t.cluster_id = $2 AND t.topic = c.topic
-  )), c.last_offset, c.last_timestamp, c.leader_epoch, c.deleted_key";
+  )), c.last_offset, c.last_timestamp, c.leader_epoch, c.deleted_key,
+  (extract(epoch FROM o.unowned) * 1000)::pg_catalog.int8";
 
 /// Reads the rows of topics whose partitions a claim did not get, those of other clusters too.
 ///

@@ -6,7 +6,7 @@ use crate::target::postgres::sql::{quote, relation};
 /// Reads the sink's checkpoint rows. Parameters: sink, cluster.
 pub(in crate::target::postgres) const CHECKPOINTS: &str = "\
 SELECT topic, \"partition\", next_offset, epoch, owner, group_id, state, state_reason,
-  source_position, (extract(epoch FROM updated_at) * 1000)::pg_catalog.int8
+  source_position, (extract(epoch FROM updated_at) * 1000)::pg_catalog.int8, source_incarnation
 FROM afterimage.checkpoint
 WHERE sink = $1 AND cluster_id = $2
 ORDER BY topic, \"partition\"";

@@ -9,6 +9,7 @@ mod catalog;
 mod fence;
 mod guard;
 mod inspect;
+mod key;
 mod leads;
 mod letters;
 mod moves;
@@ -24,7 +25,10 @@ pub(super) use fence::{
     BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, IDENTIFY, LOCK_KEYS, MARK, MEET_KEY, PLACES, POSITIONS,
     REFUSED_KEYS, STEP, TOUCH, UNCLAIMED,
 };
-pub(super) use guard::{BEGIN_GUARD, FORGET_GUARD, LOCK_GUARD, MOVE_GUARD, UNTIE_GUARD};
+pub(super) use guard::{
+    BEGIN_GUARD, FORGET_GUARD, LASTING_GUARD, LOCK_GUARD, MOVE_GUARD, UNTIE_GUARD, hold_off,
+    remove_others,
+};
 pub(super) use inspect::{
     CHECKPOINTS, DEAD_LETTER_COUNTS, REPLICATED_TABLES, count_rows, newest_rows,
 };

@@ -4,7 +4,8 @@
 
 use crate::rows::{Deletes, Shape};
 use crate::target::postgres::catalog::Wire;
-use crate::target::postgres::sql::rows::{cells, matches};
+use crate::target::postgres::sql::key::matches;
+use crate::target::postgres::sql::rows::cells;
 use crate::target::postgres::sql::{quote, relation};
 
 /// Forgets what was left long ago: a partition that is further behind than that refuses its creates.
@@ -30,16 +31,18 @@ const LEAVE: &str = "\
 INSERT INTO afterimage.key_move (sink, cluster_id, topic, place, column_name, state, value)";
 
 /// Leaves the values of the target's rows behind; of a row that is not there, that it is absent,
-/// unless its values stand in the batch. What was left before is not changed.
+/// unless its values stand in the batch, and of one that an earlier batch has written another row
+/// over. What was left before is not changed.
 ///
 /// Parameters: sink, cluster, topics, places, whether each is refused, whether the batch has its
-/// values, an array for each column of the key.
+/// values, partitions, transactions, places as numbers, keys with their tables, an array for each
+/// column of the key.
 pub(in crate::target::postgres) fn leave(
     shape: &Shape,
     columns: &[usize],
     wires: &[&Wire],
 ) -> String {
-    let key = shape.key.iter().zip(wires.iter().copied()).zip(7..);
+    let key = shape.key.iter().zip(wires.iter().copied()).zip(11..);
     let list = key.map(|((column, wire), n)| format!("{} AS c{column}", cells(wire, n)));
     let list = list.collect::<Vec<_>>().join(", ");
     let values = values(shape, columns, |_, name| format!("t.{name}"));
@@ -50,10 +53,21 @@ pub(in crate::target::postgres) fn leave(
     format!(
         "{LEAVE}\n\
          SELECT $1, $2, s.topic, s.place, v.name, CASE WHEN s.is_refused THEN 'refused'\n  \
-           WHEN t.ctid IS NULL THEN 'absent' ELSE 'present' END, v.value\n\
+           WHEN t.ctid IS NULL OR o.is_over THEN 'absent' ELSE 'present' END, v.value\n\
          FROM (SELECT unnest($3::pg_catalog.text[]) AS topic, unnest($4::pg_catalog.text[]) AS place,\n  \
            unnest($5::pg_catalog.bool[]) AS is_refused,\n  \
-           unnest($6::pg_catalog.bool[]) AS is_in_batch, {list}) AS s\n\
+           unnest($6::pg_catalog.bool[]) AS is_in_batch,\n  \
+           unnest($7::pg_catalog.int4[]) AS \"partition\",\n  \
+           unnest($8::pg_catalog.int8[]) AS transaction, unnest($9::pg_catalog.int8[]) AS lsn,\n  \
+           unnest($10::pg_catalog.bytea[]) AS key, {list}) AS s\n\
+         LEFT JOIN LATERAL (\n  \
+           SELECT k.was_taken AND (k.left_at IS NULL OR k.left_at = s.lsn) AS is_over\n  \
+           FROM afterimage.key_taken AS k\n  \
+           WHERE k.sink = $1 AND k.cluster_id = $2 AND k.topic = s.topic\n    \
+             AND k.\"partition\" = s.\"partition\" AND k.transaction = s.transaction\n    \
+             AND k.key_hash = pg_catalog.sha256(s.key) AND k.came_at <= s.lsn\n  \
+           ORDER BY k.came_at DESC LIMIT 1\n\
+         ) AS o ON true\n\
          LEFT JOIN {} AS t ON {matches}\n\
          CROSS JOIN LATERAL (VALUES {values}) AS v (name, value)\n\
          WHERE t.ctid IS NOT NULL OR s.is_refused OR NOT s.is_in_batch\n\
@@ -90,8 +104,8 @@ pub(in crate::target::postgres) fn find_left(
     columns: &[usize],
     wires: &[Wire],
 ) -> String {
-    let wanted = columns.iter().zip(wires).filter_map(|(&column, wire)| {
-        let column = shape.columns.get(column)?;
+    let wanted = columns.iter().filter_map(|&column| {
+        let (column, wire) = shape.columns.get(column).zip(wires.get(column))?;
         let value = format!(
             "(pg_catalog.array_agg(m.value) FILTER (WHERE m.column_name = {}))[1]",
             literal(&column.name)

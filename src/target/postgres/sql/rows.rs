@@ -3,6 +3,7 @@
 use crate::rows::{Deletes, Shape};
 use crate::table::TableName;
 use crate::target::postgres::catalog::{NUMERIC, Wire};
+use crate::target::postgres::sql::key::{is_caseless, matches};
 use crate::target::postgres::sql::{quote, relation};
 
 /// Checks what is deferred while the transaction can still be repeated, not at COMMIT.
@@ -141,8 +142,9 @@ fn upsert(shape: &Shape, wires: &[&Wire], further: impl Iterator<Item = String>)
     }
     let key = shape.key.iter().filter_map(|&column| shape.columns.get(column));
     let key = key.map(|column| quote(&column.name)).collect::<Vec<_>>().join(", ");
-    let others = (0..shape.columns.len()).filter(|column| !shape.key.contains(column));
-    let sets = others.filter_map(|column| shape.columns.get(column)).map(|column| {
+    let columns = shape.columns.iter().enumerate();
+    let written = columns.filter(|(index, it)| !shape.key.contains(index) || is_caseless(it));
+    let sets = written.map(|(_, column)| {
         let name = quote(&column.name);
         format!("{name} = excluded.{name}")
     });
@@ -156,10 +158,7 @@ fn upsert(shape: &Shape, wires: &[&Wire], further: impl Iterator<Item = String>)
 /// Deletes rows by key, or marks them deleted. Parameters: an array for each column of the key.
 pub(in crate::target::postgres) fn delete(shape: &Shape, wires: &[&Wire]) -> String {
     let table = relation(&shape.table.name);
-    let columns = shape.key.iter().zip(wires.iter().copied()).zip(1..);
-    let list = columns.map(|((column, wire), n)| format!("{} AS c{column}", cells(wire, n)));
-    let keys = format!("(SELECT {}) AS s", list.collect::<Vec<_>>().join(", "));
-    let matches = matches(shape);
+    let (keys, matches) = (keys(&shape.key, wires), matches(shape));
     match &shape.deletes {
         Deletes::Hard | Deletes::Ignore => {
             format!("DELETE FROM {table} AS t\nUSING {keys}\nWHERE {matches}")
@@ -169,6 +168,13 @@ pub(in crate::target::postgres) fn delete(shape: &Shape, wires: &[&Wire]) -> Str
             format!("UPDATE {table} AS t\nSET {sets}\nFROM {keys}\nWHERE {matches}")
         }
     }
+}
+
+/// Turns the arrays of a key's columns into rows.
+pub(super) fn keys(key: &[usize], wires: &[&Wire]) -> String {
+    let columns = key.iter().zip(wires.iter().copied()).zip(1..);
+    let list = columns.map(|((column, wire), n)| format!("{} AS c{column}", cells(wire, n)));
+    format!("(SELECT {}) AS s", list.collect::<Vec<_>>().join(", "))
 }
 
 /// Updates those columns of rows whose values are available, and returns the ordinals of the rows
@@ -301,17 +307,10 @@ fn marks(shape: &Shape) -> impl Iterator<Item = String> {
     synced_at.chain(deleted_at)
 }
 
-fn set_deleted(shape: &Shape, deleted_at: &str) -> String {
+pub(super) fn set_deleted(shape: &Shape, deleted_at: &str) -> String {
     let names = [Some(deleted_at), shape.synced_at.as_deref()];
     let sets = names.into_iter().flatten().map(|name| format!("{} = {NOW}", quote(name)));
     sets.collect::<Vec<_>>().join(", ")
-}
-
-/// Compares the key of table `t` with the columns of `s`.
-pub(super) fn matches(shape: &Shape) -> String {
-    let key = shape.key.iter().filter_map(|&index| Some((index, shape.columns.get(index)?)));
-    let pairs = key.map(|(index, column)| format!("t.{} = s.c{index}", quote(&column.name)));
-    pairs.collect::<Vec<_>>().join(" AND ")
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
     WHERE attname IN ('former_owners', 'deleted_key')
     AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint')) = 2
+  AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'key'
+    AND attrelid = pg_catalog.to_regclass('afterimage.row_guard'))
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'since_offset'
     AND attrelid = pg_catalog.to_regclass('afterimage.refused_key'))
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'copied_at'
@@ -35,7 +37,7 @@ pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
 
 /// Our own tables.
-pub(in crate::target::postgres) const BOOTSTRAP: [&str; 20] = [
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 21] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
@@ -175,6 +177,7 @@ CREATE TABLE IF NOT EXISTS afterimage.key_encoding (
 CREATE TABLE IF NOT EXISTS afterimage.row_guard (
   table_name text NOT NULL,
   key_hash bytea NOT NULL,
+  key bytea,
   log_file bigint,
   log_pos bigint,
   log_row bigint,
@@ -187,6 +190,7 @@ CREATE TABLE IF NOT EXISTS afterimage.row_guard (
   record_offset bigint NOT NULL,
   PRIMARY KEY (table_name, key_hash)
 ) WITH (fillfactor = 70)",
+    "ALTER TABLE afterimage.row_guard ADD COLUMN IF NOT EXISTS key bytea",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.audit (
   at timestamptz NOT NULL DEFAULT now(),

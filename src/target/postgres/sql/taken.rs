@@ -2,7 +2,8 @@
 
 use crate::rows::{Deletes, Shape};
 use crate::target::postgres::catalog::Wire;
-use crate::target::postgres::sql::rows::{cells, matches};
+use crate::target::postgres::sql::key::matches;
+use crate::target::postgres::sql::rows::cells;
 use crate::target::postgres::sql::{quote, relation};
 
 /// Keeps what is known of keys.

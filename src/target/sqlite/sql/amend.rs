@@ -15,7 +15,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)"#;
 
 /// Writes a row under a claim of our own, so that its owner is fenced. The time stays: it is the
 /// owner's sign of life. Binds the partition's key, offset, topic id, partition count, whether the
-/// last record is forgotten, and the token.
+/// last record is forgotten, the token, and whether the source's log is another one from here on.
 pub(in crate::target::sqlite) const AMEND_ROW: &str = r#"UPDATE afterimage_checkpoint
 SET next_offset = ?5, topic_id = coalesce(?6, topic_id),
     partitions_seen = coalesce(?7, partitions_seen),
@@ -23,6 +23,10 @@ SET next_offset = ?5, topic_id = coalesce(?6, topic_id),
     last_timestamp = CASE WHEN ?8 THEN NULL ELSE last_timestamp END,
     leader_epoch = CASE WHEN ?8 THEN NULL ELSE leader_epoch END,
     deleted_key = CASE WHEN ?8 THEN NULL ELSE deleted_key END,
+    source_incarnation = CASE WHEN ?10
+        THEN CAST(CAST(coalesce(source_incarnation, '1') AS INTEGER) + 1 AS TEXT)
+        ELSE source_incarnation END,
+    source_position = CASE WHEN ?10 THEN NULL ELSE source_position END,
     epoch = epoch + 1, claim_token = ?9, state = NULL, state_reason = NULL
 WHERE sink = ?1 AND cluster_id = ?2 AND topic = ?3 AND "partition" = ?4"#;
 

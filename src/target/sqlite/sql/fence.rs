@@ -12,6 +12,12 @@ RETURNING epoch, next_offset, topic_id, coalesce(partitions_seen, (
     WHERE t.sink = ?5 AND t.cluster_id = ?6 AND t.topic = ?7
 )), last_offset, last_timestamp, leader_epoch, deleted_key"#;
 
+/// Returns for how many seconds no owner has shown that it lives; binds the time and the partition's
+/// key.
+pub(in crate::target::sqlite) const UNOWNED: &str = r#"SELECT unixepoch(?) - unixepoch(updated_at)
+FROM afterimage_checkpoint
+WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?"#;
+
 /// Returns who holds a partition, once a claim has found no row that it may take.
 pub(in crate::target::sqlite) const HOLDER: &str = r#"SELECT group_id
 FROM afterimage_checkpoint

@@ -1,10 +1,19 @@
 //! What the target has seen of each key of a guarded table.
 
-/// Reads what is known of a key; binds table and key.
+/// Reads what is known of a key, or under one without bytes the newest truncate; binds table and key.
 pub(in crate::target::sqlite) const FIND_GUARD: &str = r#"SELECT log_file, log_pos, log_row,
     is_snapshot, source_time, sent_at, cluster_id, topic, "partition", record_offset
 FROM afterimage_row_guard
 WHERE table_name = ? AND key = ?"#;
+
+/// Reads the keys with what is known of them that a truncate may be older than; binds table, the
+/// truncate's file, position and row in the source's log, cluster, topic, partition and offset.
+pub(in crate::target::sqlite) const LASTING_GUARD: &str = r#"SELECT log_file, log_pos, log_row,
+    is_snapshot, source_time, sent_at, cluster_id, topic, "partition", record_offset, key
+FROM afterimage_row_guard
+WHERE table_name = ? AND key <> x''
+    AND (log_pos IS NULL OR (log_file, log_pos, log_row) >= (?, ?, ?)
+        OR (cluster_id, topic, "partition") = (?, ?, ?) AND record_offset >= ?)"#;
 
 /// Keeps the same; binds table, key, file, position and row in the source's log, whether a snapshot,
 /// commit time, time of sending, cluster, topic, partition and offset.

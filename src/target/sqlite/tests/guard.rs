@@ -44,6 +44,74 @@ fn put(id: i64, name: &'static str, pos: i64) -> Aged<'static> {
     (Put(id, Value::Text(name), Value::Null), Some(pos), pos)
 }
 
+/// A batch with a truncate at that place alone.
+fn truncating(claimed: &Claimed, pos: i64, deletes: Deletes) -> Folded {
+    let mut batch = Batch::default();
+    let step = batch.step(&claimed.partition, claimed.claim, claimed.next);
+    let offset = claimed.next.get();
+    let place = Some(LogPlace { file: 0, pos, row: 0 });
+    let age = Age { place, is_snapshot: false, source_time: Some(pos) };
+    let shape = Arc::into_inner(guarded()).unwrap();
+    let rows = batch.rows(&Arc::new(Shape { deletes, ..shape })).unwrap();
+    rows.outdate(Origin { step, offset, sent_at: offset }, age);
+    batch.advance(step, last(offset));
+    batch.fold()
+}
+
+#[tokio::test]
+async fn a_truncate_removes_what_is_older_in_whatever_order_it_comes() {
+    let world = World::new();
+    let (mut target, claimed) = world.claimed().await;
+    let other = second(&mut target).await;
+    let first = [put(1, "old", 10), put(2, "old", 20), put(2, "new", 60), put(4, "new", 50)];
+    target.apply(&aged_batch(&claimed, &first)).await.unwrap();
+    world.run("INSERT INTO items (id, name, synced_at) VALUES (9, 'of unknown age', '')").await;
+
+    target.apply(&truncating(&other, 40, Deletes::Hard)).await.unwrap();
+    assert_eq!(world.items().await, ["2|new|NULL", "4|new|NULL"]);
+    let late = [put(5, "old", 39), put(6, "new", 41), put(1, "old", 11)];
+    let applied = target.apply(&aged_batch(&after(&other, 1), &late)).await.unwrap();
+    assert_eq!(applied, committed(2));
+    assert_eq!(world.items().await, ["2|new|NULL", "4|new|NULL", "6|new|NULL"]);
+
+    // The same again, and one before it: what has come since is newer.
+    target.apply(&truncating(&after(&other, 4), 40, Deletes::Hard)).await.unwrap();
+    target.apply(&truncating(&after(&other, 5), 30, Deletes::Hard)).await.unwrap();
+    assert_eq!(world.items().await.len(), 3);
+    target.apply(&truncating(&after(&other, 6), 70, Deletes::Hard)).await.unwrap();
+    assert!(world.items().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_truncate_in_a_batch_outdates_what_came_before_it_and_what_other_partitions_bring() {
+    let world = World::new();
+    let (mut target, claimed) = world.claimed().await;
+    let mut batch = Batch::default();
+    batch.schema_changes.push(creation());
+    let step = batch.step(&claimed.partition, claimed.claim, claimed.next);
+    let rows = batch.rows(&guarded()).unwrap();
+    let age = |pos| {
+        let place = Some(LogPlace { file: 0, pos, row: 0 });
+        Age { place, is_snapshot: false, source_time: Some(pos) }
+    };
+    for (offset, id, pos) in [(0, 1, 10), (1, 2, 30), (3, 3, 15), (4, 1, 40)] {
+        if offset == 3 {
+            rows.outdate(Origin { step, offset: 2, sent_at: 2 }, age(20));
+        }
+        let mut writer = rows.upsert();
+        writer.push(Value::Int(id)).unwrap();
+        for value in [Value::Text("x"), Value::Null] {
+            writer.push(value).unwrap();
+        }
+        writer.finish(Origin { step, offset, sent_at: offset }, kept(offset)).unwrap();
+        rows.note_age(age(pos));
+    }
+    batch.advance(step, last(4));
+    // The second row came before the truncate in this partition, whatever its place says.
+    assert_eq!(target.apply(&batch.fold()).await.unwrap(), committed(3));
+    assert_eq!(world.items().await, ["1|x|NULL"]);
+}
+
 /// Claims another partition of the topic.
 async fn second(target: &mut Sqlite) -> Claimed {
     let partition = TopicPartition::new("t", 1);

@@ -1,7 +1,7 @@
 //! Rows that moved to a key and away from it in one transaction of the source.
 
 use super::*;
-use crate::moves::{MoveRequest, Moved, NEW_KEY, Sign};
+use crate::moves::{Departure, MoveRequest, Moved, NEW_KEY, Sign};
 use crate::refused::{Reason, Refusal};
 use crate::rows::Move;
 
@@ -36,7 +36,7 @@ async fn check(taken: i64, ends: [usize; 2], expected: &[&str]) {
             let count = if *is_create { values.len() } else { 1 };
             values[..count].iter().for_each(|value| writer.push(*value).unwrap());
             writer.finish(Origin { step, offset, sent_at: 0 }, kept(offset)).unwrap();
-            rows.note_move(Move { is_create: *is_create, transaction: 5, lsn: offset });
+            rows.note_move(half(*is_create, offset));
             moved.advance(step, last(offset));
         }
         let applied = target.apply(&moved.fold()).await.unwrap();
@@ -45,6 +45,72 @@ async fn check(taken: i64, ends: [usize; 2], expected: &[&str]) {
         begin = end;
     }
     assert_eq!(world.items().await, expected);
+}
+
+#[tokio::test]
+async fn a_row_leaves_nothing_once_another_batch_has_written_one_over_it() {
+    for (is_one_batch, expected) in
+        [(true, Moved::Values(vec![Some(b"told".to_vec())])), (false, Moved::Gone)]
+    {
+        let world = World::new();
+        let (mut target, mut claimed) = world.claimed().await;
+        let shape = shape(Deletes::Hard);
+        let old = [Put(2, Value::Text("old"), Value::Null)];
+        target.apply(&batch(&claimed, &shape, &old)).await.unwrap();
+        claimed = after(&claimed, 1);
+
+        let mut moved = Batch::default();
+        let mut step = moved.step(&claimed.partition, claimed.claim, claimed.next);
+        let rows = moved.rows(&shape).unwrap();
+        let mut writer = rows.upsert();
+        let values = [Value::Int(2), Value::Text("new"), Value::Null];
+        values.iter().for_each(|value| writer.push(*value).unwrap());
+        let cells = writer.cells().to_vec();
+        writer.finish(Origin { step, offset: 1, sent_at: 0 }, kept(1)).unwrap();
+        rows.note_move(half(true, 1));
+        moved.advance(step, last(1));
+        if !is_one_batch {
+            target.apply(&std::mem::take(&mut moved).fold()).await.unwrap();
+            claimed = after(&claimed, 1);
+            step = moved.step(&claimed.partition, claimed.claim, claimed.next);
+        }
+        let rows = moved.rows(&shape).unwrap();
+        let mut writer = rows.delete();
+        writer.push(Value::Int(2)).unwrap();
+        let key = writer.cells().to_vec();
+        writer.finish(Origin { step, offset: 2, sent_at: 0 }, kept(2)).unwrap();
+        rows.note_move(half(false, 2));
+        let named = (half(false, 2), rows.name_key(&key));
+        rows.depart(Departure {
+            place: "2".to_owned(),
+            step,
+            key,
+            columns: Arc::from([1]),
+            is_refused: false,
+            half: Some(named),
+            otherwise: is_one_batch.then_some(cells),
+        });
+        moved.advance(step, last(2));
+        target.apply(&moved.fold()).await.unwrap();
+
+        let (topic, place) = (Arc::clone(&world.partition.topic), "2".to_owned());
+        let request = MoveRequest {
+            topic,
+            partition: 0,
+            offset: 3,
+            place,
+            shape,
+            columns: vec![1],
+            leaves: None,
+            sign: None,
+        };
+        assert_eq!(target.moved(&request).await.unwrap(), Some(expected));
+        assert_eq!(world.items().await, ["2|new|NULL"]);
+    }
+}
+
+fn half(is_create: bool, lsn: i64) -> Move {
+    Move { is_create, transaction: 5, lsn, is_over_refused: false }
 }
 
 #[tokio::test]
@@ -76,6 +142,7 @@ async fn a_create_finds_the_letter_of_the_delete_that_nobody_could_read() {
         place: "77".to_owned(),
         shape: Arc::clone(&shape),
         columns: vec![1],
+        leaves: None,
         sign: Some(Sign { key: serde_json::json!({"id": id}), sent_at }),
     };
     let apart = Sign::APART_MAX;
