@@ -1,6 +1,6 @@
 # Short names for scripts/. `make test` is the one command.
 
-.PHONY: build test simulate roundtrip matrix soak fuzz mutants backlog stack stack-status stack-logs stack-down stack-reset capture
+.PHONY: build test simulate roundtrip matrix soak fuzz mutants bench bench-short stack stack-status stack-logs stack-down stack-reset capture
 
 build:         ## the consumer, optimised
 	cargo build --release --bin consumer
@@ -19,8 +19,10 @@ fuzz:          ## hostile bytes for FUZZ_SECONDS a target (600); finds stay in f
 mutants:       ## the fold, the checkpoint and the fence with one thing wrong at a time, for MUTANTS.md: hours
 	scripts/mutants.sh
 
-backlog:       ## how fast 300,000 rows reach the target, and with how much memory
-	scripts/backlog.sh
+bench:         ## the consumer beside its peer and its ceilings, into bench/RESULTS.md; PART=latency for one part
+	scripts/bench.sh $(if $(PART),--part $(PART))
+bench-short:   ## the same in minutes, into no file of the project
+	scripts/bench.sh --short $(if $(PART),--part $(PART))
 stack:         ## start the real stack, installing what is missing
 	scripts/stack.sh up
 stack-status:  ## one line a service

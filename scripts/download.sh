@@ -12,6 +12,7 @@ main() {
     download_jars
     download_avro_converter
     download_apicurio_converter
+    download_peer
     download_pgvector
     download_java
 }
@@ -19,7 +20,8 @@ main() {
 # What the Python tools import, apart from the system's own modules.
 make_venv() {
     local wanted="confluent-kafka==$CONFLUENT_KAFKA_VERSION pyyaml==$PYYAML_VERSION"
-    wanted+=" fastavro==$FASTAVRO_VERSION"
+    wanted+=" fastavro==$FASTAVRO_VERSION psycopg[binary]==$PSYCOPG_VERSION"
+    wanted+=" matplotlib==$MATPLOTLIB_VERSION"
     [ "$(cat "$VENV/wanted" 2>/dev/null)" != "$wanted" ] || return 0
     say "installing Python modules: $wanted"
     rm -rf "$VENV"
@@ -82,9 +84,9 @@ $(dependency org.apache.logging.log4j log4j-core "$LOG4J_VERSION")
             <goals><goal>unpack</goal></goals>
             <configuration>
               <artifactItems>
-$(archive io.debezium debezium-connector-postgres "$DEBEZIUM_POSTGRES_VERSION" plugin plugins)
-$(archive io.debezium debezium-connector-mariadb "$DEBEZIUM_MARIADB_VERSION" plugin plugins)
-$(archive io.apicurio apicurio-registry-app "$APICURIO_VERSION" all registry)
+$(archive io.debezium debezium-connector-postgres "$DEBEZIUM_POSTGRES_VERSION" plugin jars/plugins)
+$(archive io.debezium debezium-connector-mariadb "$DEBEZIUM_MARIADB_VERSION" plugin jars/plugins)
+$(archive io.apicurio apicurio-registry-app "$APICURIO_VERSION" all jars/registry)
               </artifactItems>
             </configuration>
           </execution>
@@ -104,7 +106,7 @@ dependency() {
 archive() {
     printf '                <artifactItem><groupId>%s</groupId><artifactId>%s</artifactId>' "$1" "$2"
     printf '<version>%s</version><type>tar.gz</type><classifier>%s</classifier>' "$3" "$4"
-    printf '<outputDirectory>%s</outputDirectory></artifactItem>\n' "$CACHE/jars/$5"
+    printf '<outputDirectory>%s</outputDirectory></artifactItem>\n' "$CACHE/$5"
 }
 
 # Confluent's converter, with the jars that it stands on. It goes to the connectors, because their
@@ -208,6 +210,52 @@ apicurio_part() {
     printf '                <artifactItem><groupId>io.apicurio</groupId>'
     printf '<artifactId>apicurio-registry-%s</artifactId>' "$1"
     printf '<version>%s</version></artifactItem>\n' "$APICURIO_CONVERTER_VERSION"
+}
+
+# Debezium's JDBC sink, a plugin of a worker that only `make bench` starts.
+download_peer() {
+    local dir=$CACHE/jdbc-sink-$DEBEZIUM_JDBC_VERSION
+    [ ! -d "$dir" ] || return 0
+    say "downloading Debezium's JDBC sink $DEBEZIUM_JDBC_VERSION"
+    rm -rf "$dir.new"
+    mkdir -p "$dir.new"
+    peer_pom "$(basename "$dir.new")" >"$dir.new/pom.xml"
+    (cd "$dir.new" && mvn -B -q -f pom.xml package) >"$CACHE/maven-peer.log" 2>&1 ||
+        die "Maven failed, see $CACHE/maven-peer.log"
+    mv "$dir.new" "$dir"
+}
+
+peer_pom() {
+    cat <<POM
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>afterimage</groupId>
+  <artifactId>peer</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <build>
+    <plugins>
+      <plugin>
+        <groupId>org.apache.maven.plugins</groupId>
+        <artifactId>maven-dependency-plugin</artifactId>
+        <version>3.6.1</version>
+        <executions>
+          <execution>
+            <id>archives</id>
+            <phase>package</phase>
+            <goals><goal>unpack</goal></goals>
+            <configuration>
+              <artifactItems>
+$(archive io.debezium debezium-connector-jdbc "$DEBEZIUM_JDBC_VERSION" plugin "$1")
+              </artifactItems>
+            </configuration>
+          </execution>
+        </executions>
+      </plugin>
+    </plugins>
+  </build>
+</project>
+POM
 }
 
 # A PostgreSQL with pgvector: its programs, and the libraries that they look for beside them.

@@ -21,6 +21,7 @@ missing_packages() {
     has mariadb || echo mariadb-client
     has mvn || echo maven
     has docker-compose || echo docker-compose
+    has valgrind || echo valgrind
     find_postgres >/dev/null || echo postgresql
     has_postgis || echo "postgresql-$(postgres_version)-postgis-3"
     has mariadbd || [ -x /usr/sbin/mariadbd ] || echo mariadb-server

@@ -18,6 +18,7 @@ main() {
     step simulation env SIMULATION_SEEDS=10000 cargo test --lib simulation::every -- --nocapture
     step doc env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
     step parity "$VENV/bin/python" tests/stack_parity.py
+    step bench "$VENV/bin/python" bench/bench_test.py
     start_stack
     step compare python3 tests/compare_test.py
     step soak-judge "$VENV/bin/python" tests/soak/judge_test.py

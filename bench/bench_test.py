@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Tests of what the harness computes itself, without services."""
+
+import base64
+import json
+import os
+import pathlib
+import unittest
+
+for name in ("KAFKA_BOOTSTRAP_SERVERS", "CONNECT_URL", "SCHEMA_REGISTRY_URL", "SOURCE_ADMIN_URL",
+             "TARGET_ADMIN_URL", "TARGET_DATABASE_URL", "BENCH_STACK", "BENCH_CACHE", "BENCH_PROGRAMS"):
+    os.environ[name] = "/nowhere"
+
+import goals  # noqa: E402
+import records  # noqa: E402
+from works import MIX, ORDERS  # noqa: E402
+
+FIXTURES = pathlib.Path(__file__).parent.parent / "tests" / "fixtures"
+REGISTERED = 77
+
+
+def captured(format, folder):
+    sample = records.Sample(ORDERS, format)
+    for op, situation in (("c", "create"), ("u", "update"), ("d", "delete")):
+        record = json.loads((FIXTURES / folder / f"orders-{situation}.json").read_text())
+        sample.values[op] = base64.b64decode(record["value"])
+        sample.key = base64.b64decode(record["key"])
+    if format == "avro":
+        schemas = json.loads((FIXTURES / folder / "schemas.json").read_text())
+        sample.schemas = {int(id): text for id, text in schemas.items() if id.isdigit()}
+    return sample
+
+
+def joined(pieces):
+    return b"".join(base64.b64decode(piece["bytes"]) if "bytes" in piece else b"?" for piece in pieces)
+
+
+class Pieces(unittest.TestCase):
+    def setUp(self):
+        records.ask = lambda method, url, body=None: {"id": REGISTERED}
+
+    def test_a_record_is_its_bytes_around_holes(self):
+        for format, folder in (("json", "json"), ("plain_json", "plain"), ("avro", "avro")):
+            table = captured(format, folder).table("a.topic")
+            holes = [piece["hole"] for piece in table["create"] if "hole" in piece]
+            self.assertEqual(sum(hole["of"] == "row" for hole in holes), 1, format)
+            # Each column but the key, and four figures that rise.
+            self.assertEqual(sum(hole["of"] == "event" for hole in holes), len(ORDERS.columns) + 4, format)
+            self.assertEqual([piece["hole"]["of"] for piece in table["key"] if "hole" in piece], ["row"])
+
+    def test_avro_names_the_schema_that_was_registered(self):
+        table = captured("avro", "avro").table("a.topic")
+        self.assertEqual(joined(table["create"])[:5], b"\0" + REGISTERED.to_bytes(4))
+
+    def test_a_table_of_another_name_is_named_in_the_source_block(self):
+        for format, folder in (("json", "json"), ("avro", "avro")):
+            table = captured(format, folder).table("a.topic", "orders_0007")
+            self.assertIn(b"orders_0007", joined(table["create"]), format)
+
+    def test_bytes_that_debezium_would_not_write_are_refused(self):
+        sample = captured("json", "json")
+        sample.values["c"] = sample.values["c"].replace(b'"op":', b'"op": ')
+        with self.assertRaises(AssertionError):
+            sample.table("a.topic")
+
+
+class Works(unittest.TestCase):
+    def test_a_prefix_is_of_the_same_events(self):
+        self.assertEqual(MIX.sized(40).events(), MIX.sized(80).events(40))
+
+
+class Goals(unittest.TestCase):
+    def test_the_best_variant_of_the_sink_is_what_counts(self):
+        def run(contender, rate):
+            return {"contender": contender, "work": "creates", "format": "avro", "rate": rate}
+
+        runs = [run(goals.ONE_LANE, 300), run(goals.ONE_LANE, 310), run(goals.ONE_LANE, 290),
+                run("sink, defaults", 10), run("sink, reduction buffer", 20)]
+        rates = goals.Rates({"throughput": {"runs": runs}})
+        self.assertEqual(rates.of(goals.ONE_LANE, "creates", "avro"), 300)
+        self.assertEqual(rates.best_sink("creates", "avro"), 20)
+
+    def test_a_goal_that_is_not_reached_says_so(self):
+        runs = [{"group": "decode", "name": "avro", "nanos": 300}, {"group": "decode", "name": "json", "nanos": 900}]
+        lines = goals.table({"decode": {"runs": runs}}).splitlines()
+        self.assertEqual(["(missed)" in line for line in lines[2:]], [True, False])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,99 @@
+"""What bounds everybody: the server with the same rows beside it, COPY by psql, the client alone."""
+
+import json
+import subprocess
+import time
+
+import model
+from places import BROKERS, DRAIN, NAME, SCRATCH, TARGET, connect
+
+# Changes of a transaction, as the consumer's largest batch.
+BATCH = 50_000
+
+
+def stage(work):
+    """Makes `model.stage`: what remains of each batch of changes, in the order of keys."""
+    folded = f"""
+        SELECT (event - {work.rows}) / {BATCH} AS batch, row,
+            max(event * 2 + (op = 'd')::int) AS marked
+        FROM ({work.events()}) AS e GROUP BY 1, 2"""
+    with connect(TARGET) as target:
+        target.execute("SET work_mem = '256MB'")
+        target.execute("DROP TABLE IF EXISTS model.stage")
+        target.execute(f"""CREATE TABLE model.stage AS
+            SELECT batch, marked % 2 = 1 AS is_delete, {work.kind.values()}
+            FROM (SELECT batch, row, marked, marked / 2 AS event FROM ({folded}) AS f) AS last
+            ORDER BY batch, id""")
+        target.execute("CREATE INDEX ON model.stage (batch)")
+        target.execute("VACUUM ANALYZE model.stage")
+
+
+def drop_stage():
+    with connect(TARGET) as target:
+        target.execute("DROP TABLE IF EXISTS model.stage")
+
+
+def statement(work):
+    """The server alone: one statement of upserts and one of deletes for each batch."""
+    model.reset(work)
+    [table] = work.table_names()
+    names = work.kind.names()
+    upsert = f"""INSERT INTO {NAME}.{table} ({names})
+        SELECT {names} FROM model.stage WHERE batch = %s AND NOT is_delete ORDER BY id"""
+    if work.change != "creates":
+        sets = ", ".join(f"{c.name} = EXCLUDED.{c.name}" for c in work.kind.columns)
+        upsert += f" ON CONFLICT (id) DO UPDATE SET {sets}, synced_at = EXCLUDED.synced_at"
+    delete = f"""DELETE FROM {NAME}.{table} USING model.stage AS s
+        WHERE s.batch = %s AND s.is_delete AND {table}.id = s.id"""
+    with connect(TARGET) as target:
+        has_deletes = target.execute("SELECT bool_or(is_delete) FROM model.stage").fetchone()[0]
+        begin = time.monotonic()
+        for batch in range(-(-work.count // BATCH)):
+            with target.transaction():
+                if has_deletes:
+                    target.execute(delete, [batch])
+                target.execute(upsert, [batch])
+        seconds = time.monotonic() - begin
+    return _result("server alone, a statement a batch", work, seconds)
+
+
+def one_statement(work):
+    """The server alone, creates in one transaction."""
+    model.reset(work)
+    [table] = work.table_names()
+    names = work.kind.names()
+    with connect(TARGET) as target:
+        begin = time.monotonic()
+        target.execute(f"INSERT INTO {NAME}.{table} ({names}) SELECT {names} FROM model.stage")
+        seconds = time.monotonic() - begin
+    return _result("server alone, one statement", work, seconds)
+
+
+def copy(work):
+    """COPY in the binary format by psql, one transaction."""
+    model.reset(work)
+    [table] = work.table_names()
+    names = work.kind.names()
+    file = SCRATCH / "copy.bin"
+    _psql(f"\\copy (SELECT {names} FROM model.stage) TO '{file}' (FORMAT binary)")
+    begin = time.monotonic()
+    _psql(f"\\copy {NAME}.{table} ({names}) FROM '{file}' (FORMAT binary)")
+    seconds = time.monotonic() - begin
+    file.unlink()
+    return _result("psql, binary COPY", work, seconds)
+
+
+def drain(filled):
+    """The Kafka client reads the same topics and does nothing."""
+    done = subprocess.run([DRAIN, BROKERS, *filled.names], check=True, capture_output=True, text=True)
+    seconds = json.loads(done.stdout)["seconds"]
+    return _result("librdkafka alone", filled.work, seconds) | {"format": filled.format}
+
+
+def _psql(command):
+    subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", TARGET, "-c", command], check=True)
+
+
+def _result(name, work, seconds):
+    return {"contender": name, "work": work.name, "format": "none", "changes": work.count,
+            "seconds": round(seconds, 3), "rate": round(work.count / seconds)}

@@ -1,0 +1,103 @@
+"""The ratios that are held against goals, each from runs of one part."""
+
+import statistics
+
+from records import FORMATS
+
+
+def table(parts):
+    """Markdown of every goal whose part was run."""
+    lines = ["| what | goal | reached |", "|---|--:|--:|"]
+    for what, goal, reached in _ratios(Rates(parts)):
+        if reached is not None:
+            mark = "" if reached >= goal else " (missed)"
+            lines.append(f"| {what} | at least {goal:g}× | {reached:.2f}×{mark} |")
+    for what, goal, unit, reached in _bounds(parts):
+        mark = "" if reached <= goal else " (missed)"
+        lines.append(f"| {what} | at most {goal:g} {unit} | {reached:.4g} {unit}{mark} |")
+    return "\n".join(lines)
+
+
+class Rates:
+    def __init__(self, parts):
+        self.runs = [run for part in parts.values() for run in part["runs"] if "work" in run]
+
+    def of(self, contender, work, format):
+        """The median rate of a contender, `None` where it has none."""
+        rates = [run["rate"] for run in self.runs if (run["work"], run["format"]) == (work, format)
+                 and run["contender"] == contender]
+        return statistics.median(rates) if rates else None
+
+    def varied(self, factor, value):
+        """The median rate of creates where one thing has a value."""
+        rates = [run["rate"] for run in self.runs if run.get("factor") == factor
+                 and run["value"] == value and run["work"] == "creates"]
+        return statistics.median(rates) if rates else None
+
+    def best_sink(self, work, format):
+        names = {run["contender"] for run in self.runs if run["contender"].startswith("sink")}
+        rates = [self.of(name, work, format) for name in names]
+        return max((rate for rate in rates if rate), default=None)
+
+    def applying(self, work):
+        """Changes a second within the batches' transactions, one lane."""
+        rates = [run["changes"] / run["apply_seconds"] for run in self.runs
+                 if (run["work"], run["format"], run["contender"]) == (work, "avro", ONE_LANE)
+                 and run.get("apply_seconds")]
+        return statistics.median(rates) if rates else None
+
+
+ONE_LANE, TWO_LANES = "consumer, 1 lane", "consumer, 2 lanes"
+SERVER = "server alone, a statement a batch"
+
+
+def _ratios(rates):
+    """Yields what, the goal, and what was reached."""
+    against_sink = [
+        ("creates, Avro, against the sink's best", 15, "creates", "avro", ONE_LANE),
+        ("updates, Avro, against the sink's best", 5, "updates", "avro", ONE_LANE),
+        ("the same with two lanes", 7, "updates", "avro", TWO_LANES),
+        ("mix, Avro, against the sink's best", 8, "mix", "avro", ONE_LANE),
+        ("creates, JSON with schemas, against the sink's best", 12, "creates", "json", ONE_LANE),
+        ("insert and delete of one key, against the sink's best", 50, "alternating", "avro", ONE_LANE),
+    ]
+    for what, goal, work, format, contender in against_sink:
+        yield what, goal, _ratio(rates.of(contender, work, format), rates.best_sink(work, format))
+    for work in ("creates", "updates", "mix"):
+        reached = _ratio(rates.applying(work), rates.of(SERVER, work, "none"))
+        yield f"{work}, apply alone against the server's statement", 0.85, reached
+    alone = rates.of("librdkafka alone", "hot", "avro")
+    yield "hot keys against librdkafka alone", 0.5, _ratio(rates.of(ONE_LANE, "hot", "avro"), alone)
+    near, far = (rates.varied("round trip, ms", value) for value in ("none", 10))
+    yield "creates, target 10 ms away against loopback", 0.8, _ratio(far, near)
+    yield "1000 tables against 1, same rows", 0.6, _ratio(*(rates.varied("tables", n) for n in (1000, 1)))
+
+
+def _bounds(parts):
+    """Yields what, the goal, its unit, and what was reached."""
+    goals = {"json": 1.0, "plain_json": 0.8, "avro": 0.25}
+    for run in _runs(parts, "decode"):
+        if run["group"] == "decode":
+            what = f"decode a record of orders, {FORMATS[run['name']]}, one core"
+            yield what, goals[run["name"]], "µs", run["nanos"] / 1000
+    full = [run for run in _runs(parts, "throughput") if run["contender"] == ONE_LANE]
+    if full:
+        memory = max(run["peak_memory"] for run in full) / 2**20
+        yield "peak memory at full load of orders, one lane", 64, "MiB", memory
+        starts = [run["start_seconds"] - (run["join_seconds"] or 0) for run in full]
+        yield "start to first commit, without the join", 0.5, "s", statistics.median(starts)
+    latencies = _runs(parts, "latency")
+    bare = [run["p99"] for run in latencies if run["what"] == "insert and commit"]
+    at_rate = [run["p99"] for run in latencies if (run["what"], run["rate"], run["contender"])
+               == ("record to commit", 1_000, ONE_LANE)]
+    if bare and at_rate:
+        goal = max(20, round(4 * statistics.median(bare), 1))
+        yield "record to commit, 1000 a second, p99", goal, "ms", statistics.median(at_rate)
+
+
+def _runs(parts, name):
+    return parts[name]["runs"] if name in parts else []
+
+
+def _ratio(ours, theirs):
+    return ours / theirs if ours and theirs else None

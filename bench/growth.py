@@ -1,0 +1,128 @@
+"""The parts that vary one thing: backlog, tables, lanes, members, batches, and the target's distance."""
+
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+
+import places
+from contenders import Consumer
+from throughput import Backlog, run
+from works import CREATES, UPDATES, Work
+
+BATCH_ROWS = (1_000, 5_000, 20_000, 50_000, 200_000)
+LANES = (1, 2, 4)
+MEMBERS = (1, 2, 3)
+TABLES = (1, 100, 1000)
+ROUND_TRIPS = (0, 1, 10)
+PROXY_PORT = 19_390
+
+
+def growth(bench):
+    for work, count in ((CREATES, bench.scaled(2_000_000)), (UPDATES, bench.scaled(1_000_000))):
+        with Backlog(bench, work.sized(count), "avro", bench.sample(work.kind, "avro")) as backlog:
+            yield from _vary(bench, "lanes", backlog, [
+                (lanes, Consumer("consumer", "--lanes", str(lanes))) for lanes in LANES])
+            yield from _vary(bench, "members", backlog, [
+                (members, Consumer("consumer", members=members)) for members in MEMBERS])
+            yield from _vary(bench, "batch rows", backlog, [
+                (rows, Consumer("consumer", "--batch-rows", str(rows))) for rows in BATCH_ROWS])
+    for millions in (1, 10):
+        count = bench.scaled(millions * 1_000_000)
+        with Backlog(bench, CREATES.sized(count), "avro", bench.sample(CREATES.kind, "avro")) as backlog:
+            yield from _vary(bench, "records", backlog, [(count, Consumer("consumer"))])
+    for tables in TABLES:
+        work = Work("creates", f"creates in {tables} tables", "creates", tables=tables)
+        work = work.sized(bench.scaled(1_000_000))
+        with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
+            yield from _vary(bench, "tables", backlog, [(tables, Consumer("consumer"))])
+
+
+def distance(bench):
+    """A target that is some milliseconds off, there and back."""
+    for work, count in ((CREATES, bench.scaled(2_000_000)), (UPDATES, bench.scaled(1_000_000))):
+        with Backlog(bench, work.sized(count), "avro", bench.sample(work.kind, "avro")) as backlog:
+            for round in range(bench.rounds):
+                near = Consumer("consumer, no proxy")
+                yield from run(bench, near, backlog, round, factor="round trip, ms", value="none")
+                for millis in ROUND_TRIPS:
+                    with away(millis) as url:
+                        far = Consumer(f"consumer, {millis} ms away", target=url)
+                        yield from run(bench, far, backlog, round, factor="round trip, ms", value=millis)
+
+
+def joining(bench):
+    """How long a second member takes from its start to its first commit, while the first works."""
+    work = CREATES.sized(bench.scaled(6_000_000))
+    with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
+        for round in range(bench.rounds):
+            yield from run(bench, Joined("consumer"), backlog, round, factor="members", value=2)
+
+
+class Joined(Consumer):
+    """A member, and a second one as soon as the first has committed."""
+
+    def start(self, filled):
+        self.filled, self.waited = filled, None
+        super().start(filled)
+
+    def begun(self):
+        begin = time.monotonic()
+        self.join(self.filled)
+
+        def wait():
+            while self.running and not _has_written(1):
+                time.sleep(0.05)
+            self.waited = round(time.monotonic() - begin, 2)
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    def extra(self):
+        return super().extra() | {"join_to_commit_seconds": self.waited}
+
+
+def _has_written(place):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{19_300 + place}/metrics", timeout=1) as answer:
+            return "afterimage_rows_written_total{" in answer.read().decode()
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def away(millis):
+    """The target's address behind a proxy that delays."""
+    url = urllib.parse.urlsplit(places.WRITER)
+    program = places.ROOT / "bench" / "proxy.py"
+    command = [sys.executable, program, str(PROXY_PORT), f"{url.hostname}:{url.port}", str(millis)]
+    proxy = subprocess.Popen(command)
+    try:
+        user = f"{url.username}:{url.password}"
+        far = url._replace(netloc=f"{user}@127.0.0.1:{PROXY_PORT}").geturl()
+        _await(far)
+        yield far
+    finally:
+        proxy.terminate()
+        proxy.wait()
+
+
+def _await(url):
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return places.connect(url).close()
+        except places.psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _vary(bench, factor, backlog, contenders):
+    # A shape shows in two rounds.
+    for round in range(min(bench.rounds, 2)):
+        for value, contender in contenders:
+            contender.name = f"consumer, {factor} {value}"
+            yield from run(bench, contender, backlog, round, factor=factor, value=value)

@@ -1,0 +1,209 @@
+"""What was measured, as a page: keeps the runs of each part, and writes RESULTS.md of all of them."""
+
+import collections
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import statistics
+
+import charts
+import goals
+from places import ROOT, TARGET_SERVER, connect, output
+from records import FORMATS
+
+RESULTS = ROOT / "bench" / "results"
+TITLES = {
+    "throughput": "Creates, updates and a mix in Avro",
+    "formats": "The same as JSON",
+    "shapes": "Other work in Avro",
+    "latency": "How long a record takes",
+    "growth": "With more of one thing",
+    "distance": "With the target some way off",
+    "joining": "A member that joins",
+    "decode": "Decode, encode and fold in memory",
+    "instructions": "Instructions of decoding a record",
+}
+
+
+def keep(folder, part, runs, bench):
+    """Writes the runs of a part, with what they were made by."""
+    folder.mkdir(parents=True, exist_ok=True)
+    is_changed = bool(output("git", "status", "--porcelain", "--", "src", "Cargo.lock"))
+    document = {
+        "part": part,
+        "commit": output("git", "rev-parse", "--short", "HEAD") + (" and changes" if is_changed else ""),
+        "at": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
+        "command": "make bench-short" if bench.is_short else f"make bench PART={part}",
+        "rounds": bench.rounds,
+        "machine": machine(),
+        "left_out": bench.left_out,
+        "runs": runs,
+    }
+    text = json.dumps(document, indent=1)
+    (folder / f"{part}.json").write_text(text + "\n")
+
+
+def machine():
+    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    memory = re.search(r"MemTotal:\s*(\d+)", pathlib.Path("/proc/meminfo").read_text())
+    with connect(TARGET_SERVER) as server:
+        postgres = server.execute("SHOW server_version").fetchone()[0]
+    versions = ROOT / "scripts" / "versions.env"
+    pinned = dict(re.findall(r"^(\w+)_VERSION=(.*)$", versions.read_text(), re.M))
+    lock = re.search(r'name = "rdkafka-sys"\nversion = "(.*)"', (ROOT / "Cargo.lock").read_text())
+    return {
+        "cores": os.cpu_count(), "processor": cpu[1] if cpu else platform.machine(),
+        "memory": f"{int(memory[1]) / 2**20:.0f} GiB", "system": platform.platform(),
+        "PostgreSQL": postgres, "Kafka": pinned["KAFKA"],
+        "Debezium": pinned["DEBEZIUM_POSTGRES"], "JDBC sink": pinned["DEBEZIUM_JDBC"],
+        "rdkafka-sys": lock[1],
+    }
+
+
+def write(folder):
+    """Writes the page and its charts, and returns the table of goals."""
+    parts = {name: json.loads((folder / f"{name}.json").read_text()) for name in TITLES
+             if (folder / f"{name}.json").exists()}
+    table = goals.table(parts)
+    page = [
+        "# What was measured\n",
+        "Written by `make bench`; each part names the commit it was measured at.",
+        "Rates are changes a second from the first commit to the last, medians of the rounds with the"
+        " lowest and the highest.",
+        "Every run ended with a comparison of the target with what the generator says; one that was"
+        " not equal is not here.",
+        "",
+        "A backlog is records that Debezium's own connector wrote, captured and multiplied with new keys"
+        " and values, in three partitions and batches of 16 KB, as Connect writes them.",
+        "The first and the last commit are seen at the target, by rows that stand at the edges of each"
+        " partition; what the first commit had is not counted.",
+        "All contenders of a round read the same records into fresh tables of the same definition;"
+        " the sink reads a prefix of them, after a warm-up, in a worker of its own that stays warm.",
+        "The consumer has its shipped defaults, but for what a row is about.\n",
+        "## Against the goals\n", table,
+    ]
+    for name, part in parts.items():
+        page += _part(folder, name, part)
+    home = folder.parent if folder == RESULTS else folder
+    (home / "RESULTS.md").write_text("\n".join(page).rstrip() + "\n")
+    return table
+
+
+def _part(folder, name, part):
+    machine = ", ".join(f"{key} {value}" for key, value in part["machine"].items())
+    lines = [
+        f"\n## {TITLES[name]}\n",
+        f"`{part['command']}` at commit {part['commit']}, {part['at']}, {part['rounds']} rounds.",
+        f"Machine: {machine}; broker, databases and contenders share its cores.\n",
+    ]
+    lines += TABLES.get(name, _backlogs)(folder, name, part["runs"])
+    if part["left_out"]:
+        lines.append("No figures:\n")
+        lines += [f"- {it['contender']}, {it['work']}, {it['format']}: {it['reason']}"
+                  for it in part["left_out"]]
+    return lines
+
+
+def _backlogs(folder, name, runs):
+    for (work, format), same in _grouped(runs, "work", "format"):
+        yield f"### {work}, {format}\n"
+        yield from _throughput(same)
+        chart = charts.bars(folder / f"{name}-{work}-{format}.svg", f"{work}, {format}", rates(same))
+        yield "\n" + _image(folder, chart)
+
+
+def _image(folder, chart):
+    return f"![{chart.stem}]({'results/' if folder == RESULTS else ''}{chart.name})\n"
+
+
+def _growth(folder, name, runs):
+    """A table and a chart for each thing that grows."""
+    for (factor,), same in _grouped(runs, "factor"):
+        yield f"### {factor}\n"
+        yield f"| work | contender | {factor} | changes/s | lowest to highest | peak MiB of a member |"
+        yield "|---|---|--:|--:|---|--:|"
+        series = collections.defaultdict(list)
+        for (work, contender, value), rounds in _grouped(same, "work", "contender", "value"):
+            spread = [run["rate"] for run in rounds]
+            memory = max(run["peak_memory"] for run in rounds) / 2**20
+            joined = [run["join_to_commit_seconds"] for run in rounds if run.get("join_to_commit_seconds")]
+            yield (f"| {work} | {contender} | {value} | {statistics.median(spread):,.0f} |"
+                   f" {min(spread):,} to {max(spread):,} | {memory:.0f} |")
+            if joined:
+                yield f"\nFrom a member's start to its first commit: {statistics.median(joined):.1f} s," \
+                    f" {min(joined):.1f} to {max(joined):.1f}."
+            if value != "none":
+                series[work].append((str(value), statistics.median(spread)))
+        if max(len(pairs) for pairs in series.values()) > 1:
+            file = folder / f"{name}-{factor.split(',')[0].replace(' ', '-')}.svg"
+            yield "\n" + _image(folder, charts.lines(file, factor, series, (factor, "changes a second")))
+        else:
+            yield ""
+
+
+def _latency(folder, name, runs):
+    yield "| what | rate, 1/s | contender | p50 ms | p99 ms | max ms | rows of a round |"
+    yield "|---|--:|---|--:|--:|--:|--:|"
+    series = collections.defaultdict(list)
+    for (what, rate, contender), rounds in _grouped(runs, "what", "rate", "contender"):
+        p50, p99 = (statistics.median(run[it] for run in rounds) for it in ("p50", "p99"))
+        worst = max(run["max"] for run in rounds)
+        yield (f"| {what} | {rate or ''} | {contender} | {p50:.1f} | {p99:.1f} | {worst:.1f} |"
+               f" {rounds[0]['rows']:,} |")
+        if what == "record to commit":
+            series[f"{contender}, p99"].append((str(rate), p99))
+    chart = charts.lines(folder / f"{name}.svg", "record to commit", series, ("records a second", "ms"))
+    yield "\n" + _image(folder, chart)
+
+
+def _decode(_folder, _name, runs):
+    yield "| what | of | ns | 95 % |\n|---|---|--:|---|"
+    for run in runs:
+        yield f"| {run['group']} | {run['name']} | {run['nanos']:,} | {run['from']:,} to {run['to']:,} |"
+
+
+def _instructions(_folder, _name, runs):
+    yield "| format | instructions a record |\n|---|--:|"
+    for run in runs:
+        yield f"| {FORMATS[run['format']]} | {run['instructions']:,} |"
+
+
+def _throughput(runs):
+    yield "| contender | changes/s | lowest to highest | changes | s | CPU s | peak MiB |" \
+        " WAL bytes a change | transactions | start to first commit, s |"
+    yield "|---|--:|---|--:|--:|---|--:|--:|--:|--:|"
+    for (contender,), same in _grouped(runs, "contender"):
+        spread = [run["rate"] for run in same]
+        median = sorted(same, key=lambda run: run["rate"])[len(same) // 2]
+        cpu = ", ".join(f"{name} {used:.1f}" for name, used in median.get("cpu_seconds", {}).items())
+        memory = wal = ""
+        if "wal_bytes" in median:
+            memory = f"{max(run['peak_memory'] for run in same) / 2**20:.0f}"
+            wal = f"{median['wal_bytes'] / median['changes']:.0f}"
+        yield (
+            f"| {contender} | {statistics.median(spread):,.0f} | {min(spread):,} to {max(spread):,} |"
+            f" {median['changes']:,} | {median['seconds']:.1f} | {cpu} | {memory} | {wal} |"
+            f" {median.get('transactions', '')} | {median.get('start_seconds', '')} |")
+
+
+def rates(runs):
+    """Medians by contender, with the lowest and the highest."""
+    found = {}
+    for (contender,), same in _grouped(runs, "contender"):
+        spread = [run["rate"] for run in same]
+        found[contender] = (statistics.median(spread), min(spread), max(spread))
+    return found
+
+
+# How the runs of a part are shown, where they are not of backlogs.
+TABLES = {"latency": _latency, "growth": _growth, "distance": _growth, "joining": _growth, "decode": _decode, "instructions": _instructions}
+
+
+def _grouped(runs, *names):
+    groups = collections.defaultdict(list)
+    for run in runs:
+        groups[tuple(run[name] for name in names)].append(run)
+    return groups.items()

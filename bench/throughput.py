@@ -1,0 +1,136 @@
+"""The parts that take a backlog over: each contender in turns, from the same records."""
+
+import contextlib
+import itertools
+
+import ceilings
+import measure
+import model
+import topics
+from contenders import SINKS, UNNEST, Consumer, Failed, Sink
+from places import NAME
+from works import (ALTERNATING, BIG_VALUES, CREATES, GUARDED, HOT, MIX, PLAIN_CREATES, TABLES, UPDATES,
+                   WIDE_ROWS)
+
+WARM_UP = 200_000
+# How many of the sink's variants go on after their warm-ups, beside its defaults.
+KEPT = 2
+DEFAULTS = "sink, defaults"
+
+
+def throughput(bench):
+    """The work that the peer is measured by, in Avro, and the ceilings."""
+    own = [Consumer("consumer, 1 lane"), Consumer("consumer, 2 lanes", "--lanes", "2")]
+    sinks = [Sink(bench.worker, name, **config) for name, config in SINKS.items()
+             if not bench.is_short or name in bench.few_sinks]
+    for work in (CREATES, UPDATES, MIX):
+        yield from against(bench, work, "avro", own, sinks)
+        yield from bounds(bench, work)
+    if bench.is_short:
+        return
+    sinks = [Sink(bench.worker, name, **config)
+             for name, config in itertools.chain(SINKS.items(), UNNEST.items())
+             if name in bench.few_sinks or name in UNNEST]
+    yield from against(bench, PLAIN_CREATES, "avro", own[:1], sinks)
+
+
+def formats(bench):
+    """The same work as JSON. The peer needs schemas."""
+    own = [Consumer("consumer, 1 lane"), Consumer("consumer, 2 lanes", "--lanes", "2")]
+    sinks = [Sink(bench.worker, name, **SINKS[name]) for name in bench.few_sinks]
+    for work in (CREATES, UPDATES, MIX):
+        yield from against(bench, work, "json", own, sinks)
+        yield from against(bench, work, "plain_json", own[:1], [])
+
+
+def shapes(bench):
+    """Other work, in Avro: what the consumer does best and worst."""
+    guard = Consumer("consumer, row guard", rules=f'[table."{NAME}.{CREATES.kind.name}"]\nrow_guard = true\n')
+    yield from against(bench, GUARDED, "avro", [Consumer("consumer, 1 lane"), guard], [])
+    own = [Consumer("consumer, 1 lane"), Consumer("consumer, 2 lanes", "--lanes", "2")]
+    for work in (HOT, WIDE_ROWS, BIG_VALUES, TABLES):
+        yield from against(bench, work, "avro", own, [])
+    sinks = [Sink(bench.worker, name, **SINKS[name]) for name in bench.few_sinks]
+    yield from against(bench, ALTERNATING, "avro", own[:1], sinks)
+
+
+def against(bench, work, format, own, sinks):
+    """Yields the runs of a work: interleaved rounds, each contender after a warm-up of its own."""
+    sample = bench.sample(work.kind, format)
+    prefix = work.sized(bench.peer_count(work))
+    with contextlib.ExitStack() as stack:
+        warm = work.sized(min(WARM_UP, prefix.count))
+        with Backlog(bench, warm, format, sample, "-warm") as backlog:
+            own_rates = {contender: _warm_up(bench, contender, backlog) for contender in own}
+            own = [contender for contender in own if own_rates[contender] is not None]
+            rates = {sink: _warm_up(bench, sink, backlog) for sink in sinks}
+            sinks = _fastest(bench, rates, backlog)
+        fastest = max((own_rates[contender] for contender in own), default=0)
+        full = work.sized(bench.count(work, format, fastest))
+        backlog = stack.enter_context(Backlog(bench, full, format, sample))
+        pairs = [(contender, backlog) for contender in own]
+        if sinks:
+            begin = stack.enter_context(Backlog(bench, prefix, format, sample, "-prefix"))
+            pairs += [(sink, begin) for sink in sinks]
+        for round in range(bench.rounds):
+            for contender, source in pairs:
+                yield from run(bench, contender, source, round)
+            yield bench.told(ceilings.drain(backlog.filled), round)
+
+
+def run(bench, contender, backlog, round, **varied):
+    """Yields what was measured, with what was varied; nothing where there is no result."""
+    try:
+        measured = measure.run(contender, backlog.filled, backlog.must_be)
+    except (Failed, model.Unequal) as error:
+        bench.leave_out(contender, backlog, str(error)[:300])
+        bench.is_broken |= isinstance(contender, Consumer)
+    else:
+        yield bench.told(measured, round) | varied
+
+
+def _warm_up(bench, contender, backlog):
+    """Returns the rate of a run that does not count, `None` where it has no result."""
+    for measured in run(bench, contender, backlog, -1):
+        return measured["rate"]
+    return None
+
+
+def _fastest(bench, rates, warm):
+    """Returns the sinks that go on: the defaults, and those that were fastest when they warmed up."""
+    ranked = sorted((sink for sink in rates if rates[sink] is not None), key=rates.get, reverse=True)
+    goes_on = ranked[:KEPT] + [sink for sink in ranked[KEPT:] if sink.name == DEFAULTS]
+    for sink in ranked:
+        if sink not in goes_on:
+            bench.leave_out(sink, warm, f"{rates[sink]:,} a second in its warm-up: not among the fastest")
+    return goes_on
+
+
+def bounds(bench, work):
+    """Yields what the server alone can do."""
+    work = work.sized(bench.peer_count(work) * 4)
+    ceilings.stage(work)
+    for round in range(bench.rounds):
+        yield bench.told(ceilings.statement(work), round)
+        if work.change == "creates":
+            yield bench.told(ceilings.one_statement(work), round)
+            yield bench.told(ceilings.copy(work), round)
+    ceilings.drop_stage()
+
+
+class Backlog:
+    """A work's topics while they are needed."""
+
+    def __init__(self, bench, work, format, sample, label=""):
+        self.bench, self.work, self.format = bench, work, format
+        self.sample, self.label = sample, label
+
+    def __enter__(self):
+        self.filled = topics.fill(self.work, self.format, self.sample, self.label)
+        self.must_be = model.expected(self.work)
+        self.bench.say(f"{self.work.count} changes, {self.work.title}, {self.format}{self.label}: "
+                       f"{self.filled.bytes / self.filled.records:.0f} bytes a record")
+        return self
+
+    def __exit__(self, *_):
+        topics.drop(self.filled.names)

@@ -1,0 +1,75 @@
+"""The topics of a part: filled once, read by every contender of its rounds, deleted at the end."""
+
+import json
+import subprocess
+import time
+
+from confluent_kafka.admin import NewTopic
+
+import records
+from places import BROKERS, FILL, NAME
+from works import PARTITIONS
+
+# A batch that is sent again, as to a topic that is new, must not come behind later ones.
+IN_ORDER = [["enable.idempotence", "true"], ["partitioner", "murmur2_random"]]
+# Batches as Connect's own producer makes them of a backlog; a consumer pays for each of them.
+CONNECT_BATCH = IN_ORDER + [
+    ["compression.type", "lz4"], ["batch.size", "16384"], ["linger.ms", "20"],
+    ["queue.buffering.max.messages", "200000"], ["queue.buffering.max.kbytes", "262144"]]
+PROMPT = IN_ORDER + [["compression.type", "lz4"], ["linger.ms", "0"]]
+PREFIX = f"{NAME}data."
+
+
+class Filled:
+    """A backlog: its topics, and what the generator says of it."""
+
+    def __init__(self, work, format, names, report):
+        self.work, self.format, self.names = work, format, names
+        self.records, self.bytes = report["records"], report["bytes"]
+
+
+def create(names, partitions=PARTITIONS):
+    admin = records.admin_client()
+    config = {"retention.ms": "-1"}
+    topics = [NewTopic(name, partitions, 1, config=config) for name in names]
+    for creation in admin.create_topics(topics).values():
+        creation.result()
+
+
+def fill(work, format, sample, label=""):
+    """Makes the topics of a work and fills them."""
+    names = [f"{PREFIX}{format}.{work.name}{label}.{table}" for table in work.table_names()]
+    drop(names)
+    create(names)
+    report = run_fill(job(work, format, sample, names))
+    return Filled(work, format, names, report)
+
+
+def job(work, format, sample, names, properties=CONNECT_BATCH):
+    renamed = work.table_names() if work.tables > 1 else [None]
+    return {
+        "brokers": BROKERS, "partitions": PARTITIONS, "properties": properties,
+        "format": "avro" if format == "avro" else "json", "work": work.fill_work(),
+        "first": work.rows, "count": work.count, "rate": None,
+        "tables": [sample.table(topic, name) for topic, name in zip(names, renamed)],
+    }
+
+
+def run_fill(job):
+    done = subprocess.run([FILL], input=json.dumps(job), capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"fill: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def drop(names):
+    """Deletes topics and waits until the broker knows none of them."""
+    admin = records.admin_client()
+    for deletion in admin.delete_topics(names).values():
+        deletion.exception()
+    while set(names) & set(admin.list_topics(timeout=10).topics):
+        time.sleep(0.1)
+
+
+def drop_all():
+    records.delete_topics([PREFIX])
