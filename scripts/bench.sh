@@ -8,26 +8,19 @@ set -euo pipefail
 cd "$ROOT"
 
 main() {
-    trap stop_what_we_started EXIT
-    scripts/stack.sh status >/dev/null || our_stack=yes
-    scripts/stack.sh up
-    set -a
-    . ./.stack.env
-    set +a
+    trap return_stack EXIT
+    borrow_stack
     cargo build --release --bin consumer --example fill --example drain
     BENCH_STACK=$STACK
     BENCH_CACHE=$CACHE
     BENCH_PROGRAMS=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
     BENCH_JAVA=$(find_java 17)
     BENCH_PLUGINS=$CACHE/jdbc-sink-$DEBEZIUM_JDBC_VERSION
+    download_debezium debezium-connector-jdbc "$DEBEZIUM_JDBC_VERSION" "$BENCH_PLUGINS"
     BENCH_PLUGINS+=:$CACHE/avro-converter-$AVRO_CONVERTER_VERSION
     BENCH_WORKER_PORT=$((CONNECT_PORT + 1200))
     export BENCH_STACK BENCH_CACHE BENCH_PROGRAMS BENCH_JAVA BENCH_PLUGINS BENCH_WORKER_PORT
     "$VENV/bin/python" bench/bench.py "$@"
-}
-
-stop_what_we_started() {
-    if [ -n "${our_stack:-}" ]; then scripts/stack.sh down; fi
 }
 
 main "$@"

@@ -22,7 +22,9 @@ main() {
 start_next() {
     export CONNECT_SERVICE=connect-next
     export CONNECT_PLUGINS=$CACHE/connector-$DEBEZIUM_NEXT_VERSION
-    download_next "$CONNECT_PLUGINS"
+    download_debezium debezium-connector-postgres "$DEBEZIUM_NEXT_VERSION" "$CONNECT_PLUGINS"
+    # The Avro converter is among its jars, as in the stack.
+    cp -n "$CACHE/avro-converter-$AVRO_CONVERTER_VERSION"/avro-converter/*.jar "$CONNECT_PLUGINS"/*/
     trap '"$ROOT/scripts/stack/connect.sh" stop' EXIT
     "$ROOT/scripts/stack/connect.sh" launch
     say "starting Kafka Connect with the connector $DEBEZIUM_NEXT_VERSION"
@@ -31,21 +33,6 @@ start_next() {
         sleep 0.2
     done
     CONNECT_URL=http://$HOST:$CONNECT_NEXT_PORT
-}
-
-# The connector, with the Avro converter among its jars as in the stack.
-download_next() {
-    [ ! -d "$1" ] || return 0
-    say "downloading the connector $DEBEZIUM_NEXT_VERSION"
-    rm -rf "$1.new"
-    mvn -B -q org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
-        -Dartifact="io.debezium:debezium-connector-postgres:$DEBEZIUM_NEXT_VERSION:tar.gz:plugin" \
-        -DoutputDirectory="$1.new" >"$CACHE/maven-next.log" 2>&1 ||
-        die "Maven failed, see $CACHE/maven-next.log"
-    tar -xzf "$1.new"/*.tar.gz -C "$1.new"
-    rm "$1.new"/*.tar.gz
-    cp -n "$CACHE/avro-converter-$AVRO_CONVERTER_VERSION"/avro-converter/*.jar "$1.new"/*/
-    mv "$1.new" "$1"
 }
 
 main "$@"

@@ -12,7 +12,6 @@ main() {
     download_jars
     download_avro_converter
     download_apicurio_converter
-    download_peer
     download_pgvector
     download_java
 }
@@ -210,52 +209,6 @@ apicurio_part() {
     printf '                <artifactItem><groupId>io.apicurio</groupId>'
     printf '<artifactId>apicurio-registry-%s</artifactId>' "$1"
     printf '<version>%s</version></artifactItem>\n' "$APICURIO_CONVERTER_VERSION"
-}
-
-# Debezium's JDBC sink, a plugin of a worker that only `make bench` starts.
-download_peer() {
-    local dir=$CACHE/jdbc-sink-$DEBEZIUM_JDBC_VERSION
-    [ ! -d "$dir" ] || return 0
-    say "downloading Debezium's JDBC sink $DEBEZIUM_JDBC_VERSION"
-    rm -rf "$dir.new"
-    mkdir -p "$dir.new"
-    peer_pom "$(basename "$dir.new")" >"$dir.new/pom.xml"
-    (cd "$dir.new" && mvn -B -q -f pom.xml package) >"$CACHE/maven-peer.log" 2>&1 ||
-        die "Maven failed, see $CACHE/maven-peer.log"
-    mv "$dir.new" "$dir"
-}
-
-peer_pom() {
-    cat <<POM
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>afterimage</groupId>
-  <artifactId>peer</artifactId>
-  <version>1</version>
-  <packaging>pom</packaging>
-  <build>
-    <plugins>
-      <plugin>
-        <groupId>org.apache.maven.plugins</groupId>
-        <artifactId>maven-dependency-plugin</artifactId>
-        <version>3.6.1</version>
-        <executions>
-          <execution>
-            <id>archives</id>
-            <phase>package</phase>
-            <goals><goal>unpack</goal></goals>
-            <configuration>
-              <artifactItems>
-$(archive io.debezium debezium-connector-jdbc "$DEBEZIUM_JDBC_VERSION" plugin "$1")
-              </artifactItems>
-            </configuration>
-          </execution>
-        </executions>
-      </plugin>
-    </plugins>
-  </build>
-</project>
-POM
 }
 
 # A PostgreSQL with pgvector: its programs, and the libraries that they look for beside them.

@@ -34,6 +34,34 @@ die() {
     exit 2
 }
 
+# Starts the stack when it is not up, and exports its addresses.
+borrow_stack() {
+    "$ROOT/scripts/stack.sh" status >/dev/null || our_stack=yes
+    "$ROOT/scripts/stack.sh" up
+    set -a
+    . "$ROOT/.stack.env"
+    set +a
+}
+
+# Stops the stack where borrow_stack has started it.
+return_stack() {
+    if [ -n "${our_stack:-}" ]; then "$ROOT/scripts/stack.sh" down; fi
+}
+
+# download_debezium PLUGIN VERSION DIR: a connector beyond those of the stack.
+download_debezium() {
+    [ ! -d "$3" ] || return 0
+    say "downloading $1 $2"
+    rm -rf "$3.new"
+    mvn -B -q org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
+        -Dartifact="io.debezium:$1:$2:tar.gz:plugin" \
+        -DoutputDirectory="$3.new" >"$CACHE/maven-$1.log" 2>&1 ||
+        die "Maven failed, see $CACHE/maven-$1.log"
+    tar -xzf "$3.new"/*.tar.gz -C "$3.new"
+    rm "$3.new"/*.tar.gz
+    mv "$3.new" "$3"
+}
+
 # as USER COMMAND…: as that user when we are root (the databases refuse root), else as ourselves.
 as() {
     local user=$1

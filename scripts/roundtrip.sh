@@ -9,11 +9,7 @@ cd "$ROOT"
 
 main() {
     trap stop_what_we_started EXIT
-    scripts/stack.sh status >/dev/null || our_stack=yes
-    scripts/stack.sh up
-    set -a
-    . ./.stack.env
-    set +a
+    borrow_stack
     if ! curl -fs -m 2 -o /dev/null http://127.0.0.1:9187/livez; then start_consumer; fi
     tests/roundtrip.sh || explain $?
     tables_are_equal
@@ -66,7 +62,7 @@ explain() {
 
 stop_what_we_started() {
     if [ -n "${our_consumer:-}" ]; then terminate consumer; fi
-    if [ -n "${our_stack:-}" ]; then scripts/stack.sh down; fi
+    return_stack
 }
 
 main

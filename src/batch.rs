@@ -197,13 +197,13 @@ impl Batch {
     }
 
     /// Returns the delete whose row goes on as the create that asks, if the batch has it.
-    pub fn leaves(&self, request: &MoveRequest) -> Option<(Departure, Step)> {
+    pub fn leaves(&self, request: &MoveRequest) -> Option<(&Departure, &Step)> {
         let rows = self.tables.get(*self.table_by_name.get(&request.shape.table.name)?)?;
         // It is seldom far away.
         let mut departures = rows.departures().iter().rev();
         let departure = departures.find(|departure| departure.place == request.place)?;
         let step = self.steps.get(departure.step)?;
-        (step.partition.topic == request.topic).then(|| (departure.clone(), step.clone()))
+        (step.partition.topic == request.topic).then_some((departure, step))
     }
 
     /// Returns the steps so far, those that do not move included.

@@ -60,7 +60,7 @@ pub struct MoveRequest {
     pub shape: Arc<Shape>,
     /// The columns it lacks, as indexes into the shape's.
     pub columns: Vec<usize>,
-    /// The delete with its partition's step, where a batch has it that is not written yet.
+    /// The delete, where a batch has it that is not written yet, and the one step that it is of.
     pub leaves: Option<(Departure, Step)>,
     /// What the delete's record must say, if it was refused and nobody could read the place.
     pub sign: Option<Sign>,

@@ -21,7 +21,7 @@ use crate::identity::KeyMet;
 use crate::kafka::log::Ask;
 use crate::kafka::{Event, Link};
 use crate::mapping::Mapping;
-use crate::moves::MoveRequest;
+use crate::moves::{Departure, MoveRequest};
 use crate::record::{Run, TopicPartition};
 use crate::status::{TargetState, Written};
 use crate::stopped::Stop;
@@ -360,6 +360,9 @@ impl Lane {
         }
         let leaves = self.filling.leaves(request);
         let is_due = self.filling.is_empty() || leaves.is_some();
+        let alone =
+            |(it, step): (&Departure, &Step)| (Departure { step: 0, ..it.clone() }, step.clone());
+        let leaves = leaves.map(alone);
         is_due.then(|| Order::Moved(Box::new(MoveRequest { leaves, ..(**request).clone() })))
     }
 

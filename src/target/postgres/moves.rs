@@ -87,10 +87,10 @@ pub(super) async fn find(
     let Some((departure, step)) = &request.leaves else {
         return find_left(session, sink, request, wires).await;
     };
-    let departures = [Departure { step: 0, ..departure.clone() }];
     session.run_all(sql::start(&[])).await?;
     let table = (&*request.shape, wires);
-    leave(session, sink, table, &departures, std::slice::from_ref(step)).await?;
+    leave(session, sink, table, std::slice::from_ref(departure), std::slice::from_ref(step))
+        .await?;
     let found = find_left(session, sink, request, wires).await?;
     session.run_all(sql::ROLLBACK.to_owned()).await?;
     Ok(found)

@@ -18,7 +18,7 @@ use crate::batch::{Folded, Lead, Leader, Replay};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::value::Value;
 use crate::identity::{KeyMet, Remembered};
-use crate::moves::{Departure, MoveRequest, Moved};
+use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
 use crate::stopped::Stop;
@@ -353,9 +353,8 @@ impl Target for Sqlite {
         };
         // What the row would leave if its batch were written now.
         let mut writing = self.begin_writing().await?;
-        let departures = [Departure { step: 0, ..departure.clone() }];
         let (connection, steps) = (&mut writing.connection, std::slice::from_ref(step));
-        let table = (&*request.shape, &departures[..]);
+        let table = (&*request.shape, std::slice::from_ref(departure));
         moves::leave(connection, &self.sink, table, steps, "").await?;
         let moved = moves::find_left(connection, &self.sink, request).await?;
         self.end(writing, "ROLLBACK").await?;
