@@ -7,6 +7,7 @@ import time
 
 from confluent_kafka import Consumer, TopicPartition
 
+import connectors
 import letters
 from load import COMPARED, expected_records
 from places import BROKERS, NAME, ROOT, SOURCE, TARGET, TARGET_SERVER, Refused, number, psql
@@ -110,8 +111,14 @@ def until_passed(mark, deadline):
                 return
         except Refused:
             pass
+        # One that could not reach broker or registry may fail after they are back, and Connect
+        # refuses to restart it while it moves its tasks about.
+        connectors.revive()
         time.sleep(0.5)
-    raise SystemExit(f"mark {mark} did not pass: {checkpoint()} is not {ends()}")
+    raise SystemExit(
+        f"mark {mark} did not pass: the checkpoint is {checkpoint()}, the ends are {ends()}, "
+        f"the connectors {connectors.states()}"
+    )
 
 
 def checkpoint():

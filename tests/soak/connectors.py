@@ -30,7 +30,7 @@ def create():
         }
         call("PUT", f"connectors/{name}/config", config)
     deadline = time.time() + 120
-    while any(state(f"{NAME}_{suffix}") != ["RUNNING"] for suffix in TABLES):
+    while any(state != ["RUNNING"] for state in states().values()):
         if time.time() > deadline:
             raise SystemExit("the connectors do not run")
         time.sleep(0.5)
@@ -42,14 +42,15 @@ def restart(suffix):
 
 def revive():
     """Restarts what has failed meanwhile; a connector that cannot reach its broker may."""
-    for suffix in TABLES:
-        if "FAILED" in state(f"{NAME}_{suffix}"):
+    for suffix, state in states().items():
+        if "FAILED" in state:
             restart(suffix)
 
 
-def state(name):
-    status = call("GET", f"connectors/{name}/status") or {}
-    return sorted({task["state"] for task in status.get("tasks", [])})
+def states():
+    """The states of each connector's tasks; none where Connect does not tell."""
+    status = {it: call("GET", f"connectors/{NAME}_{it}/status") or {} for it in TABLES}
+    return {it: sorted({task["state"] for task in status[it].get("tasks", [])}) for it in TABLES}
 
 
 def drop():
