@@ -173,6 +173,7 @@ fn last_of_each_key(
                     renewed.insert(row);
                 }
                 *entry.get_mut() = row;
+                rows.follow(row, before);
                 before
             }
         };

@@ -114,6 +114,8 @@ pub struct Row {
     pub op: RowOp,
     /// Whether a cell is unavailable.
     pub is_partial: bool,
+    /// Whether the target has had no row of its key before the batch, as its records say.
+    pub is_new: bool,
     /// Its partition, as an index into the batch's steps.
     pub step: usize,
     /// Its record's offset.
@@ -402,6 +404,14 @@ impl Rows {
             }
         }
         unfilled
+    }
+
+    /// Takes from an earlier change of the key whether the target has had its row.
+    pub fn follow(&mut self, row: usize, earlier: usize) {
+        let is_new = self.index.get(earlier).is_some_and(|earlier| earlier.is_new);
+        if let Some(row) = self.index.get_mut(row) {
+            row.is_new = is_new;
+        }
     }
 
     /// Fills the unavailable cells of an upsert with those of an earlier one.

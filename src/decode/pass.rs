@@ -374,6 +374,9 @@ impl<'a> Pass<'a> {
                 "a value is unavailable, and without a key there is no row to keep it from";
             return Err(refused(Reason::UnavailableWithoutRow, detail));
         }
+        if op != Op::Update {
+            writer.note_new();
+        }
         let finished = writer.finish(self.arrival.origin, self.arrival.record);
         finished.map_err(|column| self.no_key(column))?;
         Ok(Decoded::Change(found.change(op, !is_partial)))

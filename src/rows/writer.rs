@@ -17,6 +17,7 @@ pub struct RowWriter<'a> {
     before: Option<Range<usize>>,
     count: usize,
     is_partial: bool,
+    is_new: bool,
     is_finished: bool,
 }
 
@@ -34,7 +35,8 @@ pub struct Origin {
 impl<'a> RowWriter<'a> {
     pub(super) fn new(rows: &'a mut Rows, op: RowOp) -> Self {
         let start = rows.bytes.len();
-        Self { rows, op, start, before: None, count: 0, is_partial: false, is_finished: false }
+        let (is_partial, is_new, is_finished) = (false, false, false);
+        Self { rows, op, start, before: None, count: 0, is_partial, is_new, is_finished }
     }
 
     /// Returns the column that the next cell belongs to; `None` behind the last one.
@@ -87,6 +89,11 @@ impl<'a> RowWriter<'a> {
     /// Returns whether a value so far is unavailable.
     pub fn is_partial(&self) -> bool {
         self.is_partial
+    }
+
+    /// Takes that the row is said to be new.
+    pub fn note_new(&mut self) {
+        self.is_new = true;
     }
 
     /// Takes the cells so far as the image before; those of the row follow.
@@ -146,9 +153,9 @@ impl<'a> RowWriter<'a> {
         if self.is_partial || self.before.is_some() {
             self.keep(record);
         }
-        let (op, is_partial) = (self.op, self.is_partial);
+        let (op, is_partial, is_new) = (self.op, self.is_partial, self.is_new);
         let Origin { step, offset, sent_at } = origin;
-        self.rows.index.push(Row { op, is_partial, step, offset, sent_at, key, cells });
+        self.rows.index.push(Row { op, is_partial, is_new, step, offset, sent_at, key, cells });
         self.is_finished = true;
         Ok(())
     }
@@ -171,9 +178,9 @@ impl<'a> RowWriter<'a> {
             }
             None => self.append_key(self.start..self.rows.bytes.len())?,
         };
-        let (op, is_partial, cells) = (RowOp::Delete, false, key.clone());
+        let (op, is_partial, is_new, cells) = (RowOp::Delete, false, false, key.clone());
         let Origin { step, offset, sent_at } = origin;
-        self.rows.index.push(Row { op, is_partial, step, offset, sent_at, key, cells });
+        self.rows.index.push(Row { op, is_partial, is_new, step, offset, sent_at, key, cells });
         self.is_finished = true;
         Ok(())
     }

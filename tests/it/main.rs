@@ -32,6 +32,7 @@ mod members;
 mod moves;
 mod postgres;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod postgres_copy;
 mod postgres_fence;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_keyless;

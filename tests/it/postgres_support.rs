@@ -25,6 +25,9 @@ pub(crate) fn address(name: &str) -> String {
     found.unwrap_or_else(|_| panic!("{name} is not set: `make stack`, then `source .stack.env`"))
 }
 
+/// So many new rows of a table that they are copied.
+pub(crate) const NEW_ROWS: usize = 200;
+
 /// A place of a test's own at the target: a schema and a sink.
 pub(crate) struct World {
     pub(crate) url: String,
@@ -148,8 +151,10 @@ pub(crate) fn shape(table: &Table, key: &[&str], deletes: Deletes) -> Arc<Shape>
     Arc::new(Shape { table, columns, key, keyless, deletes, synced_at, is_guarded: false })
 }
 
-/// A change of a row: an upsert with all columns, or a delete with the key's.
+/// A change of a row: an insert or an upsert with all columns, or a delete with the key's.
+#[derive(Clone, Copy)]
 pub(crate) enum Does<'a> {
+    Insert(&'a [Value<'a>]),
     Upsert(&'a [Value<'a>]),
     Delete(&'a [Value<'a>]),
     Truncate,
@@ -162,7 +167,7 @@ pub(crate) fn batch(claimed: &Claimed, shape: &Arc<Shape>, changes: &[Does<'_>])
     for (offset, change) in (claimed.next.get()..).zip(changes) {
         let rows = batch.rows(shape).unwrap();
         let (mut writer, values) = match change {
-            Does::Upsert(values) => (rows.upsert(), values),
+            Does::Insert(values) | Does::Upsert(values) => (rows.upsert(), values),
             Does::Delete(values) => (rows.delete(), values),
             Does::Truncate => {
                 rows.truncate();
@@ -172,6 +177,9 @@ pub(crate) fn batch(claimed: &Claimed, shape: &Arc<Shape>, changes: &[Does<'_>])
         };
         for value in *values {
             writer.push(*value).unwrap_or_else(|misfit| panic!("{value:?}: {misfit}"));
+        }
+        if let Does::Insert(_) = change {
+            writer.note_new();
         }
         writer.finish(Origin { step, offset, sent_at: 0 }, record(offset)).unwrap();
         batch.advance(step, last(offset));

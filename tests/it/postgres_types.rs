@@ -9,9 +9,10 @@ use afterimage::target::Target;
 use afterimage::target::postgres::Postgres;
 use uuid::Uuid;
 
-use crate::postgres_support::{Does, World, batch, claim, creation, shape};
+use crate::postgres_support::{Does, NEW_ROWS, World, batch, claim, creation, shape};
 
-/// Writes each value into a column of its type, and reads what the server prints.
+/// Writes each value into a column of its type, and reads what the server prints: one row of them all,
+/// and of each so many new ones that they are copied.
 pub(crate) async fn check(world: &World, cases: &[(&str, Value<'_>, &str)]) {
     let schema = &world.schema;
     let columns = cases.iter().enumerate().map(|(n, (kind, _, _))| format!("c{n} {kind}"));
@@ -23,7 +24,7 @@ pub(crate) async fn check(world: &World, cases: &[(&str, Value<'_>, &str)]) {
     let mut target = world.target();
     let table = target.table(&world.name("v")).await.unwrap().unwrap();
     let topic = TopicPartition::new(Uuid::new_v4().to_string(), 0);
-    let claimed = claim(&mut target, &[topic]).await.remove(0);
+    let mut claimed = claim(&mut target, &[topic]).await.remove(0);
     let values = cases.iter().map(|(_, value, _)| *value).collect::<Vec<_>>();
     let rows = batch(&claimed, &shape(&table, &[], Deletes::Hard), &[Does::Upsert(&values)]);
     target.apply(&rows).await.unwrap();
@@ -31,6 +32,27 @@ pub(crate) async fn check(world: &World, cases: &[(&str, Value<'_>, &str)]) {
     let found = world.sql(&format!("SELECT {list} FROM {schema}.v")).await.remove(0);
     for ((kind, value, expected), found) in cases.iter().zip(found) {
         assert_eq!(found.as_deref(), Some(*expected), "{kind} from {value:?}");
+    }
+    let mut next = rows.steps[0].to;
+    for (n, (kind, value, expected)) in cases.iter().enumerate() {
+        let name = format!("copied{n}");
+        world
+            .sql(&format!(
+                "DROP TABLE IF EXISTS {schema}.{name}; CREATE TABLE {schema}.{name} (c {kind}); \
+             GRANT ALL ON {schema}.{name} TO writer"
+            ))
+            .await;
+        let table = target.table(&world.name(&name)).await.unwrap().unwrap();
+        claimed.next = next;
+        let values = [*value];
+        let new = [Does::Insert(&values); NEW_ROWS];
+        let rows = batch(&claimed, &shape(&table, &[], Deletes::Hard), &new);
+        target.apply(&rows).await.unwrap();
+        next = rows.steps[0].to;
+        let query = format!("SELECT c::text, count(*)::text FROM {schema}.{name} GROUP BY 1");
+        let found = world.sql(&query).await;
+        let copied = [(*expected).to_owned(), NEW_ROWS.to_string()].map(Some).to_vec();
+        assert_eq!(found, [copied], "{kind} from {value:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Apply: one transaction that carries rows, dead letters, schema changes and the checkpoint.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row as _;
 use sqlx::postgres::PgArguments;
@@ -13,11 +13,12 @@ use crate::refused::DeadLetter;
 use crate::rows::Rows;
 use crate::table::{Column, TableName};
 use crate::target::postgres::catalog::{self, Described, Wire};
+use crate::target::postgres::copy::Copying;
 use crate::target::postgres::error::{Doing, sqlstate, target_error};
 use crate::target::postgres::fence::{self, Lane, Standing};
 use crate::target::postgres::guard::{self, Guarded};
 use crate::target::postgres::session::{Session, bind};
-use crate::target::postgres::writer::Writer;
+use crate::target::postgres::writer::{Way, Writer, Written};
 use crate::target::postgres::{ddl, kept, leads, letters, moves, sql, taken};
 use crate::target::search::{Search, Try};
 use crate::target::{Applied, Fault, RefusedRow, TargetError, went_back};
@@ -27,20 +28,32 @@ pub(super) async fn apply(
     session: &mut Session,
     lane: Lane<'_>,
     batch: &Folded,
+    copying: &mut Copying,
 ) -> Result<Applied, TargetError> {
     let steps = batch.steps.iter().filter(|step| step.moves()).collect::<Vec<_>>();
     assert!(batch.steps.iter().all(|step| step.from <= step.to), "no step goes back");
     let has_end = !steps.is_empty() || batch.replay.is_some();
     assert!(has_end || batch.tables.is_empty(), "rows come with a step");
-    let mut one_by_one = BTreeSet::new();
+    let (one_by_one, copied) = (BTreeSet::new(), BTreeMap::new());
+    let mut attempt = Attempt {
+        lane,
+        batch,
+        steps: &steps,
+        copying,
+        may_copy: true,
+        copied,
+        one_by_one,
+        older: 0,
+    };
     let mut fault = None;
     loop {
-        let mut attempt =
-            Attempt { lane, batch, steps: &steps, one_by_one: &mut one_by_one, older: 0 };
+        attempt.older = 0;
         let ended = match &fault {
             None => attempt.run(session).await,
             Some(fault) => attempt.search(session, fault).await,
         };
+        // At most once in vain: what comes behind it is settled by other ways.
+        attempt.may_copy = false;
         match ended {
             Ok(refused) => {
                 session.run_all(sql::COMMIT.to_owned()).await.map_err(other)?;
@@ -121,7 +134,7 @@ enum Failure {
     NotMoved {
         refused: Vec<DeadLetter>,
     },
-    /// A table's rows must go one by one.
+    /// A table's rows must go another way.
     Again,
     /// The database refuses rows.
     Refused(Vec<RefusedRow>),
@@ -140,9 +153,14 @@ struct Attempt<'a> {
     batch: &'a Folded,
     /// The steps that move.
     steps: &'a [&'a Step],
+    /// What is known of COPY, and whether this attempt may try it.
+    copying: &'a mut Copying,
+    may_copy: bool,
+    /// Tables whose new rows go by COPY, with the time of the transaction.
+    copied: BTreeMap<TableName, Vec<u8>>,
     /// Tables whose rows go one by one, in the order they came: the server finds two keys of the
     /// batch equal that differ as bytes, or an image before is no row of a table without a key.
-    one_by_one: &'a mut BTreeSet<TableName>,
+    one_by_one: BTreeSet<TableName>,
     /// How many rows the guard has kept out.
     older: usize,
 }
@@ -322,15 +340,29 @@ impl Attempt<'_> {
         wires: &[Wire],
     ) -> Result<Vec<DeadLetter>, Failure> {
         let (table, steps) = (&rows.shape().table.name, &self.batch.steps);
-        let is_one_by_one = self.one_by_one.contains(table);
         let settled = taken::settle(session, self.lane.sink, (rows, winners), wires, steps).await;
         let settled = settled.map_err(|error| self.rows_failure(error, table))?;
         let winners = settled.as_ref().unwrap_or(winners);
-        let written = Writer { session, rows, wires }.write(winners, is_one_by_one).await;
+        let way = match self.copied.get(table) {
+            _ if self.one_by_one.contains(table) => Way::OneByOne,
+            Some(now) => Way::Copied(now),
+            None => Way::AtOnce,
+        };
+        let written = Writer { session, rows, wires }.write(winners, way).await;
         match written.map_err(|error| self.rows_failure(error, table))? {
-            Some(missing) => Ok(without_row(rows, &missing, steps)),
-            None => {
+            Written::Without(missing) => {
+                if self.copied.contains_key(table) {
+                    self.copying.done(table);
+                }
+                Ok(without_row(rows, &missing, steps))
+            }
+            Written::NotAtOnce => {
                 self.one_by_one.insert(table.clone());
+                Err(Failure::Again)
+            }
+            Written::NotCopied(error) => {
+                debug!(%table, %error, "new rows do not go by COPY");
+                self.copying.refused(table);
                 Err(Failure::Again)
             }
         }
@@ -377,17 +409,22 @@ impl Attempt<'_> {
 
     /// Begins, changes tables where the batch says so, holds the tables as they are, and finds the way
     /// of their cells.
-    async fn start(&self, session: &mut Session) -> Result<Vec<Vec<Wire>>, Failure> {
+    async fn start(&mut self, session: &mut Session) -> Result<Vec<Vec<Wire>>, Failure> {
         let tables = self.batch.tables.iter().map(|(rows, _)| rows.shape().table.as_ref());
         let names = tables.map(|table| &table.name).collect::<Vec<_>>();
         self.begin(session, &names).await?;
         leads::enter(session, &self.batch.leads).await?;
         let described = catalog::describe(session, &names).await.map_err(other)?;
         let mut all_wires = Vec::with_capacity(names.len());
-        for ((rows, _), described) in self.batch.tables.iter().zip(&described) {
-            let table = &rows.shape().table.name;
-            let wires = wires(&rows.shape().columns, described);
-            all_wires.push(wires.ok_or_else(|| TargetError::StaleLayout { table: table.clone() })?);
+        self.copied.clear();
+        for (changes, described) in self.batch.tables.iter().zip(described) {
+            let (shape, table) = (changes.0.shape(), &changes.0.shape().table.name);
+            let wires = wires(&shape.columns, &described);
+            let wires = wires.ok_or_else(|| TargetError::StaleLayout { table: table.clone() })?;
+            if self.may_copy && self.copying.may(changes, &wires, &described) {
+                self.copied.insert(table.clone(), described.now);
+            }
+            all_wires.push(wires);
         }
         Ok(all_wires)
     }
@@ -415,12 +452,13 @@ impl Attempt<'_> {
 }
 
 /// Finds the way of each column's cells; `None` when the table is not as they were encoded for.
-pub(super) fn wires(columns: &[Column], described: &[Described]) -> Option<Vec<Wire>> {
+pub(super) fn wires(columns: &[Column], described: &Described) -> Option<Vec<Wire>> {
     let facts = |column: &Column| (column.type_id, column.modifier, column.generated);
     columns
         .iter()
         .map(|column| {
-            let found = described.iter().find(|found| found.column.name == column.name)?;
+            let mut found = described.columns.iter();
+            let found = found.find(|found| found.column.name == column.name)?;
             let is_same =
                 facts(&found.column) == facts(column) && found.column.has_labels_of(column);
             is_same.then(|| found.wire.clone())

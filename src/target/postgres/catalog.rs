@@ -11,9 +11,20 @@ use crate::table::{Column, Encode, Enumeration, Identity, Table, TableName};
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::{encode, sql};
 
+/// A table as the transaction sees it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Described {
+    /// None of a table that does not exist.
+    pub(super) columns: Vec<DescribedColumn>,
+    /// Whether rules rewrite statements on it.
+    pub(super) has_rules: bool,
+    /// The time of the transaction, as the cell of a `timestamptz`.
+    pub(super) now: Vec<u8>,
+}
+
 /// A column with the way of its cells.
 #[derive(Clone, Debug)]
-pub(super) struct Described {
+pub(super) struct DescribedColumn {
     pub(super) column: Column,
     pub(super) wire: Wire,
 }
@@ -86,16 +97,16 @@ fn enumeration(row: &PgRow) -> Result<Option<Arc<Enumeration>>, sqlx::Error> {
     Ok(name.zip(labels).map(|(name, labels)| Arc::new(Enumeration { name, labels })))
 }
 
-/// Reads the columns of tables; none for a table that does not exist.
+/// Reads tables.
 pub(super) async fn describe(
     session: &mut Session,
     names: &[&TableName],
-) -> Result<Vec<Vec<Described>>, sqlx::Error> {
-    let mut tables = vec![Vec::new(); names.len()];
+) -> Result<Vec<Described>, sqlx::Error> {
+    let mut tables = vec![Described::default(); names.len()];
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let mut row_types = vec![0; names.len()];
+    let mut arrays = vec![(0, Vec::new()); names.len()];
     for row in session.fetch(sql::COLUMNS.to_owned(), arguments(names)?).await? {
         let (type_id, taker) = (row.try_get::<Oid, _>(3)?.0, taker(&base(&row)?));
         let (schema, name): (String, String) = (row.try_get(7)?, row.try_get(8)?);
@@ -127,18 +138,21 @@ pub(super) async fn describe(
             },
         };
         let ordinal = usize::try_from(row.try_get::<i64, _>(0)? - 1).unwrap_or(usize::MAX);
-        if let Some(row_type) = row_types.get_mut(ordinal) {
+        if let (Some(table), Some((row_type, arrays))) =
+            (tables.get_mut(ordinal), arrays.get_mut(ordinal))
+        {
             *row_type = row.try_get::<Oid, _>("row_id")?.0;
-        }
-        if let Some(table) = tables.get_mut(ordinal) {
-            let is_array = matches!(taker, Some((_, Form::Row)));
-            table.push((Described { column, wire }, is_array));
+            arrays.push(matches!(taker, Some((_, Form::Row))));
+            table.columns.push(DescribedColumn { column, wire });
+            table.has_rules = row.try_get("has_rules")?;
+            table.now = row.try_get_raw("now")?.as_bytes().map_err(sqlx::Error::Decode)?.to_vec();
         }
     }
-    for ((table, name), row_type) in tables.iter_mut().zip(names).zip(row_types) {
-        let row = table.iter().map(|(it, _)| (it.column.name.clone(), it.column.type_id));
+    for ((table, name), (row_type, is_array)) in tables.iter_mut().zip(names).zip(arrays) {
+        let row = table.columns.iter().map(|it| (it.column.name.clone(), it.column.type_id));
         let row = row.collect::<Vec<_>>();
-        for (described, _) in table.iter_mut().filter(|(_, is_array)| *is_array) {
+        let arrays = table.columns.iter_mut().zip(is_array).filter(|(_, is_array)| *is_array);
+        for (described, _) in arrays {
             described.wire = Wire {
                 array: sql::row_array(name),
                 element: row_type,
@@ -147,8 +161,7 @@ pub(super) async fn describe(
             };
         }
     }
-    let described = |table: Vec<(Described, bool)>| table.into_iter().map(|(it, _)| it).collect();
-    Ok(tables.into_iter().map(described).collect())
+    Ok(tables)
 }
 
 /// Reads tables; `None` for one that does not exist.
@@ -165,8 +178,8 @@ pub(super) async fn tables(
         }
     }
     let parts = names.iter().zip(described).zip(keys);
-    let table = |((name, described), unique_keys): ((&&TableName, Vec<Described>), _)| {
-        let columns = described.into_iter().map(|described| described.column).collect::<Vec<_>>();
+    let table = |((name, described), unique_keys): ((&&TableName, Described), _)| {
+        let columns = described.columns.into_iter().map(|it| it.column).collect::<Vec<_>>();
         (!columns.is_empty()).then(|| Table { name: (*name).clone(), columns, unique_keys })
     };
     Ok(parts.map(table).collect())

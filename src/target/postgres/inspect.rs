@@ -186,7 +186,7 @@ async fn read_newest(
     limit: u32,
 ) -> Result<Option<Sample>, sqlx::Error> {
     let described = catalog::describe(session, &[table]).await?.pop().unwrap_or_default();
-    let columns = described.into_iter().map(|found| found.column.name).collect::<Vec<_>>();
+    let columns = described.columns.into_iter().map(|it| it.column.name).collect::<Vec<_>>();
     if columns.is_empty() {
         return Ok(None);
     }

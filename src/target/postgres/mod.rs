@@ -4,6 +4,7 @@ mod amend;
 mod apply;
 mod catalog;
 mod columns;
+mod copy;
 mod ddl;
 mod encode;
 mod error;
@@ -37,6 +38,7 @@ use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::table::{Table, TableName};
+use crate::target::postgres::copy::Copying;
 use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::fence::{FormerOwners, Guard, Lane, Suspects, Wanted};
 use crate::target::postgres::session::{Session, Token};
@@ -57,6 +59,7 @@ pub struct Postgres {
     is_bootstrapped: bool,
     /// Who owned what we hold before us, if they did not hand it over.
     former: FormerOwners,
+    copying: Copying,
     /// The table that was found stale last, and how often since a batch was applied.
     stale: Option<(TableName, u32)>,
 }
@@ -76,6 +79,7 @@ impl Postgres {
             connections: 0,
             is_bootstrapped: false,
             former: FormerOwners::new(),
+            copying: Copying::default(),
             stale: None,
         })
     }
@@ -284,9 +288,9 @@ impl Target for Postgres {
         let found = async {
             let (shape, other) = (&request.shape, |error| target_error(error, Doing::Other));
             let name = &shape.table.name;
-            let described = catalog::describe(&mut session, &[name]).await.map_err(other)?;
-            let described = described.first().map(Vec::as_slice).unwrap_or_default();
-            let wires = apply::wires(&shape.columns, described);
+            let mut described = catalog::describe(&mut session, &[name]).await.map_err(other)?;
+            let described = described.pop().unwrap_or_default();
+            let wires = apply::wires(&shape.columns, &described);
             let wires = wires.ok_or_else(|| TargetError::StaleLayout { table: name.clone() })?;
             moves::find(&mut session, &self.sink, request, &wires).await.map_err(other)
         }
@@ -296,8 +300,11 @@ impl Target for Postgres {
 
     async fn apply(&mut self, batch: &Folded) -> Result<Applied, TargetError> {
         let mut session = self.session().await?;
+        let mut copying = std::mem::take(&mut self.copying);
         let guard = self.guard(&session, Suspects::Known(&self.former));
-        let applied = guard.watch(apply::apply(&mut session, self.lane(), batch)).await;
+        let applied = apply::apply(&mut session, self.lane(), batch, &mut copying);
+        let applied = guard.watch(applied).await;
+        self.copying = copying;
         let applied = self.keep(session, applied).await;
         self.doubt(applied)
     }

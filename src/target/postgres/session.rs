@@ -113,6 +113,19 @@ impl Session {
         bounded(ROUND_TRIP_MAX, self.connection.execute(query)).await.map(drop)
     }
 
+    /// Runs a COPY from here, of data in parts.
+    pub(super) async fn copy(
+        &mut self,
+        sql: &str,
+        parts: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<(), sqlx::Error> {
+        let mut copy = bounded(ROUND_TRIP_MAX, self.connection.copy_in_raw(sql)).await?;
+        for part in parts {
+            bounded(ROUND_TRIP_MAX, copy.send(part)).await?;
+        }
+        bounded(ROUND_TRIP_MAX, copy.finish()).await.map(drop)
+    }
+
     /// Says farewell, so that the server lets go of locks at once.
     pub(super) async fn close(self) {
         _ = timeout(CLOSE_MAX, self.connection.close()).await;

@@ -9,6 +9,7 @@ use crate::fold::Winners;
 use crate::rows::{Cell, Cells, Deletes, Keyless, Row, RowOp, Rows};
 use crate::target::postgres::catalog::Wire;
 use crate::target::postgres::columns::Columns;
+use crate::target::postgres::copy;
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::sql;
 
@@ -23,6 +24,28 @@ enum Kind {
     Partial,
 }
 
+/// How the rows of a table go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way<'a> {
+    /// All at once.
+    AtOnce,
+    /// The same, new rows by COPY; with the time of the transaction.
+    Copied(&'a [u8]),
+    /// One by one, in the order they came.
+    OneByOne,
+}
+
+/// What has become of a table's rows.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// They are there, but for those that found none of the target's to lean on.
+    Without(Vec<usize>),
+    /// They must go in the order they came.
+    NotAtOnce,
+    /// They cannot go by COPY.
+    NotCopied(sqlx::Error),
+}
+
 /// Writes the rows of one table.
 pub(super) struct Writer<'a> {
     pub(super) session: &'a mut Session,
@@ -31,39 +54,52 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes the winners; returns the rows that found none of the target's to lean on, or `None`
-    /// where that shows only in the order they came.
+    /// Writes the winners.
     pub(super) async fn write(
         &mut self,
         winners: &Winners,
-        is_one_by_one: bool,
-    ) -> Result<Option<Vec<usize>>, sqlx::Error> {
+        way: Way<'_>,
+    ) -> Result<Written, sqlx::Error> {
         let shape = self.rows.shape();
-        match (shape.keyless, shape.key.is_empty()) {
-            (Keyless::Match, true) if is_one_by_one => self.match_one_by_one().await.map(Some),
-            (Keyless::Match, true) => self.match_images(winners).await,
-            _ => self.write_winners(winners, is_one_by_one).await.map(Some),
+        if (shape.keyless, shape.key.is_empty()) == (Keyless::Match, true) {
+            if let Way::OneByOne = way {
+                return self.match_one_by_one().await.map(Written::Without);
+            }
+            if !self.write_as(Kind::Image, &winners.images).await?.is_empty() {
+                return Ok(Written::NotAtOnce);
+            }
         }
-    }
-
-    async fn write_winners(
-        &mut self,
-        winners: &Winners,
-        is_one_by_one: bool,
-    ) -> Result<Vec<usize>, sqlx::Error> {
         // Without a key there is no row to keep values from.
         let (mut missing, upserts) = (Vec::new(), winners.upserts.iter().copied());
-        let (partial, whole) = upserts.partition::<Vec<_>, _>(|&row| self.is_partial(row));
+        let (partial, mut whole) = upserts.partition::<Vec<_>, _>(|&row| self.is_partial(row));
         missing.extend(partial);
-        if !is_one_by_one {
-            self.write_as(Kind::Delete, &winners.deletes).await?;
-            let is_renewed = |row: &usize| self.kind_of_whole(*row, winners) == Kind::Renew;
-            let (renewed, others) = whole.into_iter().partition::<Vec<_>, _>(is_renewed);
-            self.write_as(Kind::Renew, &renewed).await?;
-            self.write_as(Kind::Upsert, &others).await?;
-            missing.extend(self.write_as(Kind::Partial, &winners.partial).await?);
-            return Ok(missing);
+        if let Way::OneByOne = way {
+            missing.extend(self.write_one_by_one(winners, &whole).await?);
+            return Ok(Written::Without(missing));
         }
+        self.write_as(Kind::Delete, &winners.deletes).await?;
+        if let Way::Copied(now) = way {
+            let (new, others) = whole.into_iter().partition::<Vec<_>, _>(|&row| self.is_new(row));
+            match copy::write(self.session, self.rows, &new, now).await {
+                Err(error) if copy::is_refusal(&error) => return Ok(Written::NotCopied(error)),
+                copied => copied?,
+            }
+            whole = others;
+        }
+        let is_renewed = |row: &usize| self.kind_of_whole(*row, winners) == Kind::Renew;
+        let (renewed, others) = whole.into_iter().partition::<Vec<_>, _>(is_renewed);
+        self.write_as(Kind::Renew, &renewed).await?;
+        self.write_as(Kind::Upsert, &others).await?;
+        missing.extend(self.write_as(Kind::Partial, &winners.partial).await?);
+        Ok(Written::Without(missing))
+    }
+
+    async fn write_one_by_one(
+        &mut self,
+        winners: &Winners,
+        whole: &[usize],
+    ) -> Result<Vec<usize>, sqlx::Error> {
+        let mut missing = Vec::new();
         let deletes = winners.deletes.iter().map(|&row| (row, Kind::Delete));
         let upserts = whole.iter().map(|&row| (row, self.kind_of_whole(row, winners)));
         let partial = winners.partial.iter().map(|&row| (row, Kind::Partial));
@@ -87,15 +123,8 @@ impl Writer<'_> {
         if found.is_ok() && shape.others().next().is_some() { Kind::Renew } else { Kind::Upsert }
     }
 
-    /// Writes a table without a key whose rows are found by their images; `None` when one is not.
-    async fn match_images(&mut self, winners: &Winners) -> Result<Option<Vec<usize>>, sqlx::Error> {
-        if !self.write_as(Kind::Image, &winners.images).await?.is_empty() {
-            return Ok(None);
-        }
-        self.write_as(Kind::Upsert, &winners.upserts).await.map(Some)
-    }
-
-    /// Does the same in the order the changes came; returns those whose image is no row.
+    /// Writes a table without a key in the order the changes came, its rows found by their images;
+    /// returns those whose image is no row.
     async fn match_one_by_one(&mut self) -> Result<Vec<usize>, sqlx::Error> {
         let mut missing = Vec::new();
         for (at, row) in self.rows.index().iter().enumerate() {
@@ -112,6 +141,10 @@ impl Writer<'_> {
 
     fn is_partial(&self, row: usize) -> bool {
         self.rows.index().get(row).is_some_and(|row| row.is_partial)
+    }
+
+    fn is_new(&self, row: usize) -> bool {
+        self.rows.index().get(row).is_some_and(|row| row.is_new)
     }
 
     /// Where a truncate stands before the rows, empties the table or marks all its rows deleted.

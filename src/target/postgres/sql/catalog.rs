@@ -37,7 +37,8 @@ SELECT w.ordinal, a.attname::text,
     WHEN b.typtype = 'c' THEN 'record'
     WHEN t.typtype = 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)
   END AS base_name,
-  enumeration.name AS enum_name, enumeration.labels AS enum_labels
+  enumeration.name AS enum_name, enumeration.labels AS enum_labels,
+  c.relhasrules AS has_rules, pg_catalog.now() AS now
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
   WITH ORDINALITY AS w (schema_name, table_name, ordinal)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name

@@ -40,7 +40,7 @@ pub(super) use letters::{
 pub(super) use moves::{FORGET_MOVES, REFUSED_DELETES, find_left, leave, leave_of_batch};
 pub(super) use rows::{
     BEGIN_PART, CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, END_PART, IS_FOLLOWED,
-    IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, UNDO_PART, delete, delete_images, insert, lock,
+    IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, UNDO_PART, copy, delete, delete_images, insert, lock,
     mark_all_deleted, remove_all, renew, start, truncate, update,
 };
 pub(super) use schema::{

@@ -118,6 +118,13 @@ pub(in crate::target::postgres) fn insert(shape: &Shape, wires: &[&Wire]) -> Str
     upsert(shape, wires, std::iter::empty())
 }
 
+/// Copies rows in from here, in binary form: the cells of each, then the time of writing.
+pub(in crate::target::postgres) fn copy(shape: &Shape) -> String {
+    let names = shape.columns.iter().map(|column| &column.name).chain(&shape.synced_at);
+    let names = names.map(|name| quote(name)).collect::<Vec<_>>().join(", ");
+    format!("COPY {} ({names}) FROM STDIN (FORMAT binary)", relation(&shape.table.name))
+}
+
 /// Inserts rows as [`insert`] does; of rows that are there, the columns that no array fills become
 /// what they are in a new row.
 pub(in crate::target::postgres) fn renew(shape: &Shape, wires: &[&Wire]) -> String {

@@ -1,0 +1,114 @@
+//! COPY: rows that the target has not had go straight into their table.
+//!
+//! It is the fastest way in and can only insert. So it never decides about a row: what it refuses goes
+//! by the arrays that any row can go by, and the table is left in peace for a while.
+
+use std::collections::HashMap;
+
+use crate::fold::Winners;
+use crate::rows::Rows;
+use crate::table::TableName;
+use crate::target::postgres::catalog::{Described, Wire};
+use crate::target::postgres::error::sqlstate;
+use crate::target::postgres::session::Session;
+use crate::target::postgres::sql;
+
+/// The fewest rows that repay a statement of their own, which is planned anew each time.
+const ROWS_MIN: usize = 200;
+
+/// How many batches a table is left in peace at most.
+const PAUSE_MAX: u32 = 1024;
+
+/// Bytes of a message to the server.
+const PART: usize = 128 * 1024;
+
+/// Whether COPY has paid for tables: a snapshot that is taken again would be refused in each batch.
+#[derive(Debug, Default)]
+pub(super) struct Copying(HashMap<TableName, Pause>);
+
+/// For how many batches a table goes without.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    left: u32,
+    next: u32,
+}
+
+impl Copying {
+    /// Returns whether a batch's new rows of a table may go by COPY.
+    pub(super) fn may(
+        &mut self,
+        (rows, winners): &(Rows, Winners),
+        wires: &[Wire],
+        described: &Described,
+    ) -> bool {
+        let is_new = |row: &&usize| rows.index().get(**row).is_some_and(|row| row.is_new);
+        let is_as_it_is = wires.iter().all(|wire| wire.cast.is_none()) && !described.has_rules;
+        let pays = is_as_it_is && winners.upserts.iter().filter(is_new).nth(ROWS_MIN - 1).is_some();
+        pays && match self.0.get_mut(&rows.shape().table.name) {
+            Some(Pause { left: 0, .. }) | None => true,
+            Some(Pause { left, .. }) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+
+    /// Leaves a table in peace, twice as long as the last time.
+    pub(super) fn refused(&mut self, table: &TableName) {
+        let pause = self.0.entry(table.clone()).or_insert(Pause { left: 0, next: 1 });
+        *pause = Pause { left: pause.next, next: (pause.next * 2).min(PAUSE_MAX) };
+    }
+
+    /// Takes that new rows of a table are new.
+    pub(super) fn done(&mut self, table: &TableName) {
+        self.0.remove(table);
+    }
+}
+
+/// Returns whether an error only says that the rows must go another way, or that they cannot go.
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    // Data, constraints, what is not supported, and rights.
+    const CLASSES: [&str; 4] = ["22", "23", "0A", "42"];
+    sqlstate(error).is_some_and(|state| CLASSES.iter().any(|class| state.starts_with(class)))
+}
+
+/// Sends whole rows, all written at one time.
+pub(super) async fn write(
+    session: &mut Session,
+    rows: &Rows,
+    new: &[usize],
+    now: &[u8],
+) -> Result<(), sqlx::Error> {
+    session.copy(&sql::copy(rows.shape()), parts(rows, new, now)).await
+}
+
+/// Lays rows out as COPY reads them: a signature, of each row the count of its cells and these, and an
+/// end; <https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-BINARY-FORMAT>.
+fn parts(rows: &Rows, new: &[usize], now: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+    const END: [u8; 2] = [0xff; 2];
+    let mut tail = Vec::new();
+    if rows.shape().synced_at.is_some() {
+        tail.extend_from_slice(&[0, 0, 0, 8]);
+        tail.extend_from_slice(now);
+    }
+    let count = rows.shape().columns.len() + rows.shape().synced_at.iter().len();
+    let count = i16::try_from(count).expect("a table has fewer columns").to_be_bytes();
+    let mut left = new.iter().filter_map(|&row| rows.index().get(row)).peekable();
+    let mut next = Some(HEAD.to_vec());
+    std::iter::from_fn(move || {
+        let mut part = next.take()?;
+        part.reserve(PART);
+        while part.len() < PART {
+            let Some(row) = left.next() else {
+                part.extend_from_slice(&END);
+                return Some(part);
+            };
+            part.extend_from_slice(&count);
+            part.extend_from_slice(rows.cells(row));
+            part.extend_from_slice(&tail);
+        }
+        next = Some(Vec::new());
+        Some(part)
+    })
+}
