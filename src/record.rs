@@ -111,7 +111,16 @@ struct Entry {
 impl Run {
     /// Starts an empty run.
     pub fn new(partition: TopicPartition, assignment: u64) -> Self {
-        let (bytes, index) = (Vec::new(), Vec::new());
+        Self::with_room(partition, assignment, (0, 0))
+    }
+
+    /// Starts an empty run that so many records and bytes fit into.
+    pub fn with_room(
+        partition: TopicPartition,
+        assignment: u64,
+        (records, bytes): (usize, usize),
+    ) -> Self {
+        let (bytes, index) = (Vec::with_capacity(bytes), Vec::with_capacity(records));
         Self { partition, assignment, leader_epoch: None, end: None, bytes, index }
     }
 

@@ -1,7 +1,8 @@
 //! The decoder: finds what a record's schemas mean, and has its row walked.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use crate::batch::Batch;
 use crate::checkpoint::Deleted;
@@ -166,10 +167,7 @@ impl Decoder {
     }
 
     fn topic(&mut self, topic: &Arc<str>) -> &mut Topic {
-        if !self.topics.contains_key(topic) {
-            self.topics.insert(Arc::clone(topic), Topic::default());
-        }
-        self.topics.get_mut(topic).expect("the topic is there now")
+        self.topics.entry_ref(&**topic).or_default()
     }
 
     /// Returns the layout of the sight that was found or met last, or asks for it.

@@ -1,6 +1,6 @@
 //! The poll thread: records from the client to the lanes, commands from the lanes to the client.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -9,34 +9,27 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError as ClientError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::sync::mpsc as channel;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::context::{Context, Watermarks};
-use super::queue::{Item, Message, Queue, Said};
+use super::queue::{Item, Queue, Said};
 use super::wanted::Wanted;
 use super::{Command, Event, Link, Reset, token};
 use crate::checkpoint::NextOffset;
-use crate::record::{Run, TopicPartition};
+use crate::record::TopicPartition;
 use crate::settings::BearerToken;
 use crate::status::{Pulse, StatusBoard};
 use crate::telemetry;
 
-/// Records in one run: enough that the hand-over costs nothing a record.
-const RUN_RECORDS: usize = 1000;
+mod hand_over;
 
-/// Bytes in one run: with the channel's length this bounds what waits before a lane.
-const RUN_BYTES: usize = 512 * 1024;
+use hand_over::Lane;
+pub use hand_over::{LaneEnds, RUNS_WAITING};
 
-/// Runs that wait before a lane.
-pub const RUNS_WAITING: usize = 4;
-
-/// How long a full lane holds the poll up before its partitions are paused: longer than a batch
-/// usually takes, because a pause throws the records away that the client has fetched ahead, and
-/// librdkafka takes up to a second to fetch again.
-const FULL_LANE_WAIT: Duration = Duration::from_millis(500);
+/// Events that are taken before the commands are looked at again.
+const EVENTS_MAX: usize = 100;
 
 /// How long one poll waits when nothing arrives; commands wait as long at the most.
 const POLL_WAIT: Duration = Duration::from_millis(50);
@@ -61,15 +54,6 @@ pub struct Start {
     pub shutdown: CancellationToken,
     /// Learns whether the group has taken us in, and that the loop turns.
     pub board: StatusBoard,
-}
-
-/// The poll thread's ends of a lane's channels.
-#[derive(Clone)]
-pub struct LaneEnds {
-    /// Rebalances; never full, because a callback must not wait for a slow lane.
-    pub events: channel::UnboundedSender<Event>,
-    /// Records.
-    pub runs: channel::Sender<Run>,
 }
 
 /// Makes the client, and returns the loop that must run on a thread of its own.
@@ -138,21 +122,6 @@ pub(super) struct Route {
     pub(super) assignment: u64,
 }
 
-/// One lane as the poll thread sees it.
-pub(super) struct Lane {
-    pub(super) events: channel::UnboundedSender<Event>,
-    runs: channel::Sender<Run>,
-    filling: Option<Run>,
-    // Runs that found the lane full; not empty exactly while the lane's partitions are paused.
-    waiting: VecDeque<Run>,
-}
-
-impl Lane {
-    fn new(LaneEnds { events, runs }: LaneEnds) -> Self {
-        Self { events, runs, filling: None, waiting: VecDeque::new() }
-    }
-}
-
 impl Poll {
     pub(super) fn consumer(&self) -> &BaseConsumer<Context> {
         self.queue.consumer()
@@ -172,17 +141,21 @@ impl Poll {
         while !shutdown.is_cancelled() {
             pulse.beat();
             self.obey()?;
-            // Hand over what was collected before waiting for more.
-            let item = match self.queue.poll(Duration::ZERO) {
-                None => {
-                    self.flush_all()?;
-                    self.queue.poll(POLL_WAIT)
-                }
-                some => some,
+            self.poll_some()?;
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived, or waits for something.
+    fn poll_some(&mut self) -> Result<(), String> {
+        for _ in 0..EVENTS_MAX {
+            let Some(item) = self.queue.poll(Duration::ZERO) else {
+                // Hand over what was collected before waiting for more.
+                self.flush_all()?;
+                let arrived = self.queue.poll(POLL_WAIT);
+                return arrived.map_or(Ok(()), |item| self.meet(item.said()));
             };
-            if let Some(item) = item {
-                self.meet(item.said())?;
-            }
+            self.meet(item.said())?;
         }
         Ok(())
     }
@@ -318,7 +291,7 @@ impl Poll {
         }
         self.resets.remove(&partition);
         self.held.remove(&partition);
-        if self.lanes.get(lane).is_some_and(|lane| lane.waiting.is_empty()) {
+        if self.lanes.get(lane).is_some_and(|lane| !lane.is_full()) {
             self.quietly("resume", self.consumer().resume(&list));
         }
         Ok(())
@@ -366,127 +339,6 @@ impl Poll {
         if let Err(error) = outcome {
             debug!(what, %error, "the client refused");
         }
-    }
-
-    fn take(&mut self, message: Message<'_>) -> Result<(), String> {
-        let Some((partition, route)) = self.route(message) else { return Ok(()) };
-        let epoch = message.leader_epoch();
-        let is_other = |run: &Run| !run.is_empty() && run.leader_epoch != epoch;
-        let lane = self.lanes.get(route.lane).and_then(|lane| lane.filling.as_ref());
-        if lane.is_some_and(is_other) {
-            self.flush(route.lane)?;
-        }
-        let run = self.filling(partition, route)?;
-        run.leader_epoch = epoch;
-        let at = (message.offset(), message.timestamp());
-        run.push(at, message.key(), message.value(), message.headers());
-        if run.len() >= RUN_RECORDS || run.byte_count() >= RUN_BYTES {
-            self.flush(route.lane)?;
-        }
-        Ok(())
-    }
-
-    /// Hands the end of a partition's log over, behind all records before it.
-    fn end(&mut self, partition: &TopicPartition, end: NextOffset) -> Result<(), String> {
-        let Some(&route) = self.routes.get(partition) else { return Ok(()) };
-        self.filling(partition.clone(), route)?.end = Some(end.get());
-        self.flush(route.lane)
-    }
-
-    /// Returns the run that the next record of a partition goes into.
-    fn filling(&mut self, partition: TopicPartition, route: Route) -> Result<&mut Run, String> {
-        let fits = |run: &Run| run.partition == partition && run.assignment == route.assignment;
-        let is_other =
-            self.lanes.get(route.lane).is_some_and(|lane| !lane.filling.as_ref().is_some_and(fits));
-        if is_other {
-            self.flush(route.lane)?;
-        }
-        let lane = self.lanes.get_mut(route.lane).ok_or("a lane has ended")?;
-        Ok(lane.filling.get_or_insert_with(|| Run::new(partition, route.assignment)))
-    }
-
-    /// Finds where a record goes; mostly where the one before it went.
-    fn route(&mut self, message: Message<'_>) -> Option<(TopicPartition, Route)> {
-        let (topic, number) = (message.topic(), message.partition());
-        if let Some((partition, route)) = &self.last
-            && partition.partition == number
-            && *partition.topic == *topic
-        {
-            return Some((partition.clone(), *route));
-        }
-        let partition = TopicPartition::new(topic, number);
-        let route = *self.routes.get(&partition)?;
-        self.last = Some((partition.clone(), route));
-        Some((partition, route))
-    }
-
-    fn flush_all(&mut self) -> Result<(), String> {
-        (0..self.lanes.len()).try_for_each(|lane| self.flush(lane))
-    }
-
-    /// Hands the run that is being filled to its lane.
-    fn flush(&mut self, index: usize) -> Result<(), String> {
-        let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
-        let Some(run) = lane.filling.take() else { return Ok(()) };
-        if !lane.waiting.is_empty() {
-            // A partition that came while the lane is full; it is resumed with the others.
-            let list = one(&run.partition);
-            lane.waiting.push_back(run);
-            self.quietly("pause", self.consumer().pause(&list));
-            return Ok(());
-        }
-        let full = match lane.runs.try_send(run) {
-            Ok(()) => return Ok(()),
-            Err(channel::error::TrySendError::Closed(_)) => return Err("a lane has ended".into()),
-            Err(channel::error::TrySendError::Full(run)) => run,
-        };
-        let runs = lane.runs.clone();
-        let waited = self
-            .runtime
-            .block_on(async { tokio::time::timeout(FULL_LANE_WAIT, runs.reserve()).await });
-        match waited {
-            Ok(Ok(place)) => place.send(full),
-            Ok(Err(_)) => return Err("a lane has ended".into()),
-            Err(_) => {
-                lane.waiting.push_back(full);
-                let list = self.partitions_of(index);
-                self.quietly("pause", self.consumer().pause(&list));
-            }
-        }
-        Ok(())
-    }
-
-    /// Hands over what waits for a lane that was full, and resumes its partitions after the last.
-    fn retry(&mut self, index: usize) -> Result<(), String> {
-        let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
-        if lane.waiting.is_empty() {
-            return Ok(());
-        }
-        while let Some(run) = lane.waiting.pop_front() {
-            match lane.runs.try_send(run) {
-                Ok(()) => {}
-                Err(channel::error::TrySendError::Closed(_)) => {
-                    return Err("a lane has ended".into());
-                }
-                Err(channel::error::TrySendError::Full(run)) => {
-                    lane.waiting.push_front(run);
-                    return Ok(());
-                }
-            }
-        }
-        self.quietly("resume", self.consumer().resume(&self.partitions_of(index)));
-        Ok(())
-    }
-
-    /// Lists the partitions of a lane that the lane itself has not paused.
-    fn partitions_of(&self, lane: usize) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for (partition, route) in &self.routes {
-            if route.lane == lane && !self.held.contains(partition) {
-                list.add_partition(&partition.topic, partition.partition);
-            }
-        }
-        list
     }
 }
 

@@ -31,8 +31,8 @@ mod mariadb;
 mod members;
 mod moves;
 mod postgres;
-#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_copy;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_fence;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_keyless;

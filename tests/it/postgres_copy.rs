@@ -32,7 +32,7 @@ impl Table {
         let mut first = batch(&claimed, &shape, &[Does::Upsert(&row(0))]);
         first.schema_changes.push(creation(&table));
         target.apply(&first).await.unwrap();
-        claimed.next = first.steps[0].to;
+        claimed.next = first.steps.first().unwrap().to;
         let schema = &world.schema;
         world
             .sql(&format!(
@@ -54,7 +54,7 @@ impl Table {
         let rows = batch(&self.claimed, &self.shape, changes);
         let applied = self.target.apply(&rows).await.unwrap();
         assert_eq!(applied, Applied::Committed { refused: Vec::new(), older: 0 });
-        self.claimed.next = rows.steps[0].to;
+        self.claimed.next = rows.steps.first().unwrap().to;
         self.text(&format!("SELECT string_agg(statement, ' ' ORDER BY n) FROM {schema}.said")).await
     }
 

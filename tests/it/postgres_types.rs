@@ -5,8 +5,8 @@ use afterimage::decode::value::{Day, Decimal, Interval, Moment, Special, Value};
 use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;
 use afterimage::table::Table;
-use afterimage::target::Target;
 use afterimage::target::postgres::Postgres;
+use afterimage::target::{Claimed, Target};
 use uuid::Uuid;
 
 use crate::postgres_support::{Does, NEW_ROWS, World, batch, claim, creation, shape};
@@ -33,7 +33,17 @@ pub(crate) async fn check(world: &World, cases: &[(&str, Value<'_>, &str)]) {
     for ((kind, value, expected), found) in cases.iter().zip(found) {
         assert_eq!(found.as_deref(), Some(*expected), "{kind} from {value:?}");
     }
-    let mut next = rows.steps[0].to;
+    claimed.next = rows.steps.first().unwrap().to;
+    Box::pin(check_copied(world, (target, claimed), cases)).await;
+}
+
+/// Writes each value so often into a table of its own that the rows are copied.
+async fn check_copied(
+    world: &World,
+    (mut target, mut claimed): (Postgres, Claimed),
+    cases: &[(&str, Value<'_>, &str)],
+) {
+    let schema = &world.schema;
     for (n, (kind, value, expected)) in cases.iter().enumerate() {
         let name = format!("copied{n}");
         world
@@ -43,12 +53,11 @@ pub(crate) async fn check(world: &World, cases: &[(&str, Value<'_>, &str)]) {
             ))
             .await;
         let table = target.table(&world.name(&name)).await.unwrap().unwrap();
-        claimed.next = next;
         let values = [*value];
         let new = [Does::Insert(&values); NEW_ROWS];
         let rows = batch(&claimed, &shape(&table, &[], Deletes::Hard), &new);
         target.apply(&rows).await.unwrap();
-        next = rows.steps[0].to;
+        claimed.next = rows.steps.first().unwrap().to;
         let query = format!("SELECT c::text, count(*)::text FROM {schema}.{name} GROUP BY 1");
         let found = world.sql(&query).await;
         let copied = [(*expected).to_owned(), NEW_ROWS.to_string()].map(Some).to_vec();

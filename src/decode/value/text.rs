@@ -57,7 +57,8 @@ pub fn day_of(year: i64, month: i64, day: i64) -> Option<i32> {
 /// Reads a time of day such as `11:51:30.123789Z`, `24:00:00Z` or `11:51:30+05:30`; returns
 /// nanoseconds and the offset in seconds, where there is one.
 pub fn time(text: &str) -> Option<(i64, Option<i32>)> {
-    let at = text.find(['Z', '+', '-']).unwrap_or(text.len());
+    let at = text.bytes().position(|byte| matches!(byte, b'Z' | b'+' | b'-'));
+    let at = at.unwrap_or(text.len());
     let (clock, zone) = text.split_at_checked(at)?;
     let offset = match zone {
         "" => None,
@@ -156,8 +157,9 @@ fn nanos(fraction: &str) -> Option<i64> {
 }
 
 fn number(text: &str, lengths: std::ops::RangeInclusive<usize>) -> Option<i64> {
-    let is_plain = lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    if is_plain { text.parse().ok() } else { None }
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| i64::from(byte - b'0'));
+    let mut digits = Some(text).filter(|text| lengths.contains(&text.len()))?.bytes();
+    digits.try_fold(0, |number, byte| Some(number * 10 + digit(byte)?))
 }
 
 /// Counts the days since 1970-01-01 in the proleptic Gregorian calendar

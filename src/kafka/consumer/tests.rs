@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::mpsc as channel;
+
 use super::*;
 use crate::kafka::config;
 use crate::kafka::mock::{Broker, Message};
+use crate::record::Run;
 use crate::settings::{GroupProtocol, Kafka};
 
 const WAIT: Duration = Duration::from_secs(20);
