@@ -13,7 +13,7 @@ pub fn consumer(kafka: &Kafka) -> ClientConfig {
         .set("statistics.interval.ms", "5000")
         // A consumer that was faster than its queue would stand still for this long; the default is
         // a second.
-        .set("fetch.queue.backoff.ms", "10")
+        .set("fetch.queue.backoff.ms", "2")
         // A topic that matches, and a partition that is added, are read within seconds.
         .set("topic.metadata.refresh.interval.ms", "5000")
         // Enough ahead to never wait, little enough to stay small, and little to be thrown away when

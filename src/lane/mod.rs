@@ -459,6 +459,9 @@ impl LaneLoop {
             {
                 lane.ordered = Some(Instant::now());
                 lane.desk.send(order);
+                // What this task wakes is next on this thread, where no other may take it from:
+                // without a break it would wait until there is nothing left to collect.
+                tokio::task::yield_now().await;
             }
             lane.mirror();
             lane.look_now_and_then();
