@@ -41,7 +41,7 @@ pub(in crate::kafka) struct Lane {
     pub(in crate::kafka) events: channel::UnboundedSender<Event>,
     runs: channel::Sender<Run>,
     filling: Option<Run>,
-    // How large the last run was, which the next one will be.
+    // Records and bytes that the next run probably has: those of the last one.
     last: (usize, usize),
     // Runs that found the lane full; not empty exactly while the lane's partitions are paused.
     waiting: VecDeque<Run>,
@@ -124,7 +124,8 @@ impl Poll {
     pub(super) fn flush(&mut self, index: usize) -> Result<(), String> {
         let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
         let Some(run) = lane.filling.take() else { return Ok(()) };
-        lane.last = (run.len(), run.byte_count());
+        // A little more, so that the next one does not have to move for its last record.
+        lane.last = (run.len(), run.byte_count() + run.byte_count() / 8);
         if lane.is_full() {
             // A partition that came while the lane is full; it is resumed with the others.
             let list = one(&run.partition);
