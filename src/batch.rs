@@ -196,6 +196,12 @@ impl Batch {
         Arc::ptr_eq(rows.shape(), shape).then_some(rows)
     }
 
+    /// Returns whether there are rows of the table.
+    pub fn holds(&self, table: &TableName) -> bool {
+        let rows = self.table_by_name.get(table).and_then(|index| self.tables.get(*index));
+        rows.is_some_and(|rows| !rows.is_empty())
+    }
+
     /// Returns the delete whose row goes on as the create that asks, if the batch has it.
     pub fn leaves(&self, request: &MoveRequest) -> Option<(&Departure, &Step)> {
         let rows = self.tables.get(*self.table_by_name.get(&request.shape.table.name)?)?;

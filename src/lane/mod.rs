@@ -279,8 +279,17 @@ impl Lane {
             Some(Blocked::Moved(request)) => {
                 !self.filling.schema_changes.is_empty() || self.filling.leaves(request).is_none()
             }
+            Some(Blocked::Layout(request)) => self.is_before(request),
             blocked => blocked.is_some(),
         }
+    }
+
+    /// Returns whether the batch must end before a table is looked at: what it changes is not there
+    /// yet, and its rows of the table are as the table is.
+    fn is_before(&self, request: &LayoutRequest) -> bool {
+        let target = self.mapping.target(&request.source.name);
+        let is_held = target.is_ok_and(|table| self.filling.holds(&table));
+        !self.filling.is_empty() && (!self.filling.schema_changes.is_empty() || is_held)
     }
 
     fn is_full(&self) -> bool {
@@ -322,10 +331,10 @@ impl Lane {
         (!partitions.is_empty()).then(|| Order::Claim(partitions, Uuid::new_v4()))
     }
 
-    /// Returns the question for the table that the head waits for; the batch before it has ended.
+    /// Returns the question for the table that the head waits for.
     fn table_due(&mut self) -> Option<Order> {
         let Some(Blocked::Layout(request)) = &self.blocked else { return None };
-        if !self.filling.is_empty() {
+        if self.is_before(request) {
             return None;
         }
         match self.mapping.target(&request.source.name) {

@@ -330,7 +330,7 @@ impl Lane {
                 if stop.reason == StopReason::TableShared && !is_partial {
                     self.contest(leader);
                     // A table of this lane that came first learns of it at its next record.
-                    self.forget_layouts();
+                    self.decoder.forget_layouts();
                 }
                 self.stop_head(stop);
             }

@@ -187,7 +187,7 @@ fn a_seek_that_is_lost_behind_an_assignment_is_caught() {
 
 #[test]
 fn a_buffer_that_is_kept_over_a_seek_is_caught() {
-    check_caught(Planted::BufferKept, "must be");
+    check_caught(Planted::BufferKept, "is refused and not kept");
 }
 
 #[test]

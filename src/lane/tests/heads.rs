@@ -252,3 +252,21 @@ async fn truncated() -> Bench {
 fn away() -> LogError {
     LogError::Unreachable { brokers: "b".to_owned(), detail: "gone".to_owned() }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_record_of_a_table_ends_no_batch_but_one_that_changes_tables() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    bench.hold(&["u[0]", "v[0]"]).await;
+    bench.deliver("t[0]", 1, &[create("t", 1)]).await;
+    let apply = bench.asked("apply t[0] 1..2, t +1").await;
+    bench.deliver("t[0]", 2, &[create("t", 2)]).await;
+    bench.deliver("u[0]", 0, &[create("u", 1)]).await;
+    bench.deliver("v[0]", 0, &[create("v", 1)]).await;
+    apply.send(committed()).unwrap();
+    bench.answer("table u", absent()).await;
+    let first = "apply t[0] 2..3 u[0] 0..1, creates u, u leads to u, t +2, u +0";
+    bench.answer(first, committed()).await;
+    bench.answer("table v", absent()).await;
+    bench.answer("apply v[0] 0..1, creates v, v leads to v, v +0", committed()).await;
+}
