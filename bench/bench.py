@@ -42,7 +42,7 @@ PARTS = {
 SECONDS = 22
 COUNTS = {"creates": 10_000_000, "updates": 4_000_000, "mix": 6_000_000, "hot": 10_000_000,
           "wide": 2_000_000, "big": 200_000, "tables": 8_000_000, "alternating": 4_000_000,
-          "plain": 5_000_000, "guarded": 2_000_000}
+          "plain": 10_000_000, "guarded": 2_000_000}
 # Records of JSON are large; so many say as much.
 JSON_SHARE = {"json": 0.3, "plain_json": 0.5}
 PEER_COUNTS = {"alternating": 20_000}

@@ -10,7 +10,7 @@ cd "$ROOT"
 main() {
     trap return_stack EXIT
     borrow_stack
-    cargo build --release --bin consumer --example fill --example drain
+    cargo build --release --bin consumer --example fill --example drain --example instructions
     BENCH_STACK=$STACK
     BENCH_CACHE=$CACHE
     BENCH_PROGRAMS=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release

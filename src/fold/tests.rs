@@ -41,6 +41,20 @@ fn a_row_behind_a_delete_is_a_new_one() {
 }
 
 #[test]
+fn a_row_is_new_if_the_first_change_of_its_key_says_so() {
+    let is_new = |changes: &str| {
+        let mut rows = parse(changes);
+        let winners = fold(&mut rows);
+        winners.upserts.iter().map(|&row| rows.index()[row].is_new).collect::<Vec<_>>()
+    };
+    assert_eq!(is_new("1+ab 2=ab"), [true, false]);
+    assert_eq!(is_new("1+ab 1=cd 1=~e"), [true]);
+    assert_eq!(is_new("1! 1+ab"), [false], "there was a row to delete");
+    assert_eq!(is_new("1=ab 1! 1+cd"), [false]);
+    assert_eq!(is_new("1+ab 1! 1+cd"), [true]);
+}
+
+#[test]
 fn an_unavailable_value_is_carried_from_the_change_before_it() {
     check("1=ab 1=c~ 1=~d", "1=cd");
 }
@@ -215,7 +229,8 @@ fn check(changes: &str, expected: &str) {
     assert_eq!(show(&rows, &winners), expected);
 }
 
-/// Reads `KEY=AB` (an upsert of two columns) and `KEY!` (a delete); `~` is unavailable. `>KEY=AB`
+/// Reads `KEY=AB` (an upsert of two columns, with `+` of a row that is said to be new) and `KEY!` (a
+/// delete); `~` is unavailable. `>KEY=AB`
 /// and `KEY!>` are the halves of a move, of another transaction with a `'` behind them; `@PLACE` makes
 /// halves one that the connector repeats.
 fn parse(changes: &str) -> Rows {
@@ -238,7 +253,10 @@ fn write(rows: &mut Rows, change: &str, offset: i64) {
     let (key, rest) = change.split_at(1);
     let mut writer = if rest == "!" { rows.delete() } else { rows.upsert() };
     writer.push(Value::Text(key)).unwrap();
-    for cell in rest.trim_start_matches(['=', '!']).chars() {
+    if rest.starts_with('+') {
+        writer.note_new();
+    }
+    for cell in rest.trim_start_matches(['=', '+', '!']).chars() {
         let mut text = [0; 4];
         let value = Value::Text(cell.encode_utf8(&mut text));
         writer.push(if cell == '~' { Value::Unavailable } else { value }).unwrap();

@@ -28,10 +28,10 @@ mod hand_over;
 use hand_over::Lane;
 pub use hand_over::{LaneEnds, RUNS_WAITING};
 
-/// Events that are taken before the commands are looked at again.
+/// Events that are taken before the commands are looked at again, unless a lane has to be waited for.
 const EVENTS_MAX: usize = 100;
 
-/// How long one poll waits when nothing arrives; commands wait as long at the most.
+/// How long one poll waits when nothing arrives; so long may commands wait, or for a full lane.
 const POLL_WAIT: Duration = Duration::from_millis(50);
 
 /// How long the group may take to take back what is assigned, the lanes' release included.
@@ -88,6 +88,7 @@ pub fn start(
         seeks: HashMap::new(),
         resets: HashSet::new(),
         held: HashSet::new(),
+        has_waited: false,
         runtime: tokio::runtime::Handle::current(),
     };
     let shutdown = start.shutdown;
@@ -112,6 +113,8 @@ pub(super) struct Poll {
     pub(super) resets: HashSet<TopicPartition>,
     // Partitions that their lane has paused, or not placed yet; back-pressure must not resume them.
     pub(super) held: HashSet<TopicPartition>,
+    // Whether a full lane has been waited for.
+    has_waited: bool,
     pub(super) runtime: tokio::runtime::Handle,
 }
 
@@ -148,7 +151,11 @@ impl Poll {
 
     /// Takes what has arrived, or waits for something.
     fn poll_some(&mut self) -> Result<(), String> {
+        self.has_waited = false;
         for _ in 0..EVENTS_MAX {
+            if self.has_waited {
+                break;
+            }
             let Some(item) = self.queue.poll(Duration::ZERO) else {
                 // Hand over what was collected before waiting for more.
                 self.flush_all()?;

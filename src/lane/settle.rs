@@ -172,7 +172,7 @@ impl Lane {
         if self.stale_count > STALE_MAX {
             return self.stop_head(Stop::new(StopReason::TargetRefused, text));
         }
-        self.forget_layouts();
+        self.decoder.forget_layouts();
         self.blocked = None;
     }
 

@@ -7,9 +7,9 @@ use afterimage::decode::value::kind::Kind;
 use afterimage::record::TopicPartition;
 use afterimage::rows::{Deletes, Shape};
 use afterimage::target::postgres::Postgres;
-use afterimage::target::{Applied, Claimed, Target};
+use afterimage::target::{Applied, Claimed, Target, TargetError};
 
-use crate::postgres_support::{Does, NEW_ROWS, World, batch, claim, creation, shape};
+use crate::postgres_support::{Does, NEW_ROWS, World, batch, claim, creation, saying, shape};
 
 const COLUMNS: [(&str, Kind); 2] = [("id", Kind::Int64), ("note", Kind::Text)];
 
@@ -36,12 +36,8 @@ impl Table {
         let schema = &world.schema;
         world
             .sql(&format!(
-                "CREATE TABLE {schema}.said (n serial, statement text); \
-                 CREATE FUNCTION {schema}.say() RETURNS trigger LANGUAGE plpgsql \
-                 SECURITY DEFINER AS $$ BEGIN \
-                   INSERT INTO {schema}.said (statement) \
-                   VALUES (split_part(current_query(), ' ', 1)); RETURN NULL; END $$; \
-                 CREATE TRIGGER say AFTER INSERT ON {schema}.t EXECUTE FUNCTION {schema}.say()"
+                "{}; CREATE TRIGGER say AFTER INSERT ON {schema}.t EXECUTE FUNCTION {schema}.say()",
+                saying(schema)
             ))
             .await;
         Self { world, target, shape, claimed }
@@ -154,4 +150,61 @@ async fn a_refused_row_is_found_among_new_ones() {
     let Applied::Refused { rows } = table.target.apply(&rows).await.unwrap() else { panic!() };
     assert_eq!(rows.iter().map(|row| row.offset).collect::<Vec<_>>(), [77]);
     assert_eq!(table.count("new").await, "1 1 1", "nothing was applied");
+}
+
+#[tokio::test]
+async fn a_table_that_has_lost_its_unique_key_gets_no_row_twice() {
+    let mut table = Table::new(&["id"]).await;
+    let schema = table.world.schema.clone();
+    table.world.sql(&format!("ALTER TABLE {schema}.t DROP CONSTRAINT t_pkey")).await;
+    let again = rows(0);
+    let rows = batch(&table.claimed, &table.shape, &inserts(&again));
+    let error = table.target.apply(&rows).await.unwrap_err();
+    assert!(matches!(error, TargetError::StaleLayout { .. }), "{error:?}");
+    assert_eq!(table.count("new").await, "1 1 1");
+
+    // An index of other columns keeps no key from coming twice; one of the same does.
+    let alter = format!("ALTER TABLE {schema}.t ADD UNIQUE (id, note), ADD UNIQUE (id)");
+    table.world.sql(&alter).await;
+    let new = self::rows(1);
+    assert_eq!(table.apply(&inserts(&new)).await, "COPY");
+    table.world.sql(&format!("ALTER TABLE {schema}.t DROP CONSTRAINT t_id_key")).await;
+    let rows = batch(&table.claimed, &table.shape, &inserts(&new));
+    assert!(table.target.apply(&rows).await.is_err());
+    assert_eq!(table.count("new").await, "201 201 201");
+}
+
+#[tokio::test]
+async fn a_trigger_that_tells_of_each_row_holds_no_copy_up() {
+    let mut table = Table::new(&["id"]).await;
+    let schema = table.world.schema.clone();
+    table
+        .world
+        .sql(&format!(
+            "CREATE FUNCTION {schema}.tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+               RAISE WARNING '%', repeat('x', 100000); RETURN NEW; END $$; \
+             CREATE TRIGGER tell BEFORE INSERT ON {schema}.t FOR EACH ROW \
+               EXECUTE FUNCTION {schema}.tell()"
+        ))
+        .await;
+    let new = rows(1);
+    assert_eq!(table.apply(&inserts(&new)).await, "COPY");
+    assert_eq!(table.count("new").await, "201 201 201");
+}
+
+#[tokio::test]
+async fn a_time_of_writing_of_another_type_is_not_copied_and_an_identity_is() {
+    let mut table = Table::new(&["id"]).await;
+    let schema = table.world.schema.clone();
+    let identity = "ALTER id ADD GENERATED ALWAYS AS IDENTITY";
+    table.world.sql(&format!("ALTER TABLE {schema}.t {identity}")).await;
+    let new = rows(1);
+    assert_eq!(table.apply(&inserts(&new)).await, "COPY");
+    let query = format!("SELECT concat_ws(' ', min(id), max(id)) FROM {schema}.t");
+    assert_eq!(table.text(&query).await, "0 200");
+
+    let other = "DROP synced_at, ADD synced_at timetz NOT NULL DEFAULT now()";
+    table.world.sql(&format!("ALTER TABLE {schema}.t {other}")).await;
+    let new = rows(1000);
+    assert_eq!(table.apply(&inserts(&new)).await, "INSERT");
 }

@@ -208,6 +208,17 @@ pub(crate) fn creation(table: &Table) -> SchemaChange {
     SchemaChange { before: None, after: Arc::new(table.clone()), statements, labels: Vec::new() }
 }
 
+/// What makes a trigger's function that logs by which statement rows come.
+pub(crate) fn saying(schema: &str) -> String {
+    format!(
+        "CREATE TABLE {schema}.said (n serial, statement text); \
+         CREATE OR REPLACE FUNCTION {schema}.say() RETURNS trigger LANGUAGE plpgsql \
+         SECURITY DEFINER AS $$ BEGIN \
+           INSERT INTO {schema}.said (statement) VALUES (split_part(current_query(), ' ', 1)); \
+           RETURN NULL; END $$"
+    )
+}
+
 /// Makes first rows at offset 0, and claims them.
 pub(crate) async fn claim(target: &mut Postgres, partitions: &[TopicPartition]) -> Vec<Claimed> {
     let first = partitions.iter().map(|partition| (partition.clone(), NextOffset::at(0)));

@@ -9,7 +9,7 @@ use afterimage::target::postgres::Postgres;
 use afterimage::target::{Claimed, Target};
 use uuid::Uuid;
 
-use crate::postgres_support::{Does, NEW_ROWS, World, batch, claim, creation, shape};
+use crate::postgres_support::{Does, NEW_ROWS, World, batch, claim, creation, saying, shape};
 
 /// Writes each value into a column of its type, and reads what the server prints: one row of them all,
 /// and of each so many new ones that they are copied.
@@ -37,6 +37,27 @@ pub(crate) async fn check(world: &World, cases: &[(&str, Value<'_>, &str)]) {
     Box::pin(check_copied(world, (target, claimed), cases)).await;
 }
 
+/// Types whose cells travel in binary form, and arrays of them.
+const BINARY: [&str; 17] = [
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "int2",
+    "int4",
+    "int8",
+    "real",
+    "double",
+    "numeric",
+    "text",
+    "varchar",
+    "bytea",
+    "date",
+    "timestamp",
+    "timestamptz",
+    "uuid",
+];
+
 /// Writes each value so often into a table of its own that the rows are copied.
 async fn check_copied(
     world: &World,
@@ -44,12 +65,14 @@ async fn check_copied(
     cases: &[(&str, Value<'_>, &str)],
 ) {
     let schema = &world.schema;
+    world.sql(&format!("DROP TABLE IF EXISTS {schema}.said; {}", saying(schema))).await;
     for (n, (kind, value, expected)) in cases.iter().enumerate() {
         let name = format!("copied{n}");
         world
             .sql(&format!(
                 "DROP TABLE IF EXISTS {schema}.{name}; CREATE TABLE {schema}.{name} (c {kind}); \
-             GRANT ALL ON {schema}.{name} TO writer"
+                 GRANT ALL ON {schema}.{name} TO writer; TRUNCATE {schema}.said; \
+                 CREATE TRIGGER say AFTER INSERT ON {schema}.{name} EXECUTE FUNCTION {schema}.say()"
             ))
             .await;
         let table = target.table(&world.name(&name)).await.unwrap().unwrap();
@@ -62,6 +85,11 @@ async fn check_copied(
         let found = world.sql(&query).await;
         let copied = [(*expected).to_owned(), NEW_ROWS.to_string()].map(Some).to_vec();
         assert_eq!(found, [copied], "{kind} from {value:?}");
+        let said = world.sql(&format!("SELECT statement FROM {schema}.said")).await;
+        let is_copied = said == [vec![Some("COPY".to_owned())]];
+        let name = kind.split(|letter: char| !letter.is_ascii_alphanumeric()).next();
+        let is_binary = name.is_some_and(|name| BINARY.contains(&name));
+        assert!(is_copied || !is_binary, "{kind} goes by {said:?}");
     }
 }
 

@@ -262,3 +262,18 @@ fn record(op: &str, after: &str) -> Sample {
     let value = format!(r#"{{"schema":{schema},"payload":{payload}}}"#);
     Sample::new("s.public.t", Some(&key), Some(&value))
 }
+
+#[test]
+fn a_create_and_a_read_say_that_their_row_is_new() {
+    let mut bench = Bench::default();
+    bench.kinds = vec![("t.id", Kind::Int64)];
+    for (op, id) in [("c", 1), ("u", 2), ("r", 3)] {
+        let source = r#"{"name":"s","schema":"public","table":"t"}"#;
+        let value = format!(r#"{{"after":{{"id":{id}}},"source":{source},"op":"{op}"}}"#);
+        let key = format!(r#"{{"id":{id}}}"#);
+        let decoded = bench.settle(&Sample::new("s.public.t", Some(&key), Some(&value)));
+        assert!(matches!(decoded, Decoded::Change(_)), "{op}: {decoded:?}");
+    }
+    let index = bench.batch.tables().first().unwrap().index();
+    assert_eq!(index.iter().map(|row| row.is_new).collect::<Vec<_>>(), [true, false, true]);
+}

@@ -138,6 +138,7 @@ impl Poll {
             Err(channel::error::TrySendError::Closed(_)) => return Err("a lane has ended".into()),
             Err(channel::error::TrySendError::Full(run)) => run,
         };
+        self.has_waited = true;
         let runs = lane.runs.clone();
         let waited = self
             .runtime

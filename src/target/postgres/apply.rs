@@ -360,8 +360,8 @@ impl Attempt<'_> {
                 self.one_by_one.insert(table.clone());
                 Err(Failure::Again)
             }
-            Written::NotCopied(error) => {
-                debug!(%table, %error, "new rows do not go by COPY");
+            Written::NotCopied(state) => {
+                debug!(%table, sqlstate = state, "new rows do not go by COPY");
                 self.copying.refused(table);
                 Err(Failure::Again)
             }
@@ -457,8 +457,7 @@ pub(super) fn wires(columns: &[Column], described: &Described) -> Option<Vec<Wir
     columns
         .iter()
         .map(|column| {
-            let mut found = described.columns.iter();
-            let found = found.find(|found| found.column.name == column.name)?;
+            let found = described.column(&column.name)?;
             let is_same =
                 facts(&found.column) == facts(column) && found.column.has_labels_of(column);
             is_same.then(|| found.wire.clone())

@@ -3,13 +3,12 @@
 //! It is the fastest way in and can only insert. So it never decides about a row: what it refuses goes
 //! by the arrays that any row can go by, and the table is left in peace for a while.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::fold::Winners;
-use crate::rows::Rows;
+use crate::rows::{Rows, Shape};
 use crate::table::TableName;
-use crate::target::postgres::catalog::{Described, Wire};
-use crate::target::postgres::error::sqlstate;
+use crate::target::postgres::catalog::{Described, TIMESTAMPTZ, Wire};
 use crate::target::postgres::session::Session;
 use crate::target::postgres::sql;
 
@@ -34,7 +33,8 @@ struct Pause {
 }
 
 impl Copying {
-    /// Returns whether a batch's new rows of a table may go by COPY.
+    /// Returns whether a batch's new rows of a table may go by COPY: it does what an INSERT would, and
+    /// there are enough of them.
     pub(super) fn may(
         &mut self,
         (rows, winners): &(Rows, Winners),
@@ -42,15 +42,16 @@ impl Copying {
         described: &Described,
     ) -> bool {
         let is_new = |row: &&usize| rows.index().get(**row).is_some_and(|row| row.is_new);
-        let is_as_it_is = wires.iter().all(|wire| wire.cast.is_none()) && !described.has_rules;
-        let pays = is_as_it_is && winners.upserts.iter().filter(is_new).nth(ROWS_MIN - 1).is_some();
-        pays && match self.0.get_mut(&rows.shape().table.name) {
-            Some(Pause { left: 0, .. }) | None => true,
-            Some(Pause { left, .. }) => {
-                *left -= 1;
-                false
+        let pays = || winners.upserts.iter().filter(is_new).nth(ROWS_MIN - 1).is_some();
+        is_same(rows.shape(), wires, described)
+            && pays()
+            && match self.0.get_mut(&rows.shape().table.name) {
+                Some(Pause { left: 0, .. }) | None => true,
+                Some(Pause { left, .. }) => {
+                    *left -= 1;
+                    false
+                }
             }
-        }
     }
 
     /// Leaves a table in peace, twice as long as the last time.
@@ -65,11 +66,17 @@ impl Copying {
     }
 }
 
-/// Returns whether an error only says that the rows must go another way, or that they cannot go.
-pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
-    // Data, constraints, what is not supported, and rights.
-    const CLASSES: [&str; 4] = ["22", "23", "0A", "42"];
-    sqlstate(error).is_some_and(|state| CLASSES.iter().any(|class| state.starts_with(class)))
+/// Returns whether COPY would do what an INSERT does: it takes each cell as the column's own type has
+/// it, knows no rules, and only a unique index keeps a key from coming twice.
+fn is_same(shape: &Shape, wires: &[Wire], described: &Described) -> bool {
+    let key = shape.key.iter().filter_map(|&key| shape.columns.get(key));
+    let key = key.map(|column| column.name.as_str()).collect::<BTreeSet<_>>();
+    let is_time =
+        |name: &String| described.column(name).is_some_and(|it| it.column.type_id == TIMESTAMPTZ);
+    wires.iter().all(|wire| wire.cast.is_none())
+        && !described.has_rules
+        && shape.synced_at.iter().all(is_time)
+        && (key.is_empty() || described.is_unique(&key))
 }
 
 /// Sends whole rows, all written at one time.

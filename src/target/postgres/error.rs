@@ -62,6 +62,22 @@ pub(super) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
+/// Returns the SQLSTATE of a statement that may be refused for what it is, not for how the server
+/// fares: another may do the same. One that takes too long counts as such.
+pub(super) fn refusal(error: &sqlx::Error) -> Option<String> {
+    let state = sqlstate(error)?;
+    let server = ServerError::from(error.as_database_error()?.try_downcast_ref()?);
+    match situation(&server) {
+        Situation::Busy if state == "57014" => Some(state),
+        Situation::Unreachable | Situation::Busy | Situation::Exhausted => None,
+        Situation::Denied
+        | Situation::Stale
+        | Situation::Exists
+        | Situation::Data
+        | Situation::Unlisted => Some(state),
+    }
+}
+
 /// What a SQLSTATE means by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Situation {

@@ -1,4 +1,4 @@
-//! PostgreSQL: sqlx for the wire, binary arrays for rows, a conditional update for the fence.
+//! PostgreSQL: sqlx for the wire, COPY and binary arrays for rows, a conditional update for the fence.
 
 mod amend;
 mod apply;

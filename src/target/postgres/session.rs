@@ -22,11 +22,12 @@ const ROUND_TRIP_MAX: Duration = Duration::from_secs(150);
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// What every session of ours asks of the server.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("default_transaction_isolation", "read committed"),
     ("lock_timeout", "10s"),
     ("statement_timeout", "120s"),
-    // A member that stops inside a transaction must not keep its locks.
+    // A member that stops inside a transaction must not keep its locks. In the middle of a COPY no
+    // time-out is running: there, who needs them ends it.
     ("idle_in_transaction_session_timeout", "60s"),
     // A member whose host is gone must not keep them either.
     ("tcp_keepalives_idle", "15"),
@@ -35,6 +36,8 @@ const SETTINGS: [(&str, &str); 9] = [
     ("tcp_user_timeout", "30s"),
     // Rows that a policy hides would be kept, or missed, in silence: an error says so.
     ("row_security", "off"),
+    // Nobody reads while a COPY is sent: a trigger's notices would fill the way back.
+    ("client_min_messages", "error"),
 ];
 
 /// The name of a lane at the target: the same for all its connections, so that it is known also

@@ -1,4 +1,4 @@
-//! Writing the rows of one table: deletes, upserts and partial rows, as arrays or one by one.
+//! Writing the rows of one table: deletes, upserts and partial rows, by COPY, as arrays or one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +10,7 @@ use crate::rows::{Cell, Cells, Deletes, Keyless, Row, RowOp, Rows};
 use crate::target::postgres::catalog::Wire;
 use crate::target::postgres::columns::Columns;
 use crate::target::postgres::copy;
+use crate::target::postgres::error::refusal;
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::sql;
 
@@ -42,8 +43,8 @@ pub(super) enum Written {
     Without(Vec<usize>),
     /// They must go in the order they came.
     NotAtOnce,
-    /// They cannot go by COPY.
-    NotCopied(sqlx::Error),
+    /// They cannot go by COPY; the SQLSTATE.
+    NotCopied(String),
 }
 
 /// Writes the rows of one table.
@@ -80,9 +81,8 @@ impl Writer<'_> {
         self.write_as(Kind::Delete, &winners.deletes).await?;
         if let Way::Copied(now) = way {
             let (new, others) = whole.into_iter().partition::<Vec<_>, _>(|&row| self.is_new(row));
-            match copy::write(self.session, self.rows, &new, now).await {
-                Err(error) if copy::is_refusal(&error) => return Ok(Written::NotCopied(error)),
-                copied => copied?,
+            if let Err(error) = copy::write(self.session, self.rows, &new, now).await {
+                return refusal(&error).map(Written::NotCopied).ok_or(error);
             }
             whole = others;
         }

@@ -38,7 +38,13 @@ SELECT w.ordinal, a.attname::text,
     WHEN t.typtype = 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)
   END AS base_name,
   enumeration.name AS enum_name, enumeration.labels AS enum_labels,
-  c.relhasrules AS has_rules, pg_catalog.now() AS now
+  c.relhasrules AS has_rules, pg_catalog.now() AS now,
+  ARRAY (
+    SELECT x.indexrelid FROM pg_catalog.pg_index AS x
+    WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate
+      AND x.indpred IS NULL AND x.indexprs IS NULL
+      AND a.attnum = ANY ((x.indkey::pg_catalog.int2[])[0:x.indnkeyatts - 1])
+  ) AS unique_indexes
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
   WITH ORDINALITY AS w (schema_name, table_name, ordinal)
 JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name
