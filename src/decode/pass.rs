@@ -370,15 +370,12 @@ impl<'a> Pass<'a> {
             return Err(refused(Reason::BehindDeadLetter, detail));
         }
         if is_partial && self.layout.shape.key.is_empty() {
-            let detail =
-                "a value is unavailable, and without a key there is no row to keep it from";
+            let detail = "a value is unavailable, and without a key no row has it to keep";
             return Err(refused(Reason::UnavailableWithoutRow, detail));
         }
-        if op != Op::Update {
-            writer.note_new();
-        }
-        let finished = writer.finish(self.arrival.origin, self.arrival.record);
-        finished.map_err(|column| self.no_key(column))?;
+        writer.note_new(op != Op::Update);
+        let Arrival { origin, record, .. } = *self.arrival;
+        writer.finish(origin, record).map_err(|column| self.no_key(column))?;
         Ok(Decoded::Change(found.change(op, !is_partial)))
     }
 
@@ -406,8 +403,8 @@ impl<'a> Pass<'a> {
             let detail = "a value of the row before is unavailable, and there is no key";
             return Err(refused(Reason::UnavailableWithoutRow, detail));
         }
-        let finished = writer.finish_delete(self.arrival.origin, self.arrival.record);
-        finished.map_err(|column| self.no_key(column))?;
+        let Arrival { origin, record, .. } = *self.arrival;
+        writer.finish_delete(origin, record).map_err(|column| self.no_key(column))?;
         Ok(Decoded::Change(found.change(Op::Delete, true)))
     }
 
@@ -452,8 +449,8 @@ impl<'a> Pass<'a> {
         if self.layout.shape.deletes == Deletes::Ignore {
             return Ok(Decoded::Ignored(Ignored::Delete));
         }
-        let finished = writer.finish_delete(self.arrival.origin, self.arrival.record);
-        finished.map_err(|column| self.no_key(column))?;
+        let Arrival { origin, record, .. } = *self.arrival;
+        writer.finish_delete(origin, record).map_err(|column| self.no_key(column))?;
         Ok(Decoded::Change(found.change(Op::Delete, true)))
     }
 

@@ -253,9 +253,7 @@ fn write(rows: &mut Rows, change: &str, offset: i64) {
     let (key, rest) = change.split_at(1);
     let mut writer = if rest == "!" { rows.delete() } else { rows.upsert() };
     writer.push(Value::Text(key)).unwrap();
-    if rest.starts_with('+') {
-        writer.note_new();
-    }
+    writer.note_new(rest.starts_with('+'));
     for cell in rest.trim_start_matches(['=', '+', '!']).chars() {
         let mut text = [0; 4];
         let value = Value::Text(cell.encode_utf8(&mut text));

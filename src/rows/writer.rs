@@ -91,9 +91,9 @@ impl<'a> RowWriter<'a> {
         self.is_partial
     }
 
-    /// Takes that the row is said to be new.
-    pub fn note_new(&mut self) {
-        self.is_new = true;
+    /// Takes whether the row is said to be new.
+    pub fn note_new(&mut self, is_new: bool) {
+        self.is_new = is_new;
     }
 
     /// Takes the cells so far as the image before; those of the row follow.

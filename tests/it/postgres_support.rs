@@ -178,9 +178,7 @@ pub(crate) fn batch(claimed: &Claimed, shape: &Arc<Shape>, changes: &[Does<'_>])
         for value in *values {
             writer.push(*value).unwrap_or_else(|misfit| panic!("{value:?}: {misfit}"));
         }
-        if let Does::Insert(_) = change {
-            writer.note_new();
-        }
+        writer.note_new(matches!(change, Does::Insert(_)));
         writer.finish(Origin { step, offset, sent_at: 0 }, record(offset)).unwrap();
         batch.advance(step, last(offset));
     }
