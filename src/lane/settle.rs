@@ -84,6 +84,7 @@ impl Lane {
             (Order::Release(_, leaving), _) => self.let_go(leaving),
             (Order::Touch(_), Outcome::Touched(touched)) => {
                 self.learn_met(touched.met);
+                self.mark_again(&touched);
                 self.touched(touched.elsewhere);
             }
             (_, _) => {}

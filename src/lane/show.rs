@@ -13,6 +13,7 @@ use crate::kafka::{LogEnd, Watermarks};
 use crate::record::TopicPartition;
 use crate::status::{LaneStatus, PartitionState, PartitionStatus, Pulse, StatusBoard, TargetState};
 use crate::stopped::{Stop, StopReason};
+use crate::target::Touched;
 use crate::telemetry;
 
 /// How often a lane under load shows itself.
@@ -32,6 +33,16 @@ pub struct Window {
 }
 
 impl Lane {
+    /// Has stops written again of which the rows do not know: the target went back to before them.
+    pub(super) fn mark_again(&mut self, touched: &Touched) {
+        for (partition, held) in &mut self.held {
+            let is_known =
+                touched.stopped.contains(partition) || touched.elsewhere.contains(partition);
+            let is_stopped = matches!(held.state, State::Stopped(_)) && held.claim.is_some();
+            held.is_mark_due |= is_stopped && !is_known;
+        }
+    }
+
     /// Shows the lane's state, now and then.
     pub(super) fn publish(&mut self) {
         self.window.pulse.beat();

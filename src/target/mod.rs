@@ -164,6 +164,8 @@ pub struct Touched {
     /// Partitions whose rows say something else than the owner believes: another one has claimed
     /// them, or the target went back in time.
     pub elsewhere: Vec<TopicPartition>,
+    /// Partitions whose rows say that they are stopped.
+    pub stopped: Vec<TopicPartition>,
     /// How many source tables lead to a table beside another one: a change says that some have met.
     pub met: u64,
 }

@@ -15,7 +15,7 @@ use super::group::{Said, Seat};
 use super::history::Met;
 use super::world::World;
 use crate::checkpoint::NextOffset;
-use crate::kafka::{Command, Event, Positions};
+use crate::kafka::{Command, Event, Positions, Reset};
 use crate::record::{Run, TopicPartition};
 
 /// How long a revocation waits for the release.
@@ -273,7 +273,16 @@ impl Client {
 
     /// Reads the next records of a partition, and tells the log's end where it is met.
     fn read(&mut self, partition: &TopicPartition) -> Option<Run> {
+        let jump = self.world.jump(partition);
         let route = self.routes.get_mut(partition)?;
+        if route.position < jump.low {
+            route.is_held = true;
+            let (assignment, asked) = (route.assignment, NextOffset::at(route.position));
+            let (partition, is_damaged) = (partition.clone(), false);
+            let reset = Reset { partition, assignment, asked, is_damaged };
+            _ = self.events.send(Event::OutOfRange(reset));
+            return None;
+        }
         let log = &self.world.source.logs[partition];
         let now = self.world.began.elapsed();
         let from = log.partition_point(|record| record.offset < route.position);
@@ -283,13 +292,15 @@ impl Client {
         for record in visible.take(usize::try_from(count).expect("small")) {
             let (key, value) = (record.sent.key.as_deref(), record.sent.value.as_deref());
             let headers = record.sent.header.map(|name| (name.as_bytes(), Some(&b"{}"[..])));
-            run.push((record.offset, Some(1_000)), key, value, headers.into_iter());
+            run.push((record.offset, Some(jump.timestamp())), key, value, headers.into_iter());
             route.position = record.offset + 1;
         }
         let end = self.world.end(partition);
         let is_at_end = log[from + run.len()..].first().is_none_or(|record| record.at > now);
         if is_at_end && route.told_end != Some(end) && route.position <= end {
             (run.end, route.told_end) = (Some(end), Some(end));
+            // The client passes over what is no record.
+            route.position = end;
         }
         (!run.is_empty() || run.end.is_some()).then_some(run)
     }

@@ -11,9 +11,10 @@ use uuid::Uuid;
 use super::Planted;
 use super::source::Source;
 use super::state::{Checkpoint, State, Write};
-use crate::checkpoint::{Claim, NextOffset, Step};
-use crate::identity::Remembered;
+use crate::checkpoint::{Claim, LastRecord, NextOffset, Step};
+use crate::identity::{Remembered, Trace};
 use crate::record::TopicPartition;
+use crate::stopped::StopReason;
 use crate::target::{Claimed, Claims, Holding, Known};
 
 /// How many states a restore may go back.
@@ -218,19 +219,24 @@ impl Database {
     fn advance(&mut self, steps: &[Step], now: Instant) {
         for step in steps {
             if let Some(row) = self.state.checkpoints.get_mut(&step.partition) {
-                row.next = step.to.get();
-                if step.last.is_some() {
+                (row.next, row.stopped) = (step.to.get(), None);
+                if let Some(last) = &step.last {
                     row.deleted = step.deleted();
+                    let LastRecord { offset, timestamp, leader_epoch, .. } = *last;
+                    row.remembered.last = Some(Trace { offset, timestamp, leader_epoch });
                 }
                 self.moved_at.insert(step.partition.clone(), now);
             }
         }
     }
 
-    /// Keeps the state for a restore, once every partition has a row: before, a restore looks like a
-    /// sink that was deleted, which an operator must explain.
+    /// Keeps the state for a restore, once every partition has a row that knows its log: before, a
+    /// restore looks like a sink that was deleted, which an operator must explain, and nobody can tell
+    /// one log from another.
     fn remember(&mut self) {
-        if self.state.checkpoints.len() == self.source.logs.len() {
+        let mut rows = self.state.checkpoints.values();
+        let is_known = rows.all(|row| row.remembered.topic_id.is_some());
+        if is_known && self.state.checkpoints.len() == self.source.logs.len() {
             self.past.push_back(self.state.clone());
             if self.past.len() > PAST_MAX {
                 self.past.pop_front();
@@ -298,7 +304,7 @@ impl Database {
                 claim: Claim { epoch: row.epoch, token },
                 next: NextOffset::at(row.next),
                 refused_keys: refused.map(|(_, key)| key.clone()).collect(),
-                remembered: Remembered::default(),
+                remembered: row.remembered,
                 deleted: row.deleted.clone(),
                 unowned: Duration::ZERO,
             });
@@ -320,8 +326,34 @@ impl Database {
                 epoch: 0,
                 token: None,
                 owner: None,
+                remembered: Remembered::default(),
+                stopped: None,
                 former: BTreeSet::new(),
             });
+        }
+    }
+
+    /// Keeps what tells logs from others.
+    pub(super) fn identify(&mut self, claims: &[(TopicPartition, Claim, Remembered)]) {
+        for (partition, claim, remembered) in claims {
+            let row = self.state.checkpoints.get_mut(partition);
+            if let Some(row) = row.filter(|row| holds(row, *claim)) {
+                let last = row.remembered.last;
+                row.remembered = Remembered { last, ..*remembered };
+            }
+        }
+    }
+
+    /// Keeps why a partition is stopped.
+    pub(super) fn mark(
+        &mut self,
+        partition: &TopicPartition,
+        claim: Claim,
+        why: Option<StopReason>,
+    ) {
+        let row = self.state.checkpoints.get_mut(partition);
+        if let Some(row) = row.filter(|row| holds(row, claim)) {
+            row.stopped = why;
         }
     }
 
@@ -355,6 +387,12 @@ impl Database {
         };
         let elsewhere = holdings.iter().filter(|held| !is_at(held));
         elsewhere.map(|held| held.partition.clone()).collect()
+    }
+
+    /// Lists the partitions that are stopped.
+    pub(super) fn stopped(&self) -> Vec<TopicPartition> {
+        let rows = self.state.checkpoints.iter().filter(|(_, row)| row.stopped.is_some());
+        rows.map(|(partition, _)| partition.clone()).collect()
     }
 
     fn not_at(

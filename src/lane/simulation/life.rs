@@ -12,8 +12,9 @@ use super::group::coordinate;
 use super::history::Met;
 use super::member::Member;
 use super::oracle::Expected;
-use super::world::World;
+use super::world::{Jump, World};
 use crate::record::TopicPartition;
+use crate::stopped::StopReason;
 
 /// How long the rightful owner of a partition may stand still while nothing goes wrong.
 const PROGRESS_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -42,10 +43,13 @@ enum Strike {
     EndSessions,
     Alter,
     Uncoordinated,
+    Retain,
+    Remake,
+    Replace,
 }
 
 impl Strike {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 14] = [
         Self::Crash,
         Self::Freeze,
         Self::ShutDown,
@@ -57,6 +61,9 @@ impl Strike {
         Self::EndSessions,
         Self::Alter,
         Self::Uncoordinated,
+        Self::Retain,
+        Self::Remake,
+        Self::Replace,
     ];
 }
 
@@ -162,10 +169,59 @@ impl Life {
                 world.strike(Met::SessionLost, "database", || "ends all sessions".to_owned());
             }
             Strike::Alter => self.alter(),
+            Strike::Retain | Strike::Remake | Strike::Replace => self.jump(strike),
             Strike::Uncoordinated => {
                 world.weather().uncoordinated_until = until;
                 world.strike(Met::CoordinatorAway, "group", || "does not answer".to_owned());
             }
+        }
+    }
+
+    /// Has a log jump, once in a world and once all partitions have their rows: before, nobody can
+    /// tell.
+    fn jump(&self, strike: Strike) {
+        let world = &self.world;
+        let Some(partition) = world.source.logs.keys().find(|it| Jump::is_of(it)) else { return };
+        let (next, is_known) = {
+            let database = world.database();
+            let row = database.state.checkpoints.get(partition);
+            let is_known = database.past_count() > 0
+                && row.is_some_and(|row| row.remembered.topic_id.is_some());
+            (row.map_or(0, |row| row.next), is_known)
+        };
+        let has_jumped = world.weather().has_jumped;
+        if !is_known || has_jumped || !world.one_in(2) {
+            return;
+        }
+        let ahead = world.end(partition).max(next);
+        let low = world.draw(|chance| chance.between(0, ahead.unsigned_abs()));
+        let (low, who) = (i64::try_from(low).expect("an offset"), short(partition));
+        let mut weather = world.weather();
+        weather.has_jumped = true;
+        match strike {
+            Strike::Retain => weather.jump.low = low,
+            Strike::Remake => weather.jump.remade += 1,
+            _ => weather.jump.is_replaced = true,
+        }
+        drop(weather);
+        let (met, what) = match strike {
+            Strike::Retain => (Met::LogRetained, format!("{who} begins at {low}")),
+            Strike::Remake => (Met::TopicRecreated, format!("the topic of {who} is another one")),
+            _ => (Met::LogReplaced, format!("the records of {who} are others")),
+        };
+        world.strike(met, "log", || what);
+    }
+
+    /// Returns whether a partition stands for good, because its log has jumped.
+    fn is_stopped(&self, partition: &TopicPartition) -> bool {
+        let jump = self.world.jump(partition);
+        let database = self.world.database();
+        let Some(row) = database.state.checkpoints.get(partition) else { return false };
+        match row.stopped {
+            Some(StopReason::LogGap) => row.next < jump.low,
+            Some(StopReason::TopicRecreated) => jump.remade > 0,
+            Some(StopReason::LogReplaced) => jump.is_replaced,
+            _ => false,
         }
     }
 
@@ -207,6 +263,10 @@ impl Life {
         let log = &world.source.logs[partition];
         let first = log.partition_point(|record| record.offset < next);
         let Some(record) = log.get(first) else { return };
+        // What has jumped is stopped, or will be: at the latest, in the end.
+        if Jump::is_of(partition) && world.weather().has_jumped {
+            return;
+        }
         let moved_at = database.moved_at.get(partition).copied().unwrap_or(world.began);
         let restored_at = database.restored_at;
         drop(database);
@@ -239,7 +299,9 @@ impl Life {
             self.tend();
             world.pause(100, 500).await;
         }
-        if self.is_well() {
+        // Each commit was compared at the places where it left the partitions; what follows is the end.
+        let is_whole = !world.source.logs.keys().any(|partition| self.is_stopped(partition));
+        if self.is_well() && is_whole {
             let rows = world.database().state.rows.len();
             let expected =
                 world.source.rows.iter().map(|(key, row)| (*key, Expected::only(Some(row))));
@@ -262,8 +324,13 @@ impl Life {
         let world = &self.world;
         world.source.logs.iter().all(|(partition, log)| {
             let end = log.last().map_or(0, |last| last.end);
-            let database = world.database();
-            database.state.checkpoints.get(partition).is_some_and(|row| row.next >= end)
+            let next = {
+                let database = world.database();
+                database.state.checkpoints.get(partition).map(|row| row.next)
+            };
+            let has_jumped = Jump::is_of(partition) && world.jump(partition).remade > 0;
+            let is_at_end = !has_jumped && next.is_some_and(|next| next >= end);
+            is_at_end || self.is_stopped(partition)
         })
     }
 }

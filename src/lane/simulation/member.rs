@@ -215,7 +215,8 @@ impl Ask for Log {
             self.0.pause(1, 100).await;
             let ends = partitions.iter().map(|partition| {
                 let high = NextOffset::at(self.0.end(partition));
-                (partition.clone(), Watermarks { low: NextOffset::at(0), high })
+                let low = NextOffset::at(self.0.jump(partition).low);
+                (partition.clone(), Watermarks { low, high })
             });
             Ok(ends.collect())
         })
@@ -237,7 +238,9 @@ impl Ask for Log {
             let identity = |topic: &Arc<str>| {
                 let partitions = self.0.source.logs.keys().filter(|it| it.topic == *topic);
                 let partition_count = i32::try_from(partitions.count()).unwrap();
-                (Arc::clone(topic), TopicIdentity { id: Some(Uuid::from_u128(1)), partition_count })
+                let first = TopicPartition::new(Arc::clone(topic), 0);
+                let id = Some(Uuid::from_u128(1 + self.0.jump(&first).remade));
+                (Arc::clone(topic), TopicIdentity { id, partition_count })
             };
             Ok(topics.iter().map(identity).collect())
         })
@@ -245,9 +248,21 @@ impl Ask for Log {
 
     fn traces<'a>(
         &'a self,
-        _: &'a BTreeMap<TopicPartition, i64>,
+        offsets: &'a BTreeMap<TopicPartition, i64>,
     ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Trace>, LogError>> {
-        Box::pin(async { Ok(BTreeMap::new()) })
+        Box::pin(async move {
+            self.0.pause(1, 100).await;
+            let now = self.0.began.elapsed();
+            let found = offsets.iter().filter_map(|(partition, offset)| {
+                let jump = self.0.jump(partition);
+                let mut log = self.0.source.logs[partition].iter().filter(|it| it.at <= now);
+                let first = log.find(|it| it.offset >= *offset.max(&jump.low))?;
+                let timestamp = Some(jump.timestamp());
+                let trace = Trace { offset: first.offset, timestamp, leader_epoch: None };
+                (*offset >= jump.low).then(|| (partition.clone(), trace))
+            });
+            Ok(found.collect())
+        })
     }
 
     fn committed<'a>(

@@ -162,35 +162,39 @@ fn a_seed_replays() {
     }
 }
 
-fn check_caught(planted: Planted, expected: &str) {
+/// What is said of rows or dead letters that are not what the records say.
+const DAMAGE: [&str; 2] = ["must be", "is refused and not kept"];
+
+fn check_caught(planted: Planted, expected: &[&str]) {
     let (_, failed) = run_all(SEEDS_TO_CATCH, Some(planted));
     let (seed, violation) = failed.unwrap_or_else(|| panic!("{planted:?} is not caught"));
-    assert!(violation.contains(expected), "seed {seed}: {violation}");
+    let is_expected = expected.iter().any(|expected| violation.contains(expected));
+    assert!(is_expected, "seed {seed}: {violation}");
     assert_eq!(run(seed, None, false).violation, None, "seed {seed} fails without {planted:?}");
     assert!(tell(seed, Some(planted)).contains(&violation), "seed {seed} does not replay");
 }
 
 #[test]
 fn a_database_that_checks_no_token_is_caught() {
-    check_caught(Planted::NoTokenCheck, "a stale member moves");
+    check_caught(Planted::NoTokenCheck, &["a stale member moves"]);
 }
 
 #[test]
 fn a_checkpoint_that_moves_outside_the_transaction_is_caught() {
-    check_caught(Planted::AdvanceOutside, "must be");
+    check_caught(Planted::AdvanceOutside, &DAMAGE);
 }
 
 #[test]
 fn a_seek_that_is_lost_behind_an_assignment_is_caught() {
-    check_caught(Planted::SeekLost, "must be");
+    check_caught(Planted::SeekLost, &DAMAGE);
 }
 
 #[test]
 fn a_buffer_that_is_kept_over_a_seek_is_caught() {
-    check_caught(Planted::BufferKept, "is refused and not kept");
+    check_caught(Planted::BufferKept, &DAMAGE);
 }
 
 #[test]
 fn a_value_that_is_lost_is_caught() {
-    check_caught(Planted::ValueLost, "note=null");
+    check_caught(Planted::ValueLost, &["note=null"]);
 }

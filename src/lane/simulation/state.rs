@@ -9,10 +9,12 @@ use super::oracle::{Expected, Row, RowKey};
 use crate::batch::{Folded, KeyMark, without_row};
 use crate::checkpoint::{Deleted, Step};
 use crate::fold::{Taken, Winners};
+use crate::identity::Remembered;
 use crate::moves::{Departure, MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
 use crate::rows::{Cell, Cells, Rows, Shape};
+use crate::stopped::StopReason;
 use crate::table::{Table, TableName};
 use crate::target::TargetError;
 
@@ -28,6 +30,10 @@ pub(super) struct Checkpoint {
     pub(super) token: Option<Uuid>,
     /// The lane that owns it, by the token of its sessions; `None` after a release.
     pub(super) owner: Option<u64>,
+    /// What it remembers of its log.
+    pub(super) remembered: Remembered,
+    /// Why it is stopped.
+    pub(super) stopped: Option<StopReason>,
     /// Lanes that owned it before without a release, and had a session at the last claim.
     pub(super) former: BTreeSet<u64>,
 }

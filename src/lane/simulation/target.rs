@@ -17,7 +17,7 @@ use crate::checkpoint::{Claim, NextOffset, Step};
 use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
-use crate::stopped::Stop;
+use crate::stopped::{Stop, StopReason};
 use crate::table::{Table, TableName};
 use crate::target::sqlite::Sqlite;
 use crate::target::{Applied, Claims, Dialect, Holding, Target, TargetError, Touched};
@@ -387,15 +387,17 @@ impl Target for Connection {
             self.world.met(Met::FoundElsewhere);
             self.note(|| format!("finds elsewhere{}", named(&elsewhere)));
         }
-        self.answer(Touched { elsewhere, met: 0 }).await
+        let stopped = self.world.database().stopped();
+        self.answer(Touched { elsewhere, stopped, met: 0 }).await
     }
 
-    /// No topic of a world is made again, and none grows.
     async fn identify(
         &mut self,
-        _: &[(TopicPartition, Claim, Remembered)],
+        claims: &[(TopicPartition, Claim, Remembered)],
     ) -> Result<(), TargetError> {
         self.set_out().await?;
+        self.lock_checkpoint(claims.iter().map(|(it, ..)| it), |_| BTreeSet::new()).await?;
+        self.world.database().identify(claims);
         self.answer(()).await
     }
 
@@ -415,13 +417,29 @@ impl Target for Connection {
     async fn mark(
         &mut self,
         partition: &TopicPartition,
-        _claim: Claim,
+        claim: Claim,
         stop: Option<&Stop>,
     ) -> Result<(), TargetError> {
-        // Nothing in a world can only be mended by an operator.
-        let stop = stop.map(ToString::to_string).unwrap_or_default();
-        self.world.history().violate(&format!("{} stops: {stop}", short(partition)));
-        Ok(())
+        let jump = self.world.jump(partition);
+        let met = match stop.map(|stop| stop.reason) {
+            Some(StopReason::LogGap) if jump.low > 0 => Some(Met::LogGap),
+            Some(StopReason::TopicRecreated) if jump.remade > 0 => Some(Met::TopicStopped),
+            Some(StopReason::LogReplaced) if jump.is_replaced => Some(Met::LogStopped),
+            // Nothing else in a world can only be mended by an operator.
+            _ => None,
+        };
+        let stop_text = stop.map(ToString::to_string).unwrap_or_default();
+        self.note(|| format!("marks {}: {stop_text}", short(partition)));
+        match met {
+            Some(met) => self.world.met(met),
+            None => {
+                self.world.history().violate(&format!("{} stops: {stop_text}", short(partition)));
+            }
+        }
+        self.set_out().await?;
+        self.lock_checkpoint([partition].into_iter(), |_| BTreeSet::new()).await?;
+        self.world.database().mark(partition, claim, stop.map(|stop| stop.reason));
+        self.answer(()).await
     }
 
     async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {

@@ -11,6 +11,7 @@ use super::database::Database;
 use super::group::Group;
 use super::history::{History, Met};
 use super::source::Source;
+use crate::record::TopicPartition;
 
 /// How often what goes wrong by itself, one in so many times; and what is out of order until when.
 #[derive(Debug)]
@@ -25,8 +26,35 @@ pub(super) struct Weather {
     pub(super) slow_until: Instant,
     pub(super) away_until: Instant,
     pub(super) uncoordinated_until: Instant,
+    /// What has become of the log that jumps.
+    pub(super) jump: Jump,
+    pub(super) has_jumped: bool,
     /// When something last went wrong: nobody need be in time before a while after that.
     pub(super) disturbed_at: Instant,
+}
+
+/// What becomes of a log without its members: the one of the topic with one partition, because a row
+/// of any other may wait for what another partition would have brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Jump {
+    /// Where the log begins.
+    pub(super) low: i64,
+    /// How often its topic was made again.
+    pub(super) remade: u128,
+    /// Whether the records are others, at the same offsets.
+    pub(super) is_replaced: bool,
+}
+
+impl Jump {
+    /// The partition whose log may jump.
+    pub(super) fn is_of(partition: &TopicPartition) -> bool {
+        &*partition.topic == "s.public.u"
+    }
+
+    /// Returns when the log's records were written, as they say.
+    pub(super) fn timestamp(self) -> i64 {
+        if self.is_replaced { 2_000 } else { 1_000 }
+    }
 }
 
 impl Weather {
@@ -41,6 +69,8 @@ impl Weather {
             slow_until: now,
             away_until: now,
             uncoordinated_until: now,
+            jump: Jump::default(),
+            has_jumped: false,
             disturbed_at: now,
         }
     }
@@ -157,8 +187,13 @@ impl World {
         if is_slow { (200, 2_500) } else { (1, 20) }
     }
 
+    /// Returns what has become of a partition's log.
+    pub(super) fn jump(&self, partition: &TopicPartition) -> Jump {
+        if Jump::is_of(partition) { self.weather().jump } else { Jump::default() }
+    }
+
     /// Returns the offset behind the newest record, for each partition.
-    pub(super) fn end(&self, partition: &crate::record::TopicPartition) -> i64 {
+    pub(super) fn end(&self, partition: &TopicPartition) -> i64 {
         self.source.end(partition, self.began.elapsed())
     }
 }

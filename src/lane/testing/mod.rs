@@ -36,7 +36,8 @@ pub(super) use records::{
 use target::Actor;
 pub(super) use target::{
     absent, behind_delete, claim_in, claims, committed, denied, done, elsewhere, fenced, found,
-    held_by, led_by, nothing, places, refused, remembering, stale, touched, unknown, unreachable,
+    held_by, led_by, nothing, places, refused, remembering, stale, stopped, touched, unknown,
+    unreachable,
 };
 
 /// Longer than anything a lane waits for by itself.

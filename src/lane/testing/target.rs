@@ -330,6 +330,12 @@ pub(in crate::lane) fn elsewhere(partitions: &[&str]) -> TargetAnswer {
     Ok(Outcome::Touched(Touched { elsewhere, ..Touched::default() }))
 }
 
+/// Partitions are ours, and their rows say that they are stopped.
+pub(in crate::lane) fn stopped(partitions: &[&str]) -> TargetAnswer {
+    let stopped = partitions.iter().map(|name| partition(name)).collect();
+    Ok(Outcome::Touched(Touched { stopped, ..Touched::default() }))
+}
+
 /// The connection is lost.
 pub(in crate::lane) fn unreachable() -> TargetAnswer {
     Err(TargetError::Unreachable("gone".into()))

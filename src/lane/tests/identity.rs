@@ -11,7 +11,7 @@ use crate::kafka::Membership;
 use crate::kafka::log::Watermarks;
 use crate::lane::testing::{
     Bench, Known, LogAnswer, REMEMBERED, TOPIC, claim_in, claims, committed, create, done,
-    elsewhere, partition, places, remembering, touched, unknown,
+    elsewhere, partition, places, remembering, stopped, touched, unknown,
 };
 use crate::lane::writer::Outcome;
 use crate::status::PartitionState;
@@ -55,6 +55,19 @@ async fn f24_a_topic_that_is_made_again_under_a_running_lane_stops() {
     let state = bench.state("t[0]").await;
     assert!(state.is_some_and(|state| state.reason().unwrap().starts_with("topic_recreated")));
     assert!(bench.unready()[0].contains("topic_recreated"), "{:?}", bench.unready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_written_again_where_the_target_went_back_to_before_it() {
+    let mut bench = Bench::start().await;
+    bench.run("t[0]").await;
+    set(&bench, "t", Some(TopicIdentity { id: Some(Uuid::from_u128(2)), ..TOPIC }));
+    let mark = format!("mark t[0] {RECREATED}");
+    bench.asked_but("touch t[0]#1", &mark).await.send(done()).unwrap();
+    bench.answer("touch t[0]#1", touched(0)).await;
+    bench.answer(&mark, done()).await;
+    bench.answer("touch t[0]#1", stopped(&["t[0]"])).await;
+    bench.quiet(Duration::from_secs(5)).await;
 }
 
 #[tokio::test(start_paused = true)]

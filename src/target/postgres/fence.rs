@@ -15,7 +15,7 @@ use crate::record::TopicPartition;
 use crate::stopped::Stop;
 use crate::target::postgres::session::{Session, Token, bind};
 use crate::target::postgres::sql;
-use crate::target::{Claimed, Claims, Holding, Known, Sink};
+use crate::target::{Claimed, Claims, Holding, Known, Sink, Touched};
 
 /// How long a former owner may hold us up, and how often we look who does.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -238,7 +238,8 @@ pub(super) async fn standing(
 ) -> Result<Standing, sqlx::Error> {
     let found = positions(session, sink, steps.iter().map(|step| &step.partition)).await?;
     let is_at = |step: &Step, next: NextOffset| {
-        found.get(&step.partition) == Some(&position(step.claim, next))
+        let found = found.get(&step.partition);
+        found.is_some_and(|(at, _)| *at == position(step.claim, next))
     };
     let elsewhere = steps.iter().filter(|step| !is_at(step, step.from));
     let elsewhere = elsewhere.map(|step| step.partition.clone()).collect::<Vec<_>>();
@@ -249,17 +250,23 @@ pub(super) async fn standing(
     Ok(if is_after { Standing::After } else { Standing::Elsewhere(elsewhere) })
 }
 
-/// Returns the partitions that stand elsewhere than their owner believes.
-pub(super) async fn elsewhere(
+/// Returns which partitions stand elsewhere than their owner believes, and which are stopped.
+pub(super) async fn stand(
     session: &mut Session,
     sink: &Sink,
     holdings: &[Holding],
-) -> Result<Vec<TopicPartition>, sqlx::Error> {
+) -> Result<Touched, sqlx::Error> {
     let found = positions(session, sink, holdings.iter().map(|held| &held.partition)).await?;
-    let is_at =
-        |held: &&Holding| found.get(&held.partition) == Some(&position(held.claim, held.next));
-    let elsewhere = holdings.iter().filter(|held| !is_at(held));
-    Ok(elsewhere.map(|held| held.partition.clone()).collect())
+    let mut touched = Touched::default();
+    for Holding { partition, claim, next } in holdings {
+        match found.get(partition) {
+            Some((at, is_stopped)) if *at == position(*claim, *next) => {
+                touched.stopped.extend(is_stopped.then(|| partition.clone()));
+            }
+            Some(_) | None => touched.elsewhere.push(partition.clone()),
+        }
+    }
+    Ok(touched)
 }
 
 /// Epoch, token and next offset of a row.
@@ -273,12 +280,12 @@ async fn positions<'p>(
     session: &mut Session,
     sink: &Sink,
     partitions: impl Iterator<Item = &'p TopicPartition>,
-) -> Result<BTreeMap<TopicPartition, Position>, sqlx::Error> {
+) -> Result<BTreeMap<TopicPartition, (Position, bool)>, sqlx::Error> {
     let arguments = partition_arguments(sink, partitions)?;
     let mut found = BTreeMap::new();
     for row in session.fetch(sql::POSITIONS.to_owned(), arguments).await? {
         let position = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-        found.insert(partition(&row)?, position);
+        found.insert(partition(&row)?, (position, row.try_get(5)?));
     }
     Ok(found)
 }

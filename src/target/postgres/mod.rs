@@ -215,8 +215,8 @@ impl Target for Postgres {
             session.run(sql::FORGET_MOVES.to_owned(), arguments).await?;
             let arguments = fence::sink_arguments(&self.sink)?;
             session.run(sql::FORGET_OLD_TAKEN.to_owned(), arguments).await?;
-            let elsewhere = fence::elsewhere(&mut session, &self.sink, holdings).await?;
-            Ok(Touched { elsewhere, met: leads::met(&mut session).await? })
+            let touched = fence::stand(&mut session, &self.sink, holdings).await?;
+            Ok(Touched { met: leads::met(&mut session).await?, ..touched })
         }
         .await;
         self.keep(session, touched.map_err(|error| target_error(error, Doing::Other))).await

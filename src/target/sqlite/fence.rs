@@ -232,20 +232,21 @@ pub(super) async fn has_arrived(
     steps: &[Step],
 ) -> Result<bool, TargetError> {
     for step in steps.iter().filter(|step| step.moves()) {
-        if is_at(connection, sink, (&step.partition, step.claim, step.to)).await? {
+        let place = (&step.partition, step.claim, step.to);
+        if stand(connection, sink, place).await?.is_some() {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Returns whether a partition stands there under that claim.
-pub(super) async fn is_at(
+/// Returns whether a partition is stopped; `None` where it does not stand there under that claim.
+pub(super) async fn stand(
     connection: &mut SqliteConnection,
     sink: &Sink,
     (partition, claim, next): (&TopicPartition, Claim, NextOffset),
-) -> Result<bool, TargetError> {
-    sqlx::query_scalar::<_, bool>(sql::IS_AT)
+) -> Result<Option<bool>, TargetError> {
+    sqlx::query_scalar::<_, bool>(sql::STAND)
         .bind(&sink.name)
         .bind(&sink.cluster_id)
         .bind(&*partition.topic)
@@ -253,7 +254,7 @@ pub(super) async fn is_at(
         .bind(claim.epoch)
         .bind(claim.token.hyphenated().to_string())
         .bind(next.get())
-        .fetch_one(&mut *connection)
+        .fetch_optional(&mut *connection)
         .await
         .map_err(TargetError::of_sqlite)
 }

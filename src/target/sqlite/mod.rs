@@ -275,15 +275,17 @@ impl Target for Sqlite {
         fence::set_time(&mut writing, &self.sink, sql::TOUCH, &claims).await?;
         moves::forget(&mut writing, &self.sink).await?;
         let met = leads::met(&mut writing.connection).await?;
-        let mut elsewhere = Vec::new();
+        let mut touched = Touched { met, ..Touched::default() };
         for Holding { partition, claim, next } in holdings {
             let place = (partition, *claim, *next);
-            if !fence::is_at(&mut writing.connection, &self.sink, place).await? {
-                elsewhere.push(partition.clone());
+            match fence::stand(&mut writing.connection, &self.sink, place).await? {
+                Some(true) => touched.stopped.push(partition.clone()),
+                Some(false) => {}
+                None => touched.elsewhere.push(partition.clone()),
             }
         }
         self.end(writing, "COMMIT").await?;
-        Ok(Touched { elsewhere, met })
+        Ok(touched)
     }
 
     async fn identify(

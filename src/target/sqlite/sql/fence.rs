@@ -96,9 +96,9 @@ SET next_offset = ?1, last_offset = coalesce(?2, last_offset),
 WHERE sink = ?7 AND cluster_id = ?8 AND topic = ?9 AND "partition" = ?10
     AND epoch = ?11 AND claim_token = ?12 AND next_offset = ?13"#;
 
-/// Returns whether a partition stands at an offset; binds its key, the claim and that offset.
-pub(in crate::target::sqlite) const IS_AT: &str = r#"SELECT EXISTS (
-    SELECT 1 FROM afterimage_checkpoint
-    WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
-        AND epoch = ? AND claim_token = ? AND next_offset = ?
-)"#;
+/// Returns whether a partition is stopped, if it stands at an offset; binds its key, the claim and that
+/// offset.
+pub(in crate::target::sqlite) const STAND: &str = r#"SELECT state = 'stopped'
+FROM afterimage_checkpoint
+WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
+    AND epoch = ? AND claim_token = ? AND next_offset = ?"#;

@@ -4,7 +4,7 @@ use std::slice;
 
 use super::*;
 use crate::checkpoint::Deleted;
-use crate::target::Known;
+use crate::target::{Known, Touched};
 
 #[tokio::test]
 async fn f07_a_former_owner_changes_nothing() {
@@ -123,10 +123,13 @@ async fn a_stop_is_written_and_taken_back_and_a_release_leaves_no_owner() {
     let reason = world.read("SELECT state, state_reason FROM afterimage_checkpoint").await;
     assert_eq!(reason, ["stopped|table_missing: table \"items\" is missing"]);
 
-    target.mark(&world.partition, claimed.claim, None).await.unwrap();
     let mut holding =
         Holding { partition: world.partition.clone(), claim: claimed.claim, next: claimed.next };
-    assert_eq!(target.touch(&[holding.clone()]).await.unwrap().elsewhere, []);
+    let touched = target.touch(slice::from_ref(&holding)).await.unwrap();
+    assert_eq!(touched.stopped, slice::from_ref(&world.partition));
+    target.mark(&world.partition, claimed.claim, None).await.unwrap();
+    let touched = target.touch(slice::from_ref(&holding)).await.unwrap();
+    assert_eq!(touched, Touched::default());
     holding.next = NextOffset::after(claimed.next.get());
     let elsewhere = target.touch(&[holding]).await.unwrap().elsewhere;
     assert_eq!(
