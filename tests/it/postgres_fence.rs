@@ -75,6 +75,11 @@ async fn a_claim_tells_what_it_got_and_what_not() {
     target.mark(&partition(1), claimed.claim, Some(&stop)).await.unwrap();
     let touched = target.touch(std::slice::from_ref(&holding)).await.unwrap();
     assert_eq!((touched.stopped, touched.elsewhere), (vec![partition(1)], Vec::new()));
+    // As an operator leaves it.
+    let unknown = "UPDATE afterimage.checkpoint SET state = NULL WHERE sink = ";
+    world.sql(&format!("{unknown}'{}'", world.sink.name)).await;
+    let touched = target.touch(std::slice::from_ref(&holding)).await.unwrap();
+    assert_eq!(touched, Touched::default());
     holding.next = NextOffset::at(6);
     let elsewhere = target.touch(&[holding]).await.unwrap().elsewhere;
     assert_eq!(elsewhere, [partition(1)], "the row is behind what its owner believes");

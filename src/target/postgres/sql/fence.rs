@@ -172,7 +172,8 @@ WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\
 ///
 /// Parameters: sink, cluster, topics, partitions.
 pub(in crate::target::postgres) const POSITIONS: &str = "\
-SELECT c.topic, c.\"partition\", c.epoch, c.claim_token, c.next_offset, c.state = 'stopped'
+SELECT c.topic, c.\"partition\", c.epoch, c.claim_token, c.next_offset,
+  c.state IS NOT DISTINCT FROM 'stopped'
 FROM afterimage.checkpoint AS c
 JOIN unnest($3::pg_catalog.text[], $4::pg_catalog.int4[])
   AS w (topic, \"partition\") ON w.topic = c.topic AND w.\"partition\" = c.\"partition\"

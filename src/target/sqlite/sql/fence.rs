@@ -98,7 +98,7 @@ WHERE sink = ?7 AND cluster_id = ?8 AND topic = ?9 AND "partition" = ?10
 
 /// Returns whether a partition is stopped, if it stands at an offset; binds its key, the claim and that
 /// offset.
-pub(in crate::target::sqlite) const STAND: &str = r#"SELECT state = 'stopped'
+pub(in crate::target::sqlite) const STAND: &str = r#"SELECT state IS 'stopped'
 FROM afterimage_checkpoint
 WHERE sink = ? AND cluster_id = ? AND topic = ? AND "partition" = ?
     AND epoch = ? AND claim_token = ? AND next_offset = ?"#;

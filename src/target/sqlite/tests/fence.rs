@@ -130,6 +130,11 @@ async fn a_stop_is_written_and_taken_back_and_a_release_leaves_no_owner() {
     target.mark(&world.partition, claimed.claim, None).await.unwrap();
     let touched = target.touch(slice::from_ref(&holding)).await.unwrap();
     assert_eq!(touched, Touched::default());
+    // As an operator leaves it.
+    world.run("UPDATE afterimage_checkpoint SET state = NULL").await;
+    let touched = target.touch(slice::from_ref(&holding)).await.unwrap();
+    assert_eq!(touched, Touched::default());
+    target.mark(&world.partition, claimed.claim, None).await.unwrap();
     holding.next = NextOffset::after(claimed.next.get());
     let elsewhere = target.touch(&[holding]).await.unwrap().elsewhere;
     assert_eq!(
