@@ -370,12 +370,12 @@ impl<'a> Pass<'a> {
             return Err(refused(Reason::BehindDeadLetter, detail));
         }
         if is_partial && self.layout.shape.key.is_empty() {
-            let detail = "a value is unavailable, and without a key no row has it to keep";
+            let detail =
+                "a value is unavailable, and without a key there is no row to keep it from";
             return Err(refused(Reason::UnavailableWithoutRow, detail));
         }
         writer.note_new(op != Op::Update);
-        let Arrival { origin, record, .. } = *self.arrival;
-        writer.finish(origin, record).map_err(|column| self.no_key(column))?;
+        writer.finish(self.arrival.origin, self.arrival.record).map_err(|it| self.no_key(it))?;
         Ok(Decoded::Change(found.change(op, !is_partial)))
     }
 

@@ -230,9 +230,8 @@ fn check(changes: &str, expected: &str) {
 }
 
 /// Reads `KEY=AB` (an upsert of two columns, with `+` of a row that is said to be new) and `KEY!` (a
-/// delete); `~` is unavailable. `>KEY=AB`
-/// and `KEY!>` are the halves of a move, of another transaction with a `'` behind them; `@PLACE` makes
-/// halves one that the connector repeats.
+/// delete); `~` is unavailable. `>KEY=AB` and `KEY!>` are the halves of a move, of another transaction
+/// with a `'` behind them; `@PLACE` makes halves one that the connector repeats.
 fn parse(changes: &str) -> Rows {
     let mut rows = Rows::new(shape(&[0]));
     for (offset, change) in (0..).zip(changes.split_whitespace()) {

@@ -42,9 +42,8 @@ impl Copying {
         described: &Described,
     ) -> bool {
         let is_new = |row: &&usize| rows.index().get(**row).is_some_and(|row| row.is_new);
-        let pays = || winners.upserts.iter().filter(is_new).nth(ROWS_MIN - 1).is_some();
-        is_same(rows.shape(), wires, described)
-            && pays()
+        let pays = winners.upserts.iter().filter(is_new).nth(ROWS_MIN - 1).is_some();
+        pays && is_same(rows.shape(), wires, described)
             && match self.0.get_mut(&rows.shape().table.name) {
                 Some(Pause { left: 0, .. }) | None => true,
                 Some(Pause { left, .. }) => {
@@ -101,7 +100,7 @@ fn parts(rows: &Rows, new: &[usize], now: &[u8]) -> impl Iterator<Item = Vec<u8>
     }
     let count = rows.shape().columns.len() + rows.shape().synced_at.iter().len();
     let count = i16::try_from(count).expect("a table has fewer columns").to_be_bytes();
-    let mut left = new.iter().filter_map(|&row| rows.index().get(row)).peekable();
+    let mut left = new.iter().filter_map(|&row| rows.index().get(row));
     let mut next = Some(HEAD.to_vec());
     std::iter::from_fn(move || {
         let mut part = next.take()?;
