@@ -133,7 +133,13 @@ async fn arrays_of_other_types_arrive_as_they_were() {
     .await;
     let multiranges = [Literal::Bytes(b"{[1,3),[5,7)}"), NULL];
     let expected = "{\"{[1,3),[5,7)}\",NULL}";
-    check_arrays(&world, &[("int4multirange[]", Kind::Bytes, &multiranges, expected)]).await;
+    let beside = [
+        ("int4multirange[]", Kind::Bytes, &multiranges[..], expected),
+        ("int4[]", Kind::Int32, &[int(7), NULL], "{7,NULL}"),
+        ("text[]", Kind::Text, &[], "{}"),
+        ("varchar(3)[]", Kind::Text, &[text("ab")], "{ab}"),
+    ];
+    check_arrays(&world, &beside).await;
 }
 
 #[tokio::test]
@@ -204,7 +210,7 @@ async fn arrays_are_updated_and_deleted_by_as_other_columns_are() {
     world
         .sql(&format!(
             "CREATE TABLE {schema}.v (tags text[], a int, gone int, \"l\"\"ist\" int[], \
-             PRIMARY KEY (tags)); ALTER TABLE {schema}.v DROP COLUMN gone; \
+             spans int4multirange, PRIMARY KEY (tags)); ALTER TABLE {schema}.v DROP COLUMN gone; \
              GRANT ALL ON {schema}.v TO writer"
         ))
         .await;
@@ -216,13 +222,14 @@ async fn arrays_are_updated_and_deleted_by_as_other_columns_are() {
         (packed(&[text("one")]), packed(&[text("two"), NULL]), packed(&[int(1), NULL]));
     let texts = |parts| Value::Array(Items { kind: &Kind::Text, parts: Parts::new(parts) });
     let list = Value::Array(Items { kind: &Kind::Int32, parts: Parts::new(&numbers) });
+    let spans = Value::Bytes(b"{[1,3),[5,7)}");
     let shape = shape(&table, &["tags"], Deletes::Hard);
     let rows = batch(
         &claimed,
         &shape,
         &[
-            Does::Upsert(&[texts(&one), Value::Int(1), list]),
-            Does::Upsert(&[texts(&two), Value::Int(2), Value::Null]),
+            Does::Upsert(&[texts(&one), Value::Int(1), list, Value::Null]),
+            Does::Upsert(&[texts(&two), Value::Int(2), Value::Null, Value::Null]),
         ],
     );
     target.apply(&rows).await.unwrap();
@@ -233,11 +240,16 @@ async fn arrays_are_updated_and_deleted_by_as_other_columns_are() {
     let rows = batch(
         &next,
         &shape,
-        &[Does::Delete(&[texts(&one)]), Does::Upsert(&[texts(&two), Value::Unavailable, list])],
+        &[
+            Does::Delete(&[texts(&one)]),
+            Does::Upsert(&[texts(&two), Value::Unavailable, list, spans]),
+        ],
     );
     target.apply(&rows).await.unwrap();
-    let query = format!("SELECT tags::text, a::text, \"l\"\"ist\"::text FROM {schema}.v");
+    let query =
+        format!("SELECT tags::text, a::text, \"l\"\"ist\"::text, spans::text FROM {schema}.v");
     let found = world.sql(&query).await;
-    let expected = ["{two,NULL}", "2", "{1,NULL}"].map(|text| Some(text.to_owned()));
+    let expected =
+        ["{two,NULL}", "2", "{1,NULL}", "{[1,3),[5,7)}"].map(|text| Some(text.to_owned()));
     assert_eq!(found, [expected]);
 }

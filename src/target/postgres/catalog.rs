@@ -14,13 +14,13 @@ use crate::target::postgres::sql;
 
 mod types;
 
+use types::{ARRAY_CELL, Base, Form, taker};
 pub(super) use types::{
     BIT, BOOL, BPCHAR, BYTEA, CIDR, CIRCLE, DATE, FLOAT4, FLOAT8, INET, INT2, INT4, INT8, INTERVAL,
     JSON, JSONB, LINE, MACADDR, MACADDR8, NUMERIC, OID, POINT, TEXT, TEXTUAL, TIME, TIMESTAMP,
     TIMESTAMPTZ, TIMETZ, TSVECTOR, UUID, VARBIT, VARCHAR, XML, array_of, encode_of,
     encode_of_chosen,
 };
-use types::{Base, Form, taker};
 
 /// A table as the transaction sees it.
 #[derive(Clone, Debug, Default)]
@@ -68,8 +68,8 @@ pub(super) struct Wire {
     pub(super) element: u32,
     /// What an element is cast to, where it travels as text.
     pub(super) cast: Option<String>,
-    /// The field of the table's row type that an element is, where it is an array itself: the
-    /// elements of an array of arrays would all come out side by side.
+    /// The field of a row that an element is, where it is an array itself: the elements of an array
+    /// of arrays would all come out side by side.
     pub(super) field: Option<Field>,
 }
 
@@ -85,17 +85,51 @@ pub(super) struct Field {
 }
 
 impl Field {
-    /// Finds the field in its row.
-    fn new(name: &str, row: &[(String, u32)]) -> Self {
+    /// Finds a field in its row; `None` when none is like it.
+    fn find(row: &[(String, u32)], is_it: impl FnMut(&(String, u32)) -> bool) -> Option<Self> {
         let null =
             |(_, type_id): &(String, u32)| [type_id.to_be_bytes(), NULL.to_be_bytes()].concat();
-        let at = row.iter().position(|(other, _)| other == name).unwrap_or(row.len());
-        let (before, rest) = row.split_at(at);
+        let (before, rest) = row.split_at(row.iter().position(is_it)?);
+        let ((name, type_id), behind) = rest.split_first()?;
         let mut head = u32::try_from(row.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
         head.extend(before.iter().flat_map(null));
-        head.extend(rest.first().into_iter().flat_map(|(_, type_id)| type_id.to_be_bytes()));
-        let tail = rest.iter().skip(1).flat_map(null).collect();
-        Self { name: name.to_owned(), head, tail }
+        head.extend(type_id.to_be_bytes());
+        Some(Self { name: name.clone(), head, tail: behind.iter().flat_map(null).collect() })
+    }
+}
+
+/// The row type in which the arrays of a table travel: its own, or the one of `afterimage.array_cell`
+/// where sqlx, which asks for every type within a type, does not know one of the table's.
+#[derive(Clone, Debug, Default)]
+struct Carrier {
+    /// The number of the table's row type.
+    row_type: u32,
+    /// The number of the other one.
+    array_cell: u32,
+    /// Whether sqlx fails on the table's.
+    is_unknown: bool,
+    /// For each column the array type that it is below all domains, where it travels so.
+    arrays: Vec<Option<u32>>,
+}
+
+impl Carrier {
+    /// Puts the arrays among a table's columns into rows.
+    fn carry(self, columns: &mut [DescribedColumn], table: &TableName) {
+        let (array, element, row) = if self.is_unknown {
+            let row = ARRAY_CELL.map(|(name, array)| (name.to_owned(), array)).to_vec();
+            (sql::array_type("afterimage", "array_cell"), self.array_cell, row)
+        } else {
+            let row = columns.iter().map(|it| (it.column.name.clone(), it.column.type_id));
+            (sql::row_array(table), self.row_type, row.collect())
+        };
+        for (described, carried) in columns.iter_mut().zip(self.arrays) {
+            let Some(carried) = carried else { continue };
+            let field = Field::find(&row, |(name, type_id)| match self.is_unknown {
+                true => *type_id == carried,
+                false => *name == described.column.name,
+            });
+            described.wire = Wire { array: array.clone(), element, cast: None, field };
+        }
     }
 }
 
@@ -136,9 +170,10 @@ pub(super) async fn describe(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let mut arrays = vec![(0, Vec::new()); names.len()];
+    let mut carriers = vec![Carrier::default(); names.len()];
     for row in session.fetch(sql::COLUMNS.to_owned(), arguments(names)?).await? {
-        let (type_id, taker) = (row.try_get::<Oid, _>(3)?.0, taker(&base(&row)?));
+        let (type_id, base) = (row.try_get::<Oid, _>(3)?.0, base(&row)?);
+        let taker = taker(&base);
         let (schema, name): (String, String) = (row.try_get(7)?, row.try_get(8)?);
         let column = Column {
             name: row.try_get(1)?,
@@ -168,29 +203,20 @@ pub(super) async fn describe(
             },
         };
         let ordinal = usize::try_from(row.try_get::<i64, _>(0)? - 1).unwrap_or(usize::MAX);
-        if let (Some(table), Some((row_type, arrays))) =
-            (tables.get_mut(ordinal), arrays.get_mut(ordinal))
-        {
-            *row_type = row.try_get::<Oid, _>("row_id")?.0;
-            arrays.push(matches!(taker, Some((_, Form::Row))));
+        if let (Some(table), Some(carrier)) = (tables.get_mut(ordinal), carriers.get_mut(ordinal)) {
+            carrier.row_type = row.try_get::<Oid, _>("row_id")?.0;
+            carrier.array_cell = row.try_get::<Option<Oid>, _>("array_cell")?.unwrap_or_default().0;
+            carrier.is_unknown |= base.has_multiranges();
+            let is_array = matches!(taker, Some((_, Form::Row)));
+            carrier.arrays.push(is_array.then_some(base.id));
             let unique_indexes = row.try_get("unique_indexes")?;
             table.columns.push(DescribedColumn { column, wire, unique_indexes });
             table.has_rules = row.try_get("has_rules")?;
             table.now = row.try_get_raw("now")?.as_bytes().map_err(sqlx::Error::Decode)?.to_vec();
         }
     }
-    for ((table, name), (row_type, is_array)) in tables.iter_mut().zip(names).zip(arrays) {
-        let row = table.columns.iter().map(|it| (it.column.name.clone(), it.column.type_id));
-        let row = row.collect::<Vec<_>>();
-        let arrays = table.columns.iter_mut().zip(is_array).filter(|(_, is_array)| *is_array);
-        for (described, _) in arrays {
-            described.wire = Wire {
-                array: sql::row_array(name),
-                element: row_type,
-                cast: None,
-                field: Some(Field::new(&described.column.name, &row)),
-            };
-        }
+    for ((table, name), carrier) in tables.iter_mut().zip(names).zip(carriers) {
+        carrier.carry(&mut table.columns, name);
     }
     Ok(tables)
 }

@@ -14,12 +14,19 @@ pub(super) struct Base {
     pub(super) element: Option<Box<Base>>,
 }
 
+impl Base {
+    /// Returns whether it is a multirange or an array of them.
+    pub(super) fn has_multiranges(&self) -> bool {
+        self.kind == "m" || self.element.as_ref().is_some_and(|it| it.kind == "m")
+    }
+}
+
 /// The form in which cells travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// The type's own binary form.
     Binary,
-    /// The same, inside a row of the table's.
+    /// The same, inside a row.
     Row,
     /// Text that the server reads as it reads a literal.
     Text,
@@ -166,6 +173,36 @@ const ARRAYS: [(u32, u32); 52] = [
     (4534, 6153),
     (4535, 6155),
     (4536, 6157),
+];
+
+/// The fields of `afterimage.array_cell`, in order, with their types: the arrays that have a binary
+/// form here.
+pub(super) const ARRAY_CELL: [(&str, u32); 25] = [
+    ("bool", 1000),
+    ("bytea", 1001),
+    ("name", 1003),
+    ("int8", 1016),
+    ("int2", 1005),
+    ("int4", 1007),
+    ("text", 1009),
+    ("oid", 1028),
+    ("json", 199),
+    ("float4", 1021),
+    ("float8", 1022),
+    ("bpchar", 1014),
+    ("varchar", 1015),
+    ("date", 1182),
+    ("time", 1183),
+    ("timestamp", 1115),
+    ("timestamptz", 1185),
+    ("interval", 1187),
+    ("timetz", 1270),
+    ("bit", 1561),
+    ("varbit", 1563),
+    ("numeric", 1231),
+    ("uuid", 2951),
+    ("jsonb", 3807),
+    ("point", 1017),
 ];
 
 /// Finds what writes an array of a built-in type in its binary form.

@@ -32,7 +32,7 @@ SELECT w.ordinal, a.attname::text,
   tn.nspname::text, t.typname::text, b.oid, b.typtype::text, b.typname::text,
   a.atthasdef OR a.attidentity <> '' AS has_default, a.attidentity::text AS identity,
   e.oid AS element_id, e.typtype::text AS element_kind, e.typname::text AS element_name,
-  c.reltype AS row_id,
+  c.reltype AS row_id, pg_catalog.to_regtype('afterimage.array_cell')::pg_catalog.oid AS array_cell,
   CASE
     WHEN b.typtype = 'c' THEN 'record'
     WHEN t.typtype = 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)

@@ -17,6 +17,7 @@ SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.source_table') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.key_encoding') IS NOT NULL
   AND pg_catalog.to_regclass('afterimage.row_guard') IS NOT NULL
+  AND pg_catalog.to_regclass('afterimage.array_cell') IS NOT NULL
   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
     WHERE attname IN ('former_owners', 'deleted_key')
     AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint')) = 2
@@ -37,8 +38,25 @@ pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
 
 /// Our own tables.
-pub(in crate::target::postgres) const BOOTSTRAP: [&str; 21] = [
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 22] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
+    // Has no rows: its row type carries the arrays of a statement.
+    "\
+CREATE TABLE IF NOT EXISTS afterimage.array_cell (
+  \"bool\" pg_catalog.bool[], \"bytea\" pg_catalog.bytea[],
+  \"name\" pg_catalog.name[], \"int8\" pg_catalog.int8[],
+  \"int2\" pg_catalog.int2[], \"int4\" pg_catalog.int4[],
+  \"text\" pg_catalog.text[], \"oid\" pg_catalog.oid[],
+  \"json\" pg_catalog.json[], \"float4\" pg_catalog.float4[],
+  \"float8\" pg_catalog.float8[], \"bpchar\" pg_catalog.bpchar[],
+  \"varchar\" pg_catalog.varchar[], \"date\" pg_catalog.date[],
+  \"time\" pg_catalog.time[], \"timestamp\" pg_catalog.timestamp[],
+  \"timestamptz\" pg_catalog.timestamptz[], \"interval\" pg_catalog.interval[],
+  \"timetz\" pg_catalog.timetz[], \"bit\" pg_catalog.bit[],
+  \"varbit\" pg_catalog.varbit[], \"numeric\" pg_catalog.numeric[],
+  \"uuid\" pg_catalog.uuid[], \"jsonb\" pg_catalog.jsonb[],
+  \"point\" pg_catalog.point[]
+)",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.checkpoint (
   sink text NOT NULL,
@@ -207,7 +225,7 @@ CREATE TABLE IF NOT EXISTS afterimage.schema_version (
   version integer PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT now()
 )",
-    "INSERT INTO afterimage.schema_version (version) VALUES (5) ON CONFLICT (version) DO NOTHING",
+    "INSERT INTO afterimage.schema_version (version) VALUES (6) ON CONFLICT (version) DO NOTHING",
 ];
 
 /// Our own role.
