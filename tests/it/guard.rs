@@ -61,8 +61,13 @@ fn f28_keys_that_move_between_partitions_of_a_topic_that_is_behind() {
     world.until_equal_within(SOON, &["t"]);
 }
 
-/// A user's row at a place in the source's log, committed at that second.
+/// The first user's row at a place in the source's log, committed at that second.
 fn user(fixture: &str, name: &str, place: i64) -> Draft {
+    user_of(1, fixture, name, place)
+}
+
+/// Any user's.
+fn user_of(id: i64, fixture: &str, name: &str, place: i64) -> Draft {
     let draft = Draft::fixture(&format!("json/users-{fixture}"));
     let (Some(key), Some(value)) = (&draft.key, &draft.value) else { panic!("it has both") };
     let [key, value] = [key, value].map(|bytes| String::from_utf8(bytes.clone()).unwrap());
@@ -74,10 +79,10 @@ fn user(fixture: &str, name: &str, place: i64) -> Draft {
         payload
     } else {
         let (before, after) = payload.split_once("\"after\":").unwrap();
-        let after = set(&set(after, "\"id\":", "1"), "\"name\":", &quoted);
+        let after = set(&set(after, "\"id\":", &id.to_string()), "\"name\":", &quoted);
         format!("{before}\"after\":{after}")
     };
-    let key = set(&key, "\"payload\":{\"id\":", "1");
+    let key = set(&key, "\"payload\":{\"id\":", &id.to_string());
     Draft { key: Some(key.into_bytes()), ..draft }
         .with_value(Some(format!("{schema}\"payload\":{payload}").into_bytes()))
 }
@@ -322,6 +327,28 @@ fn a_replay_is_judged_by_the_guard_and_not_by_what_came_behind_it() {
     assert_eq!(left.code, 1, "{}", left.out);
     assert!(left.out.contains("newer"), "{}", left.out);
     assert_eq!(name(&world).as_deref(), Some("newer"));
+}
+
+#[test]
+fn f36_new_rows_that_come_again_are_kept_out_though_the_guard_trusts_new_ones() {
+    let world = World::new("guardnew");
+    let topic = world.topic("public.users", &[]);
+    // As many as go by COPY at least.
+    let users = |fixture: &str, place: i64| {
+        (1..=250).map(|id| user_of(id, fixture, "a", place)).collect::<Vec<_>>()
+    };
+    produce(&topic, 0, &[users("create", 100), users("delete", 200)].concat());
+    assert_eq!(caught_up(&world).code, 0);
+
+    world.target.run(
+        "CREATE TABLE public.came (id bigint);
+         CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+           $$ BEGIN INSERT INTO public.came VALUES (NEW.id); RETURN NEW; END $$;
+         CREATE TRIGGER note BEFORE INSERT ON public.users FOR EACH ROW EXECUTE FUNCTION public.note()",
+    );
+    produce(&topic, 0, &users("create", 100));
+    assert_eq!(caught_up(&world).code, 0);
+    assert_eq!(world.target.number("SELECT count(*) FROM public.came"), 0, "old rows came again");
 }
 
 #[test]

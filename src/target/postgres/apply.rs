@@ -94,6 +94,7 @@ async fn verdict(
     match error {
         TargetError::Unreachable(_)
         | TargetError::Untrusted(_)
+        | TargetError::NotAdmitted(_)
         | TargetError::Busy(_)
         | TargetError::Exhausted(_) => return Err(error),
         TargetError::StaleLayout { .. }
@@ -320,15 +321,21 @@ impl Attempt<'_> {
     }
 
     /// Finds the rows that are older than what the target has.
-    async fn sift(&self, session: &mut Session, rows: &Rows) -> Result<Vec<usize>, Failure> {
+    async fn sift(&mut self, session: &mut Session, rows: &Rows) -> Result<Vec<usize>, Failure> {
         if !rows.shape().is_guarded {
             return Ok(Vec::new());
         }
-        let steps = &self.batch.steps;
-        let guarded = guard::sift(session, self.lane.sink, rows, steps).await.map_err(other)?;
-        match guarded {
+        let (table, steps) = (&rows.shape().table.name, &self.batch.steps);
+        let trusts_new = self.copied.contains_key(table);
+        let guarded = guard::sift(session, self.lane.sink, rows, steps, trusts_new).await;
+        match guarded.map_err(other)? {
             Guarded::Sifted(older) => Ok(older),
-            Guarded::Again => Err(Failure::Again),
+            Guarded::Again => {
+                if trusts_new {
+                    self.copying.refused(table);
+                }
+                Err(Failure::Again)
+            }
             Guarded::WentBack(origin) => Err(went_back(rows, origin, steps).into()),
         }
     }

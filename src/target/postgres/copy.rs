@@ -21,7 +21,8 @@ const PAUSE_MAX: u32 = 1024;
 /// Bytes of a message to the server.
 const PART: usize = 128 * 1024;
 
-/// Whether COPY has paid for tables: a snapshot that is taken again would be refused in each batch.
+/// Whether COPY has paid for tables: a snapshot that is taken again would be refused in each batch,
+/// by the table or by its guard.
 #[derive(Debug, Default)]
 pub(super) struct Copying(HashMap<TableName, Pause>);
 

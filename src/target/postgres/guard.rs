@@ -22,20 +22,27 @@ pub(super) enum Guarded {
     Sifted(Vec<usize>),
     /// The source has gone back: where the row comes from that shows it.
     WentBack(Origin),
-    /// Another member has met a key for the first time at the same moment: all must be read again.
+    /// A key that was not read is known: all must be read.
     Again,
 }
 
 /// Compares a guarded table's rows with what the target has seen, and keeps what it has seen then.
 /// The keys stay locked until the transaction ends.
+///
+/// `trusts_new` says that nothing need be read of keys that begin with a new row.
 pub(super) async fn sift(
     session: &mut Session,
     sink: &Sink,
     rows: &Rows,
     steps: &[Step],
+    trusts_new: bool,
 ) -> Result<Guarded, Error> {
     let table = Table { sink, rows, name: rows.shape().table.name.to_string() };
-    let (known, truncate) = table.lock(session, guard::keys(rows)).await?;
+    let mut keys = guard::keys(rows);
+    if trusts_new {
+        keys.retain(|&at| rows.index().get(at).is_some_and(|row| !row.is_new));
+    }
+    let (known, truncate) = table.lock(session, keys).await?;
     let is_known = |at: usize| {
         let key = |at: usize| rows.index().get(at).map(|row| rows.key(row));
         known.binary_search_by_key(&key(at), |(known, _)| key(*known)).is_ok()

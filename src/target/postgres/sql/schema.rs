@@ -21,7 +21,7 @@ SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
     WHERE attname IN ('former_owners', 'deleted_key')
     AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint')) = 2
-  AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'key'
+  AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'key_id'
     AND attrelid = pg_catalog.to_regclass('afterimage.row_guard'))
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'since_offset'
     AND attrelid = pg_catalog.to_regclass('afterimage.refused_key'))
@@ -38,7 +38,7 @@ pub(in crate::target::postgres) const SCHEMA_EXISTS: &str =
     "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
 
 /// Our own tables.
-pub(in crate::target::postgres) const BOOTSTRAP: [&str; 22] = [
+pub(in crate::target::postgres) const BOOTSTRAP: [&str; 23] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     // Has no rows: its row type carries the arrays of a statement.
     "\
@@ -194,7 +194,7 @@ CREATE TABLE IF NOT EXISTS afterimage.key_encoding (
     "\
 CREATE TABLE IF NOT EXISTS afterimage.row_guard (
   table_name text NOT NULL,
-  key_hash bytea NOT NULL,
+  key_id bytea NOT NULL,
   key bytea,
   log_file bigint,
   log_pos bigint,
@@ -206,9 +206,19 @@ CREATE TABLE IF NOT EXISTS afterimage.row_guard (
   topic text NOT NULL,
   \"partition\" integer NOT NULL,
   record_offset bigint NOT NULL,
-  PRIMARY KEY (table_name, key_hash)
+  PRIMARY KEY (table_name, key_id)
 ) WITH (fillfactor = 70)",
     "ALTER TABLE afterimage.row_guard ADD COLUMN IF NOT EXISTS key bytea",
+    // Up to version 5 all keys stood under their hashes.
+    "\
+DO $do$ BEGIN
+  IF EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'key_hash'
+    AND attrelid = 'afterimage.row_guard'::pg_catalog.regclass)
+  THEN
+    ALTER TABLE afterimage.row_guard RENAME COLUMN key_hash TO key_id;
+    UPDATE afterimage.row_guard SET key_id = key WHERE pg_catalog.octet_length(key) < 32;
+  END IF;
+END $do$",
     "\
 CREATE TABLE IF NOT EXISTS afterimage.audit (
   at timestamptz NOT NULL DEFAULT now(),
