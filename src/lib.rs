@@ -16,6 +16,7 @@ pub mod lane;
 pub mod mapping;
 pub mod memory;
 pub mod moves;
+pub mod panics;
 pub mod record;
 pub mod refused;
 pub mod rows;

@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use afterimage::cli::{self, Command, Environment, Invocation, Refused};
 use afterimage::commands;
 use afterimage::memory;
+use afterimage::panics;
 use afterimage::settings::{LogFormat, Problems};
 use afterimage::telemetry;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    panics::end_the_process();
     memory::give_back_large_buffers();
     let args: Vec<OsString> = std::env::args_os().collect();
     let invocation = match cli::parse(&args, &Environment::of_process()) {

@@ -34,6 +34,8 @@ pub struct Invocation {
 pub struct Secrets {
     /// `TARGET_DATABASE_PASSWORD`.
     pub target_password: Option<Secret>,
+    /// `TARGET_DATABASE_PASSWORD_FILE`, where the password is from there.
+    pub target_password_file: Option<PathBuf>,
     /// `SCHEMA_REGISTRY_USER`.
     pub registry_user: Option<Secret>,
     /// `SCHEMA_REGISTRY_PASSWORD`.
@@ -121,6 +123,9 @@ impl Secrets {
     fn read(environment: &Environment, problems: &mut Problems) -> Self {
         Self {
             target_password: environment.secret("TARGET_DATABASE_PASSWORD", problems),
+            target_password_file: environment
+                .find("TARGET_DATABASE_PASSWORD_FILE")
+                .map(PathBuf::from),
             registry_user: environment.secret("SCHEMA_REGISTRY_USER", problems),
             registry_password: environment.secret("SCHEMA_REGISTRY_PASSWORD", problems),
             registry_token: environment.token("SCHEMA_REGISTRY_TOKEN", problems),

@@ -40,8 +40,14 @@ const ID_KINDS: [(&str, IdKind); 2] =
 /// The target's address.
 #[derive(Clone, Debug)]
 pub enum TargetAddress {
-    /// A PostgreSQL URL, its password included.
-    Postgres(Secret),
+    /// A PostgreSQL server.
+    Postgres {
+        /// Its URL, the password included.
+        url: Secret,
+        /// Where the password is read again whenever it is needed, because something else may change
+        /// it.
+        password_file: Option<PathBuf>,
+    },
     /// A SQLite file.
     Sqlite(PathBuf),
 }
@@ -157,7 +163,8 @@ impl TargetAddress {
             url.set_password(Some(password.expose()))
                 .map_err(|()| format!("\"{}\" must name a host", printable(&url)))?;
         }
-        Ok(Self::Postgres(Secret::new(url)))
+        let password_file = secrets.target_password_file.clone();
+        Ok(Self::Postgres { url: Secret::new(url), password_file })
     }
 }
 
@@ -184,7 +191,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 impl fmt::Display for TargetAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Postgres(url) => match Url::parse(url.expose()) {
+            Self::Postgres { url, .. } => match Url::parse(url.expose()) {
                 Ok(url) => f.write_str(&printable(&url)),
                 Err(_) => f.write_str("postgres://***"),
             },

@@ -237,7 +237,9 @@ fn a_password_from_a_variable_takes_its_place_in_the_url() {
     let settings = made(line, &variables).unwrap();
 
     match settings.target {
-        TargetAddress::Postgres(url) => assert_eq!(url.expose(), "postgres://u:p%40ss%2F1@h/db"),
+        TargetAddress::Postgres { url, .. } => {
+            assert_eq!(url.expose(), "postgres://u:p%40ss%2F1@h/db")
+        }
         TargetAddress::Sqlite(_) => panic!("not PostgreSQL"),
     }
     let registry = settings.registry.unwrap();

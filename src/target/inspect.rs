@@ -179,8 +179,8 @@ pub enum Opened {
 /// The target cannot be reached, or does not let us in.
 pub async fn open(address: &TargetAddress, sink: Sink) -> Result<Opened, TargetError> {
     Ok(match address {
-        TargetAddress::Postgres(url) => {
-            let mut target = Postgres::new(url.expose(), sink)?;
+        TargetAddress::Postgres { url, password_file } => {
+            let mut target = Postgres::new(url.expose(), password_file.clone(), sink)?;
             target.connect().await?;
             Opened::Postgres(Box::new(target))
         }

@@ -276,6 +276,9 @@ pub enum TargetError {
     /// TLS cannot be agreed on: the server has none, or cannot prove that it is the one asked for.
     #[error("target cannot be trusted")]
     Untrusted(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The server does not let the role in: its password is another one by now, or a rule keeps it out.
+    #[error("target does not let the role in")]
+    NotAdmitted(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A lock, a deadlock, a serialisation failure or a time-out.
     #[error("target is busy")]
     Busy(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -288,7 +291,7 @@ pub enum TargetError {
         /// Which table.
         table: TableName,
     },
-    /// The password, the role or a right is refused.
+    /// A right is refused, or there is no such database.
     #[error("target denies access")]
     Denied(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A constraint or a conversion refuses a row, and no record of the batch brings it.
@@ -335,6 +338,7 @@ impl TargetError {
         match self {
             Self::Unreachable(_) => Disposition::Retry("unreachable"),
             Self::Untrusted(_) => Disposition::Retry("untrusted"),
+            Self::NotAdmitted(_) => Disposition::Retry("not_admitted"),
             Self::Busy(_) => Disposition::Retry("busy"),
             Self::Exhausted(_) => Disposition::Retry("exhausted"),
             Self::StaleLayout { .. } => Disposition::Rewind,

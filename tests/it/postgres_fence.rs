@@ -66,7 +66,7 @@ async fn a_claim_tells_what_it_got_and_what_not() {
 
     let mut sink = world.sink.clone();
     sink.group_id = "other".to_owned();
-    let mut other = Postgres::new(&world.url, sink).unwrap();
+    let mut other = Postgres::new(&world.url, None, sink).unwrap();
     assert_eq!(take(&mut other, &[1]).await.held, [(partition(1), "group".to_owned())]);
     let mut holding = Holding { partition: partition(1), claim: claimed.claim, next: claimed.next };
     let touched = target.touch(std::slice::from_ref(&holding)).await.unwrap();
@@ -273,7 +273,7 @@ async fn f09_an_owner_of_another_group_is_not_ended() {
 
     let mut sink = world.sink.clone();
     sink.group_id = "other".to_owned();
-    let mut other = Postgres::new(&world.url, sink).unwrap();
+    let mut other = Postgres::new(&world.url, None, sink).unwrap();
     let claims = timeout(BOUND, take(&mut other, &[0])).await.unwrap();
     assert_eq!(claims.held, [(partition(0), "group".to_owned())]);
     session.ping().await.unwrap();
@@ -308,11 +308,11 @@ async fn f55_a_session_that_the_server_ended_is_opened_anew() {
     assert_eq!(target.table(&world.name("t")).await.unwrap(), None);
 
     let nobody = "postgres://writer:wrong@127.0.0.1:1/none";
-    let mut nobody = Postgres::new(nobody, world.sink.clone()).unwrap();
+    let mut nobody = Postgres::new(nobody, None, world.sink.clone()).unwrap();
     let error = nobody.table(&world.name("t")).await.unwrap_err();
     assert!(matches!(error, TargetError::Unreachable(_)), "{error}");
     let denied = world.url.replace("writer:writer", "writer:wrong");
-    let mut denied = Postgres::new(&denied, world.sink.clone()).unwrap();
+    let mut denied = Postgres::new(&denied, None, world.sink.clone()).unwrap();
     let error = denied.table(&world.name("t")).await.unwrap_err();
     assert!(matches!(error, TargetError::Denied(_)), "{error}");
 }

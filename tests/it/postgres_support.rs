@@ -62,7 +62,7 @@ impl World {
     }
 
     pub(crate) fn target(&self) -> Postgres {
-        Postgres::new(&self.url, self.sink.clone()).unwrap()
+        Postgres::new(&self.url, None, self.sink.clone()).unwrap()
     }
 
     /// Connects as somebody who is none of ours.

@@ -5,13 +5,15 @@ use crate::support::certificates::{Authority, write};
 use crate::support::cluster::{CERTIFIED, Cluster, PASSWORD, WRITER};
 use crate::support::kafka::{Draft, produce};
 use crate::support::member::Ended;
-use crate::support::{LATER, MemberSetup, SOON, World};
+use crate::support::{LATER, MemberSetup, SOON, World, until};
 
 const WRONG: &str = "another-pw-that-no-log-may-show";
+const NEXT: &str = "the-next-pw-that-no-log-may-show";
 
 /// A server with a database for each member, and one record.
 struct Scene {
     world: World,
+    topic: String,
     cluster: Cluster,
 }
 
@@ -20,7 +22,7 @@ impl Scene {
         let world = World::new("sectarget");
         let topic = world.topic("public.users", &[]);
         produce(&topic, 0, &[Draft::fixture("json/users-create")]);
-        Self { world, cluster: Cluster::start(authority) }
+        Self { world, topic, cluster: Cluster::start(authority) }
     }
 
     fn member(&self, label: &str, url: &str) -> MemberSetup {
@@ -95,11 +97,11 @@ fn every_right_way_in_carries_rows_and_every_wrong_one_is_refused_by_name() {
     };
     refused(&format!("sslrootcert={other}"), &[untrusted, "invalid peer certificate"]);
     refused("sslmode=require", &[untrusted, "invalid peer certificate"]);
-    refused("sslmode=disable", &["target denies access", "no encryption"]);
+    refused("sslmode=disable", &["target does not let the role in", "no encryption"]);
     let query = format!("sslrootcert={authority}");
     let setup = scene.writer("wrong", "verified", &query, WRONG);
-    assert_refused(setup, &["target denies access", WRITER]);
-    assert_refused(by_certificate(""), &["target denies access", "certificate"]);
+    assert_refused(setup, &["target does not let the role in", WRITER]);
+    assert_refused(by_certificate(""), &["target does not let the role in", "certificate"]);
     let elsewhere = scene.cluster.url(WRITER, "localhost", "verified");
     let setup = scene.writer("elsewhere", "verified", &query, PASSWORD);
     let setup = setup.target(&format!("{elsewhere}?{query}"));
@@ -107,4 +109,35 @@ fn every_right_way_in_carries_rows_and_every_wrong_one_is_refused_by_name() {
     // The stack's own server has no TLS.
     let plain = format!("{}?sslmode=require", scene.world.target_url());
     assert_refused(scene.member("plain", &plain), &[untrusted, "does not support TLS"]);
+}
+
+#[test]
+fn a_password_that_changes_is_waited_for_and_taken_from_its_file() {
+    let authority = Authority::new();
+    let scene = Scene::new(&authority);
+    let authority = write(&scene.world.folder(), "authority.pem", &authority.pem());
+    let target = scene.cluster.database("changed");
+    let query = format!("sslrootcert={authority}");
+    let member = scene.writer("changed", "changed", &query, PASSWORD).start();
+    member.until_ready();
+    let stands_at = |offset: i64| {
+        let next = "SELECT coalesce(max(next_offset), 0) FROM afterimage.checkpoint";
+        target.number(next) == offset
+    };
+    until(LATER, "the first record is applied", || stands_at(1));
+
+    target.run(&format!(
+        "ALTER ROLE {WRITER} PASSWORD '{NEXT}';
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{WRITER}'"
+    ));
+    produce(&scene.topic, 0, &[Draft::fixture("json/users-update")]);
+    member.until_logged(&["trying again", "not_admitted", "does not let the role in"]);
+    until(SOON, "it is not ready", || member.get("/readyz").status == 503);
+
+    write(&scene.world.folder(), "changed.password", NEXT);
+    until(LATER, "the second record is applied", || stands_at(2));
+    member.until_ready();
+    let log = member.log();
+    assert!(![PASSWORD, NEXT].iter().any(|secret| log.contains(secret)), "a secret is shown");
+    assert_eq!(member.terminate(), 0);
 }

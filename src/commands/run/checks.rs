@@ -99,9 +99,10 @@ impl Checks<'_> {
         let mut target = connect(self.sink(String::new()))?;
         if let Err(error) = target.claim(&[], Uuid::nil(), false).await {
             let is_passing = match (error.disposition(), &error) {
-                // The service waits for a new certificate; at its start the old one is a wrong one.
+                // The service waits for a new certificate or password; at its start the old one is a
+                // wrong one.
                 (Disposition::Stop(_) | Disposition::StopOne(..), _)
-                | (_, TargetError::Untrusted(_)) => false,
+                | (_, TargetError::Untrusted(_) | TargetError::NotAdmitted(_)) => false,
                 (Disposition::Retry(_) | Disposition::Rewind, _) => true,
             };
             round.tell(is_passing, chain(error));

@@ -107,8 +107,10 @@ impl Service {
     /// The member cannot start; all problems are told together.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.settings.target.clone() {
-            TargetAddress::Postgres(url) => {
-                Box::pin(self.run_on(move |sink| Ok(Postgres::new(url.expose(), sink)?))).await
+            TargetAddress::Postgres { url, password_file } => {
+                let connect =
+                    move |sink| Ok(Postgres::new(url.expose(), password_file.clone(), sink)?);
+                Box::pin(self.run_on(connect)).await
             }
             TargetAddress::Sqlite(path) => {
                 self.run_on(move |sink| Ok(Sqlite::new(&path, sink))).await

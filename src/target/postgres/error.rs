@@ -43,6 +43,7 @@ pub(super) fn target_error(error: sqlx::Error, doing: Doing<'_>) -> TargetError 
         (Situation::Unreachable, _) => TargetError::Unreachable(server.into()),
         (Situation::Busy, _) | (Situation::Exists, Doing::Ddl) => TargetError::Busy(server.into()),
         (Situation::Exhausted, _) => TargetError::Exhausted(server.into()),
+        (Situation::NotAdmitted, _) => TargetError::NotAdmitted(server.into()),
         (Situation::Denied, _) => TargetError::Denied(server.into()),
         (Situation::Stale, Doing::Rows(table)) => TargetError::StaleLayout { table: table.clone() },
         (Situation::Data, Doing::Rows(table)) => server.into_row(Some(table.to_string())),
@@ -69,7 +70,10 @@ pub(super) fn refusal(error: &sqlx::Error) -> Option<String> {
     let server = ServerError::from(error.as_database_error()?.try_downcast_ref()?);
     match situation(&server) {
         Situation::Busy if state == "57014" => Some(state),
-        Situation::Unreachable | Situation::Busy | Situation::Exhausted => None,
+        Situation::Unreachable
+        | Situation::NotAdmitted
+        | Situation::Busy
+        | Situation::Exhausted => None,
         Situation::Denied
         | Situation::Stale
         | Situation::Exists
@@ -82,6 +86,7 @@ pub(super) fn refusal(error: &sqlx::Error) -> Option<String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Situation {
     Unreachable,
+    NotAdmitted,
     Busy,
     Exhausted,
     Denied,
@@ -117,7 +122,7 @@ fn situation(error: &ServerError) -> Situation {
         _ => match state.get(..2) {
             Some("08") => Situation::Unreachable,
             Some("53") => Situation::Exhausted,
-            Some("28") => Situation::Denied,
+            Some("28") => Situation::NotAdmitted,
             Some("22" | "23") => Situation::Data,
             Some(_) | None => Situation::Unlisted,
         },
@@ -208,7 +213,8 @@ mod tests {
         );
         check(&["40001", "40P01", "55P03", "57014", "26000"], Situation::Busy);
         check(&["53000", "53100", "53200", "53300", "53400"], Situation::Exhausted);
-        check(&["28000", "28P01", "42501", "3D000"], Situation::Denied);
+        check(&["28000", "28P01"], Situation::NotAdmitted);
+        check(&["42501", "3D000"], Situation::Denied);
         check(
             &["42601", "P0002", "P0004", "54001", "0A000", "58030", "55006", "25P02", "21000"],
             Situation::Unlisted,

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use sqlx::Row;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgRow};
 use tracing::{debug, warn};
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use crate::checkpoint::{Claim, Deleted, NextOffset, Step};
 use crate::identity::{Remembered, Trace};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
-use crate::target::postgres::session::{Session, Token, bind};
+use crate::target::postgres::session::{Address, Session, Token, bind};
 use crate::target::postgres::sql;
 use crate::target::{Claimed, Claims, Holding, Known, Sink, Touched};
 
@@ -302,7 +302,7 @@ pub(super) enum Suspects<'a> {
 /// What watches over an operation that another session may hold up.
 #[derive(Clone)]
 pub(super) struct Guard<'a> {
-    pub(super) options: &'a PgConnectOptions,
+    pub(super) address: &'a Address,
     pub(super) lane: Lane<'a>,
     /// The [`Session::name`] of the operation's session.
     pub(super) name: String,
@@ -328,7 +328,7 @@ impl Guard<'_> {
             tokio::time::sleep(PATIENCE).await;
             let looked = match session.take() {
                 Some(session) => self.look(session, &mut told).await,
-                None => match Session::open(self.options, self.lane.token, 0).await {
+                None => match Session::open(self.address, self.lane.token, 0).await {
                     Ok(session) => self.look(session, &mut told).await,
                     Err(error) => Err(error),
                 },

@@ -26,8 +26,8 @@ mod widen;
 mod writer;
 
 use std::fmt;
+use std::path::PathBuf;
 
-use sqlx::postgres::PgConnectOptions;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -41,7 +41,7 @@ use crate::table::{Table, TableName};
 use crate::target::postgres::copy::Copying;
 use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::fence::{FormerOwners, Guard, Lane, Suspects, Wanted};
-use crate::target::postgres::session::{Session, Token};
+use crate::target::postgres::session::{Address, Session, Token};
 use crate::target::{Applied, Claims, Dialect, Holding, Sink, Target, TargetError, Touched};
 
 /// How often in a row a table may be found stale: its layout was then read anew each time, and the
@@ -50,7 +50,7 @@ const STALE_MAX: u32 = 3;
 
 /// A connection to PostgreSQL, opened when it is needed and anew after every error.
 pub struct Postgres {
-    options: PgConnectOptions,
+    address: Address,
     sink: Sink,
     token: Token,
     session: Option<Session>,
@@ -65,14 +65,16 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Takes the target's address; nothing is connected yet.
+    /// Takes the target's address; nothing is connected yet. Where a file has the password, each new
+    /// connection takes it from there.
     ///
     /// # Errors
     ///
     /// The URL cannot be read.
-    pub fn new(url: &str, sink: Sink) -> Result<Self, TargetError> {
+    pub fn new(url: &str, password_file: Option<PathBuf>, sink: Sink) -> Result<Self, TargetError> {
+        let options = tls::options(url).map_err(|error| target_error(error, Doing::Other))?;
         Ok(Self {
-            options: tls::options(url).map_err(|error| target_error(error, Doing::Other))?,
+            address: Address { options, password_file },
             sink,
             token: Token::draw(),
             session: None,
@@ -91,7 +93,7 @@ impl Postgres {
             return Ok(session);
         }
         self.connections += 1;
-        let opened = Session::open(&self.options, &self.token, self.connections).await;
+        let opened = Session::open(&self.address, &self.token, self.connections).await;
         opened.map_err(|error| target_error(error, Doing::Other))
     }
 
@@ -131,8 +133,8 @@ impl Postgres {
     }
 
     fn guard<'a>(&'a self, session: &Session, suspects: Suspects<'a>) -> Guard<'a> {
-        let (options, name) = (&self.options, session.name().to_owned());
-        Guard { options, lane: self.lane(), name, suspects }
+        let (address, name) = (&self.address, session.name().to_owned());
+        Guard { address, lane: self.lane(), name, suspects }
     }
 
     /// Gives up on a table that stays stale however often it is read.
@@ -160,7 +162,7 @@ impl Postgres {
 }
 
 impl fmt::Debug for Postgres {
-    /// Leaves out the options, which print the password.
+    /// Leaves out the address, which prints the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Postgres")
             .field("sink", &self.sink)
@@ -321,9 +323,11 @@ mod tests {
             cluster_id: "cluster".to_owned(),
             group_id: "group".to_owned(),
         };
-        let target = Postgres::new("postgres://me:hidden@localhost/db", sink.clone()).unwrap();
+        let target =
+            Postgres::new("postgres://me:hidden@localhost/db", None, sink.clone()).unwrap();
         assert!(!format!("{target:?}").contains("hidden"));
-        let error = Postgres::new("postgres://me:hidden@localhost:port/db", sink).unwrap_err();
+        let error =
+            Postgres::new("postgres://me:hidden@localhost:port/db", None, sink).unwrap_err();
         let text = format!("{error:?} {error}");
         assert!(!text.contains("hidden"), "{text}");
     }

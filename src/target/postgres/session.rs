@@ -1,6 +1,7 @@
 //! A session: one connection, its name in the server's lists, and a bound on every round trip.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
@@ -10,6 +11,8 @@ use sqlx::{
 };
 use tokio::time::timeout;
 use uuid::Uuid;
+
+use crate::settings::Secret;
 
 /// How long a server may take to let us in.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -60,6 +63,22 @@ impl Token {
     }
 }
 
+/// Where the server is, and who asks; never printed, as it has the password.
+pub(super) struct Address {
+    pub(super) options: PgConnectOptions,
+    /// What has the password by now.
+    pub(super) password_file: Option<PathBuf>,
+}
+
+impl Address {
+    fn now(&self) -> Result<PgConnectOptions, sqlx::Error> {
+        let options = self.options.clone();
+        let Some(path) = &self.password_file else { return Ok(options) };
+        let password = Secret::from_file(path).map_err(io::Error::other)?;
+        Ok(options.password(password.expose()))
+    }
+}
+
 /// A connection that is ready for a statement.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -70,13 +89,13 @@ pub(super) struct Session {
 impl Session {
     /// Connects; `number` tells the connections of one lane apart.
     pub(super) async fn open(
-        options: &PgConnectOptions,
+        address: &Address,
         token: &Token,
         number: u32,
     ) -> Result<Self, sqlx::Error> {
         let name = format!("{} {number} ", token.as_str());
-        let options = options
-            .clone()
+        let options = address
+            .now()?
             .application_name(&format!("{name}afterimage {}", env!("CARGO_PKG_VERSION")))
             .options(SETTINGS)
             .disable_statement_logging();
