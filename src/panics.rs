@@ -24,6 +24,11 @@ pub fn end_the_process() {
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::Command;
+    use std::time::Duration;
+
+    use tokio_util::sync::CancellationToken;
+
+    use crate::tasks::Tasks;
 
     /// Whether this process is the one that panics.
     const PANICS: &str = "AFTERIMAGE_TEST_PANICS";
@@ -33,9 +38,12 @@ mod tests {
         if std::env::var_os(PANICS).is_some() {
             super::end_the_process();
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            let caught =
-                runtime.block_on(async { tokio::spawn(async { panic!("planted") }).await });
-            panic!("the runtime kept it: {caught:?}");
+            let ended = runtime.block_on(async {
+                let mut tasks = Tasks::default();
+                tasks.spawn("planted", async { panic!("planted") });
+                tasks.join_all(CancellationToken::new(), Duration::ZERO).await
+            });
+            panic!("the runtime kept it: {ended:?}");
         }
         let me = std::env::current_exe().unwrap();
         let this = "panics::tests::a_panic_in_a_task_ends_the_process";

@@ -238,7 +238,7 @@ fn a_password_from_a_variable_takes_its_place_in_the_url() {
 
     match settings.target {
         TargetAddress::Postgres { url, .. } => {
-            assert_eq!(url.expose(), "postgres://u:p%40ss%2F1@h/db")
+            assert_eq!(url.expose(), "postgres://u:p%40ss%2F1@h/db");
         }
         TargetAddress::Sqlite(_) => panic!("not PostgreSQL"),
     }
