@@ -15,6 +15,9 @@ use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
 
+/// What a partition waits for whose schema the registry does not give.
+pub const SCHEMA: &str = "schema";
+
 /// Where a partition of this member stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionStatus {
@@ -116,6 +119,8 @@ pub struct Written {
 pub struct MemberStatus {
     /// Whether the group has taken us in.
     pub is_joined: bool,
+    /// Whether no broker is connected.
+    pub is_cut_off: bool,
     /// Its lanes, by number.
     pub lanes: BTreeMap<usize, LaneStatus>,
 }
@@ -134,6 +139,9 @@ impl MemberStatus {
         if !self.is_joined {
             reasons.push("the group is not joined".to_owned());
         }
+        if self.is_cut_off {
+            reasons.push("no broker answers".to_owned());
+        }
         if self.lanes.is_empty() {
             reasons.push("the target is not connected yet".to_owned());
         }
@@ -151,6 +159,9 @@ impl MemberStatus {
             match &partition.state {
                 PartitionState::Claiming => {
                     reasons.push(format!("{name} is not claimed yet"));
+                }
+                PartitionState::Waiting(what) if what == SCHEMA => {
+                    reasons.push(format!("{name} waits for the registry"));
                 }
                 PartitionState::Running | PartitionState::Waiting(_) => {}
                 PartitionState::Stopped(stop) => reasons.push(format!("{name} is stopped: {stop}")),
@@ -203,6 +214,11 @@ impl StatusBoard {
     /// Says whether the group has taken us in.
     pub fn set_joined(&self, is_joined: bool) {
         lock(&self.0.member).is_joined = is_joined;
+    }
+
+    /// Says whether no broker is connected.
+    pub fn set_cut_off(&self, is_cut_off: bool) {
+        lock(&self.0.member).is_cut_off = is_cut_off;
     }
 
     /// Replaces what a lane shows of itself.
@@ -302,18 +318,32 @@ mod tests {
     }
 
     #[test]
-    fn only_claiming_and_stopped_partitions_make_unready() {
+    fn partitions_make_unready_that_do_not_go_on_by_themselves_or_wait_for_a_service() {
         let stop = Stop::new(StopReason::LogGap, "3..9 are gone");
         let states = vec![
             PartitionState::Running,
-            PartitionState::Waiting("registry".into()),
+            PartitionState::Waiting("move".into()),
+            PartitionState::Waiting(SCHEMA.into()),
             PartitionState::Claiming,
             PartitionState::Stopped(stop),
         ];
         assert_eq!(
             board(states).member().unready(),
-            ["t[0] is not claimed yet", "t[0] is stopped: log_gap: 3..9 are gone"]
+            [
+                "t[0] waits for the registry",
+                "t[0] is not claimed yet",
+                "t[0] is stopped: log_gap: 3..9 are gone"
+            ]
         );
+    }
+
+    #[test]
+    fn brokers_that_are_away_make_unready() {
+        let board = board(vec![PartitionState::Running]);
+        board.set_cut_off(true);
+        assert_eq!(board.member().unready(), ["no broker answers"]);
+        board.set_cut_off(false);
+        assert!(board.member().unready().is_empty());
     }
 
     #[test]

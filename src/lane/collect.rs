@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use tracing::info;
 
-use super::held::{CONSTRAINT, Held, PARTITION_COUNT, SCHEMA, State};
+use super::held::{CONSTRAINT, Held, PARTITION_COUNT, State};
 use super::refused::Ruling;
 use super::{Blocked, HEAD_WAIT, Lane};
 use crate::batch::{Batch, KeyMark};
@@ -12,6 +12,7 @@ use crate::decode::{Arrival, Change, Decoded, Ignored, Op, SchemaId};
 use crate::record::{Record, Run, TopicPartition};
 use crate::refused::{DeadLetter, Refusal};
 use crate::rows::Origin;
+use crate::status::SCHEMA;
 use crate::stopped::{Stop, StopReason};
 use crate::telemetry;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::held::{CONSTRAINT, MOVE, PARTITION_COUNT, SCHEMA, State, TABLE};
+use super::held::{CONSTRAINT, MOVE, PARTITION_COUNT, State, TABLE};
 use super::identity::Proofs;
 use super::{Blocked, Lane};
 use crate::checkpoint::{Claim, NextOffset};
@@ -19,6 +19,7 @@ use crate::identity::TopicIdentity;
 use crate::kafka::log::{Ask, LogError, Watermarks};
 use crate::kafka::{Membership, Reset};
 use crate::record::TopicPartition;
+use crate::status::SCHEMA;
 use crate::stopped::{Stop, StopReason};
 use crate::target::Known;
 use crate::telemetry;

@@ -80,9 +80,6 @@ pub(super) enum State {
     Leaving,
 }
 
-/// What [`State::Waiting`] says of a schema that the registry does not give.
-pub(super) const SCHEMA: &str = "schema";
-
 /// What [`State::Waiting`] says of the partition count that the log does not give.
 pub(super) const PARTITION_COUNT: &str = "partition count";
 

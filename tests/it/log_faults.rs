@@ -52,6 +52,30 @@ fn f18_a_coordinator_that_is_away_holds_no_record_up() {
     assert_eq!(member.terminate(), 0);
 }
 
+#[test]
+fn a_broker_that_is_away_is_told_and_waited_for() {
+    let world = World::new("brokeraway");
+    let topic = format!("{}.public.users", world.name);
+    let mut broker = Broker::start(&Authority::new());
+    create_topic_at(&broker.plain(), &topic, 1, &[]);
+    produce_to(&broker.plain(), &topic, 0, &[user(1)]);
+    let setup = world.member("member").variable("KAFKA_BOOTSTRAP_SERVERS", &broker.plain());
+    let member = setup.start();
+    member.until_ready();
+
+    broker.stop();
+    until(SOON, "it is not ready, and says why", || {
+        let ready = member.get("/readyz");
+        ready.status == 503 && ready.body.contains("no broker answers")
+    });
+    assert_eq!(member.get("/livez").status, 200, "nothing of it hangs");
+    broker.resume();
+    produce_to(&broker.plain(), &topic, 0, &[user(2)]);
+    until(LATER, "the second row", || ids(&world) == "1 2");
+    member.until_ready();
+    assert_eq!(member.terminate(), 0);
+}
+
 /// Takes half a minute: a broker is started three times.
 #[test]
 fn f26_f27_a_log_that_lost_applied_records_stops_its_partition() {

@@ -199,6 +199,9 @@ fn f41_a_registry_that_is_down_holds_up_its_partition_until_it_answers() {
                 && scene.world.target.number(users) == i64::from(id) - 1
         });
         assert_eq!(scene.rows("outage"), i64::from(id) - 1);
+        let ready = member.get("/readyz");
+        assert_eq!(ready.status, 503);
+        assert!(ready.body.contains("waits for the registry"), "{}", ready.body);
         scene.gate.fail(None);
         let answers = Instant::now();
         until(LATER, "the row is there", || scene.rows("outage") == i64::from(id));
