@@ -58,7 +58,7 @@ def main():
         for member in members:
             if member.ended() is None:
                 member.kill()
-    found = watcher.violations + checks.differences()
+    found = watcher.violations + checks.differences(watcher.versions)
     found += [f"a member ended with {status}" for status in statuses if status != 0]
     report = describe(options, (faults, writing, watcher), members, found)
     print(report)
@@ -105,6 +105,7 @@ def describe(options, run, members, found):
         f"| records that connectors sent twice | {checks.repeats()} |",
         f"| of them refused, because their row was gone | {letters.judge()[1]} |",
         f"| snapshots of the target in which rows and checkpoint were compared | {watcher.snapshots} |",
+        f"| versions of rows that they showed | {sum(map(len, watcher.versions.values()))} |",
         f"| differences | {len(found)} |",
     ]
     return "\n".join(lines + [""] + [f"- {line}" for line in found[:100]]) + "\n"
