@@ -79,6 +79,7 @@ def phases():
     query = f"""
         SELECT client_port, CASE
             WHEN state = 'active' AND query ~* '^commit' THEN 'committing'
+            WHEN state = 'active' AND query ~* '^copy' THEN 'in a COPY'
             WHEN state = 'active' AND xact_start < query_start THEN 'in a statement of a transaction'
             WHEN state = 'active' THEN 'in a statement'
             WHEN state LIKE 'idle in transaction%' THEN 'between statements of a transaction'
@@ -93,8 +94,8 @@ def phases():
 def phase_of(member, by_port):
     """The busiest phase of a member's sessions."""
     order = [
-        "committing", "in a statement of a transaction", "between statements of a transaction",
-        "in a statement", "between transactions",
+        "committing", "in a COPY", "in a statement of a transaction",
+        "between statements of a transaction", "in a statement", "between transactions",
     ]
     found = [by_port[port] for port in local_ports(member.process.pid) if port in by_port]
     return min(found, key=order.index, default="without a session")
