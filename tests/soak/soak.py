@@ -22,7 +22,7 @@ import connectors
 import letters
 import load
 from faults import Faults
-from members import Member
+from members import MEMORY_MIB_MAX, Member
 from places import ROOT
 
 MEMBERS = 3
@@ -60,6 +60,8 @@ def main():
                 member.kill()
     found = watcher.violations + checks.differences(watcher.versions)
     found += [f"a member ended with {status}" for status in statuses if status != 0]
+    found += [f"{member.label} had {member.memory_mib} MiB resident, and {MEMORY_MIB_MAX} are the bound"
+              for member in members if member.memory_mib > MEMORY_MIB_MAX]
     report = describe(options, (faults, writing, watcher), members, found)
     print(report)
     if options.report:
@@ -100,6 +102,9 @@ def describe(options, run, members, found):
     for fault, count in faults.counts.most_common():
         if fault != "kill":
             lines.append(f"| {fault} | {count} |")
+    for name, count in faults.outages_by_service.most_common():
+        lines.append(f"| long outages that were of the {name} | {count} |")
+    memory = max(member.memory_mib for member in members)
     lines += [
         f"| assignments of partitions to members | {rebalances} |",
         f"| turns of the load | {writing.turns} |",
@@ -108,6 +113,7 @@ def describe(options, run, members, found):
         f"| of them refused, because their row was gone | {letters.judge()[1]} |",
         f"| snapshots of the target in which rows and checkpoint were compared | {watcher.snapshots} |",
         f"| versions of rows that they showed | {sum(map(len, watcher.versions.values()))} |",
+        f"| MiB that a member had resident, at the most ({MEMORY_MIB_MAX} are the bound) | {memory} |",
         f"| differences | {len(found)} |",
     ]
     return "\n".join(lines + [""] + [f"- {line}" for line in found[:100]]) + "\n"
