@@ -4,8 +4,9 @@
     soak.py --consumer PROGRAM --minutes N [--seed N] [--report FILE]
 
 Three members of one group carry two tables while members are killed, frozen and stopped, and broker,
-target, registry and connectors are restarted. Then source and target are compared by
-tests/compare.py, which shares no code with the consumer. Exit status: 0 equal, 1 not. The stack must
+target, registry and connectors are restarted, or away for a minute. Then source and target are
+compared by tests/compare.py, which shares no code with the consumer, and all versions of rows that
+the target has shown with the records that brought them. Exit status: 0 equal, 1 not. The stack must
 be up, and nothing else may use it.
 """
 
