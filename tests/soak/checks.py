@@ -5,12 +5,12 @@ import sys
 import threading
 import time
 
-from confluent_kafka import Consumer, TopicPartition
-
 import connectors
 import letters
+import topics
+import versions
 from load import COMPARED, expected_records
-from places import BROKERS, NAME, ROOT, SOURCE, TARGET, TARGET_SERVER, Refused, number, psql
+from places import NAME, ROOT, SOURCE, TARGET, TARGET_SERVER, Refused, number, psql
 
 # Each write of a row, in the transaction that made it; the tables are made before the members start,
 # so that the trigger sees their first row.
@@ -41,15 +41,16 @@ ALTER TABLE {NAME}.ledger OWNER TO writer;
 ALTER TABLE {NAME}.accounts OWNER TO writer;
 """
 
-# One snapshot: the records of the keyless table that the checkpoint counts as applied, its rows, and
-# how many rows each of the newest transactions has written.
+# One snapshot: the records of the keyless table that the checkpoint counts as applied, its rows, how
+# many rows each of the newest transactions has written, and the version of each account.
 SNAPSHOT = f"""
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT 'applied', coalesce(sum(next_offset), 0) FROM afterimage.checkpoint
 WHERE topic = '{NAME}_json.{NAME}.ledger';
 SELECT 'rows', count(*) FROM {NAME}.ledger;
-SELECT xid, count(*) FROM public.written
+SELECT 'transaction', xid, count(*) FROM public.written
 WHERE seq > (SELECT coalesce(max(seq), 0) - 20000 FROM public.written) GROUP BY xid;
+SELECT 'account', id, version FROM {NAME}.accounts;
 COMMIT"""
 
 
@@ -69,7 +70,9 @@ class Watcher:
 
     def __init__(self):
         self.stopping, self.snapshots, self.violations = threading.Event(), 0, []
-        self.counts, self.newest = {}, 0
+        self.counts = {}
+        # The versions of each account, as they followed one another; `None` where its row was gone.
+        self.versions = {}
         self.thread = threading.Thread(target=self.watch, daemon=True)
         self.thread.start()
 
@@ -88,18 +91,31 @@ class Watcher:
                 f"the checkpoint counts {facts['applied']} records of ledger, and the table has "
                 f"{facts['rows']} rows"
             )
-        counts = {int(xid): int(count) for xid, count in rows[2:]}
         # The oldest of them may be cut by the window.
-        whole = dict(sorted(counts.items())[1:])
+        whole = dict(sorted(pairs(rows, "transaction").items())[1:])
         for xid, count in whole.items():
             if self.counts.get(xid, count) < count:
                 self.violations.append(f"rows of transaction {xid} appeared later than others of it")
         self.counts = whole
+        self.remember(pairs(rows, "account"))
         self.snapshots += 1
 
+    def remember(self, accounts):
+        """Keeps how each account went on: whether it may have is told by the topic, in the end."""
+        for key in self.versions.keys() | accounts.keys():
+            seen, version = self.versions.setdefault(key, []), accounts.get(key)
+            if not seen or seen[-1] != version:
+                seen.append(version)
+
     def stop(self):
+        """Looks for the last time, where everything must have arrived."""
         self.stopping.set()
         self.thread.join()
+        self.look(psql(TARGET, SNAPSHOT))
+
+
+def pairs(rows, name):
+    return {int(row[1]): int(row[2]) for row in rows if row[0] == name}
 
 
 def until_passed(mark, deadline):
@@ -107,7 +123,7 @@ def until_passed(mark, deadline):
     arrived = f"SELECT count(*) FROM {NAME}.marks WHERE id = {mark}"
     while time.time() < deadline:
         try:
-            if number(TARGET, arrived) and checkpoint() == ends():
+            if number(TARGET, arrived) and checkpoint() == topics.ends():
                 return
         except Refused:
             pass
@@ -116,7 +132,7 @@ def until_passed(mark, deadline):
         connectors.revive()
         time.sleep(0.5)
     raise SystemExit(
-        f"mark {mark} did not pass: the checkpoint is {checkpoint()}, the ends are {ends()}, "
+        f"mark {mark} did not pass: the checkpoint is {checkpoint()}, the ends are {topics.ends()}, "
         f"the connectors {connectors.states()}"
     )
 
@@ -126,21 +142,10 @@ def checkpoint():
     return {(topic, int(partition)): int(offset) for topic, partition, offset in rows}
 
 
-def ends():
-    """The ends of all partitions that hold a record."""
-    consumer = Consumer({"bootstrap.servers": BROKERS, "group.id": f"{NAME}_judge"})
-    found = {}
-    for name, topic in consumer.list_topics(timeout=10).topics.items():
-        if name.startswith((f"{NAME}_json.", f"{NAME}_avro.")):
-            for partition in topic.partitions:
-                place = TopicPartition(name, partition)
-                found[name, partition] = consumer.get_watermark_offsets(place, timeout=10)[1]
-    consumer.close()
-    return found
-
-
-def differences():
-    """Everything that is not as it must be, a line each."""
+def differences(seen):
+    """Everything that is not as it must be, a line each; `seen` has the watcher's versions."""
+    # Topics that lack records are nothing to judge by.
+    repeats()
     found = []
     # What a connector repeats is one more row without a key: as many rows as records, and each that
     # the source has.
@@ -155,17 +160,9 @@ def differences():
     if done.returncode != 0:
         found += (done.stdout + done.stderr).splitlines()
     found += letters.judge()[0]
-    repeated = repeats()
-    doubled = number(TARGET, """SELECT count(*) FROM (SELECT FROM public.written
-        WHERE of_table = 'accounts' GROUP BY id, version HAVING count(*) > 1) AS twice""")
-    backwards = number(TARGET, """SELECT count(*) FROM (SELECT version < lag(version)
-        OVER (PARTITION BY id ORDER BY seq) AS back FROM public.written
-        WHERE of_table = 'accounts') AS steps WHERE back""")
-    # What the connector sends twice may be written twice, and then goes back for a while.
-    if doubled > repeated:
-        found.append(f"{doubled} versions were written twice, and {repeated} records sent twice")
-    if backwards and not repeated:
-        found.append(f"{backwards} rows went back to an older version")
+    sent = versions.sent()
+    found += [f"written: {line}" for line in versions.judge(sent, versions.written())]
+    found += [f"seen: {line}" for line in versions.judge(sent, seen)]
     return found
 
 
@@ -179,7 +176,7 @@ def repeats():
 
 
 def records(table):
-    return sum(end for (topic, _), end in ends().items() if topic.endswith(f".{NAME}.{table}"))
+    return sum(end for (topic, _), end in topics.ends().items() if topic.endswith(f".{NAME}.{table}"))
 
 
 def written():

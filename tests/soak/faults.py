@@ -1,6 +1,7 @@
 """What goes wrong, at random: members die, freeze and leave; services stop and come back."""
 
 import collections
+import itertools
 import random
 import time
 
@@ -20,7 +21,14 @@ WEIGHTS = {
     "target restart": 3,
     "broker restart": 2,
     "registry stop": 1,
+    "long outage": 2,
 }
+
+# For how many seconds a service is away in a long outage, which outlasts sessions and claims, and how
+# many are between two of them: little else goes wrong meanwhile.
+OUTAGE = (45, 75)
+OUTAGE_PAUSE = 600
+SERVICES = {"broker": "kafka", "target": "target", "registry": "registry"}
 
 
 class Faults:
@@ -33,8 +41,14 @@ class Faults:
         # Members that are frozen, and when they wake.
         self.frozen = {}
         self.registry_back = None
+        # What is away for long is another one each time.
+        self.next_away = itertools.cycle(self.random.sample(list(SERVICES), len(SERVICES)))
+        self.next_outage = 0
+        self.outages_by_service = collections.Counter()
+        self.until = 0
 
     def run(self, until, say):
+        self.until = until
         while time.time() < until:
             fault = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             if self.do(fault):
@@ -63,8 +77,37 @@ class Faults:
                 service("kafka", "stop")
                 service("kafka", "launch")
             case "registry stop":
-                service("registry", "stop")
-                self.registry_back = time.time() + self.random.uniform(5, 20)
+                return self.stop_registry(self.random.uniform(5, 20))
+            case "long outage":
+                return self.outage()
+        return True
+
+    def stop_registry(self, seconds):
+        """Returns at once: a member needs the registry where it begins, and they are killed meanwhile."""
+        if self.registry_back:
+            return False
+        service("registry", "stop")
+        self.registry_back = time.time() + seconds
+        return True
+
+    def outage(self):
+        """Waits where it is the broker or the target: the members that were at work when it went must
+        live, and stay small."""
+        now, seconds = time.time(), self.random.uniform(*OUTAGE)
+        if self.registry_back or now < self.next_outage or now + seconds > self.until:
+            return False
+        name = next(self.next_away)
+        self.next_outage = now + OUTAGE_PAUSE
+        self.outages_by_service[name] += 1
+        if name == "registry":
+            return self.stop_registry(seconds)
+        service(SERVICES[name], "stop")
+        back = time.time() + seconds
+        while time.time() < back:
+            self.wake()
+            self.look_after()
+            time.sleep(0.5)
+        service(SERVICES[name], "launch")
         return True
 
     def kill(self):

@@ -2,7 +2,8 @@
 """Shows that the soak's judge can say no: each kind of damage is found, and only what is damage.
 
 Works on a source and a target of its own in the stack's databases, filled from one another by SQL. Of
-Kafka, which no member has read here, only the ends of the topics are made up.
+Kafka, which no member has read here, the ends of the topics and the versions that they bring are made
+up.
 """
 
 import unittest
@@ -14,6 +15,8 @@ places.TARGET = places.TARGET_SERVER.rpartition("/")[0] + f"/{places.NAME}"
 
 import checks
 import load
+import topics
+import versions
 from places import NAME, SOURCE, TARGET, number, psql
 
 LEDGER, ACCOUNTS = f"{NAME}_json.{NAME}.ledger", f"{NAME}_avro.{NAME}.accounts"
@@ -56,6 +59,63 @@ def literal(cell):
     return "NULL" if cell == "" else "'" + cell.replace("'", "''") + "'"
 
 
+class VersionsTest(unittest.TestCase):
+    """What explains a key's versions: `1 2 -` are its records, or what was shown, `-` is no row."""
+
+    def judge(self, sent, shown):
+        def read(text):
+            return [None if word == "-" else int(word) for word in text.split()]
+        return versions.judge({7: read(sent)}, {7: read(shown)})
+
+    def right(self, sent, shown):
+        self.assertEqual(self.judge(sent, shown), [])
+
+    def wrong(self, sent, shown, line):
+        self.assertEqual(self.judge(sent, shown), [f"account 7: {line}"])
+
+    def test_each_version_once(self):
+        self.right("1 2 3", "1 2 3")
+        self.right("1 - 2", "1 - 2")
+
+    def test_versions_that_a_batch_or_a_look_left_out(self):
+        self.right("1 2 3 4", "2 4")
+        self.right("1 - 2", "1 2")
+        self.right("1 2 -", "1")
+        self.right("1 -", "")
+
+    def test_a_connector_that_repeats_itself(self):
+        self.right("1 2 3 2 3 4", "1 2 3 2 3 4")
+        self.right("1 2 3 1 2 3 4", "1 3 2 3 4")
+        self.right("1 2 3 2 3 4", "3 4")
+        self.right("1 - 1 - 2", "1 - 1 - 2")
+
+    def test_a_version_that_comes_oftener_than_it_was_sent(self):
+        self.wrong("1 2", "1 2 2", "version 2 came 2 times, and was sent 1 times")
+        self.wrong("1 2 1 2", "1 2 1 2 2", "version 2 came 3 times, and was sent 2 times")
+        self.wrong("1 - 2", "1 - 1 2", "version 1 came 2 times, and was sent 1 times")
+
+    def test_a_version_that_was_never_sent(self):
+        self.wrong("1 2", "1 3 2", "version 3 came 1 times, and was sent 0 times")
+        self.wrong("", "1", "version 1 came 1 times, and was sent 0 times")
+
+    def test_an_older_version_behind_a_newer_one(self):
+        self.wrong("1 2 3", "2 1 3", "version 1 came behind version 2, where it was not sent")
+        # As often as it was sent, but not where the records go back.
+        self.wrong("1 2 1 2 3", "1 2 3 1 2", "version 1 came behind version 3, where it was not sent")
+
+    def test_a_row_that_is_gone_for_a_while(self):
+        self.wrong("1 2", "1 - 2", "no row came 1 times, and was sent 0 times")
+
+    def test_a_last_version_that_is_lost(self):
+        self.wrong("1 2 3", "1 2", "version 2 came last, and version 3 was sent last")
+        self.wrong("1 - 2", "1 -", "no row came last, and version 2 was sent last")
+        self.wrong("1", "", "no row came last, and version 1 was sent last")
+
+    def test_another_keys_repetition_explains_nothing(self):
+        found = versions.judge({1: [5, 6, 5, 6], 2: [7, 8]}, {1: [6], 2: [7, 8, 7, 8]})
+        self.assertEqual(found, ["account 2: version 7 came 2 times, and was sent 1 times"])
+
+
 class JudgeTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -66,6 +126,10 @@ class JudgeTest(unittest.TestCase):
             (LEDGER, 0): load.expected_records("ledger"),
             (ACCOUNTS, 0): load.expected_records("accounts"),
         }
+        # Each account as it is came in one record.
+        rows = psql(SOURCE, f"SELECT id, version FROM {NAME}.accounts ORDER BY id")
+        cls.versions = {int(key): [int(version)] for key, version in rows}
+        cls.first, cls.last = min(cls.versions), max(cls.versions)
         checks.create()
         psql(TARGET, OURS)
         apply("ledger", "entry, account, amount, said")
@@ -79,16 +143,18 @@ class JudgeTest(unittest.TestCase):
 
     def setUp(self):
         psql(TARGET, RESTORE)
-        self.ends, checks.ends = checks.ends, lambda: self.sent
+        self.real = topics.ends, versions.sent
+        topics.ends, versions.sent = lambda: self.sent, lambda: self.versions
         self.watcher = checks.Watcher()
         self.watcher.stop()
 
     def tearDown(self):
-        checks.ends = self.ends
+        topics.ends, versions.sent = self.real
 
-    def differences(self, damage):
-        psql(TARGET, damage)
-        return checks.differences()
+    def differences(self, *damages):
+        """What is found behind the damages, each of which the watcher has seen."""
+        self.violations(*damages)
+        return checks.differences(self.watcher.versions)
 
     def violations(self, *damages):
         """What the watcher sees behind each damage."""
@@ -96,6 +162,10 @@ class JudgeTest(unittest.TestCase):
             psql(TARGET, damage)
             self.watcher.look(psql(TARGET, checks.SNAPSHOT))
         return self.watcher.violations
+
+    def step(self, account, by):
+        """Writes an account's row with another version."""
+        return f"UPDATE {NAME}.accounts SET version = version + {by} WHERE id = {account}"
 
     def check(self, found, *words):
         self.assertTrue(found, "nothing was found")
@@ -137,26 +207,48 @@ class JudgeTest(unittest.TestCase):
         self.check(self.differences(swapped), "not in the target")
 
     def test_a_version_that_goes_backwards_for_a_while(self):
-        back = f"""UPDATE {NAME}.accounts SET version = version - 1 WHERE id % 9 = 0;
-            UPDATE {NAME}.accounts SET version = version + 1 WHERE id % 9 = 0"""
-        self.check(self.differences(back), "went back to an older version", "written twice")
+        # In one step for whoever looks from outside.
+        back = f"{self.step(self.first, -1)}; {self.step(self.first, +1)}"
+        found = self.differences(back)
+        self.check(found, f"written: account {self.first}: ")
+        self.assertEqual(len(found), 1, found)
+
+    def test_a_version_that_is_seen_to_go_backwards(self):
+        back = self.step(self.first, -1), self.step(self.first, +1)
+        self.check(self.differences(*back), f"written: account {self.first}: ",
+                   f"seen: account {self.first}: ")
+
+    def test_a_row_that_is_seen_to_go_and_come_back(self):
+        # The trigger saw no write.
+        gone = f"""CREATE TABLE kept.gone AS TABLE {NAME}.accounts; DELETE FROM {NAME}.accounts"""
+        back = f"""SET session_replication_role = replica;
+            INSERT INTO {NAME}.accounts TABLE kept.gone; DROP TABLE kept.gone"""
+        found = self.differences(gone, back)
+        self.check(found, f"seen: account {self.last}: no row came 1 times, and was sent 0 times")
+        self.assertEqual(len(found), len(self.versions))
 
     def test_a_version_that_is_written_twice(self):
-        twice = f"UPDATE {NAME}.accounts SET version = version WHERE id % 9 = 0"
-        self.check(self.differences(twice), "versions were written twice")
+        self.check(self.differences(self.step(self.first, 0)),
+                   "written: ", "came 2 times, and was sent 1 times")
 
-    def test_versions_that_are_written_twice_where_one_record_was_sent_twice(self):
-        self.sent = self.sent | {(ACCOUNTS, 0): self.sent[ACCOUNTS, 0] + 1}
-        one = f"""UPDATE {NAME}.accounts SET version = version
-            WHERE id = (SELECT min(id) FROM {NAME}.accounts)"""
-        self.assertEqual(self.differences(one), [])
-        other = one.replace("min", "max")
-        self.check(self.differences(other), "2 versions were written twice, and 1 records sent twice")
+    def test_a_version_that_is_written_as_often_as_it_was_sent(self):
+        (version,) = self.versions[self.first]
+        self.sent = self.sent | {(ACCOUNTS, 0): self.sent[ACCOUNTS, 0] + 2}
+        self.versions = self.versions | {self.first: [version, version - 1, version]}
+        back = self.step(self.first, -1), self.step(self.first, +1)
+        self.assertEqual(self.differences(*back), [])
+        self.check(self.differences(self.step(self.first, 0)), f"account {self.first}: version {version} "
+                   "came 3 times, and was sent 2 times")
+
+    def test_a_last_version_that_was_not_written(self):
+        self.versions = self.versions | {self.last: self.versions[self.last] + [10**6]}
+        self.check(self.differences("SELECT 1"), f"written: account {self.last}: ",
+                   f"seen: account {self.last}: ", "version 1000000 was sent last")
 
     def test_a_record_that_the_topics_lack(self):
         self.sent = self.sent | {(ACCOUNTS, 0): self.sent[ACCOUNTS, 0] - 1}
         with self.assertRaises(SystemExit):
-            checks.differences()
+            self.differences("SELECT 1")
 
     def test_a_dead_letter(self):
         letter = f"INSERT INTO afterimage.dead_letter VALUES ('{ACCOUNTS}', 0, 3, 'value_unfit', 'x')"

@@ -5,15 +5,8 @@ whose delete was applied before, finds no row to keep it from: the record is ref
 and nothing is lost, for its delete follows again.
 """
 
-import io
-import json
-import struct
-import urllib.request
-
-from confluent_kafka import Consumer, KafkaError, TopicPartition
-from fastavro import parse_schema, schemaless_reader
-
-from places import BROKERS, NAME, REGISTRY, TARGET, psql
+import topics
+from places import TARGET, psql
 
 REPEATED = "unavailable_without_row"
 
@@ -39,34 +32,13 @@ def judge():
 
 def first_times(topic, partition, offsets):
     """Those of the offsets whose change, by its key and place, was not sent before."""
-    consumer = Consumer({"bootstrap.servers": BROKERS, "group.id": f"{NAME}_judge",
-                         "enable.auto.commit": False, "enable.partition.eof": True})
-    consumer.assign([TopicPartition(topic, partition, 0)])
-    seen, first = set(), set()
-    while record := consumer.poll(30):
-        if record.error():
-            if record.error().code() == KafkaError._PARTITION_EOF:
-                break
-            raise SystemExit(f"cannot read {topic}: {record.error()}")
-        if record.value() is not None:
-            change = record.key(), envelope(record.value())["source"]["lsn"]
-            if record.offset() in offsets and change not in seen:
-                first.add(record.offset())
+    seen, first, last = set(), set(), max(offsets)
+    for offset, key, envelope in topics.records(topic, partition):
+        if envelope is not None:
+            change = key, envelope["source"]["lsn"]
+            if offset in offsets and change not in seen:
+                first.add(offset)
             seen.add(change)
-        if record.offset() >= max(offsets):
+        if offset >= last:
             break
-    consumer.close()
     return first
-
-
-SCHEMAS = {}
-
-
-def envelope(value):
-    if value[0] != 0:
-        return json.loads(value)["payload"]
-    (schema,) = struct.unpack(">I", value[1:5])
-    if schema not in SCHEMAS:
-        with urllib.request.urlopen(f"{REGISTRY}/schemas/ids/{schema}", timeout=10) as answer:
-            SCHEMAS[schema] = parse_schema(json.loads(json.load(answer)["schema"]))
-    return schemaless_reader(io.BytesIO(value[5:]), SCHEMAS[schema])

@@ -1,6 +1,7 @@
 """The members: processes of the consumer that are killed, frozen, stopped and started again."""
 
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -15,6 +16,13 @@ FIRST_PORT = 19291
 # longer than this loses them to the others.
 SESSION_MS = 8000
 
+LANES = 2
+
+# The most memory that a member may have had resident, in a debug build: 40 MiB without a record, and
+# for each lane four batches of 16 MiB, which the README promises; the client's buffers are in what is
+# left.
+MEMORY_MIB_MAX = 40 + LANES * 4 * 16 + 32
+
 
 class Member:
     """One place in the group, and the process that holds it now."""
@@ -23,13 +31,15 @@ class Member:
         self.label, self.program = f"member{number}", program
         self.port, self.log = FIRST_PORT + number, folder / f"member{number}.log"
         self.process, self.is_frozen = None, False
+        # The most memory that one of its processes has had.
+        self.memory_mib = 0
 
     def start(self):
         command = [
             self.program, "run", "--brokers", BROKERS, "--group", NAME, "--sink", NAME,
             "--topics", rf"^{NAME}_(json|avro)\..*", "--target", WRITER,
             "--schema-registry-url", REGISTRY, "--http", f"127.0.0.1:{self.port}",
-            "--batch-rows", "400", "--lanes", "2", "--startup-timeout", "600s",
+            "--batch-rows", "400", "--lanes", str(LANES), "--startup-timeout", "600s",
             "--kafka-property", f"group.instance.id={self.label}",
             "--kafka-property", f"session.timeout.ms={SESSION_MS}",
             "--kafka-property", "heartbeat.interval.ms=2000",
@@ -56,7 +66,18 @@ class Member:
         found = re.findall(r"^afterimage_rows_written_total\{.*\} (\d+)$", text, re.MULTILINE)
         return sum(int(count) for count in found)
 
+    def look_at_memory(self):
+        """Keeps what the process has had resident at most, before it ends."""
+        try:
+            status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:
+            return
+        # One that has ended by itself has none any more.
+        for kib in re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE):
+            self.memory_mib = max(self.memory_mib, int(kib) // 1024)
+
     def kill(self):
+        self.look_at_memory()
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
@@ -70,6 +91,7 @@ class Member:
 
     def terminate(self):
         """Asks it to end, and returns its exit status."""
+        self.look_at_memory()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
 
@@ -79,6 +101,7 @@ def phases():
     query = f"""
         SELECT client_port, CASE
             WHEN state = 'active' AND query ~* '^commit' THEN 'committing'
+            WHEN state = 'active' AND query ~* '^copy' THEN 'in a COPY'
             WHEN state = 'active' AND xact_start < query_start THEN 'in a statement of a transaction'
             WHEN state = 'active' THEN 'in a statement'
             WHEN state LIKE 'idle in transaction%' THEN 'between statements of a transaction'
@@ -93,8 +116,8 @@ def phases():
 def phase_of(member, by_port):
     """The busiest phase of a member's sessions."""
     order = [
-        "committing", "in a statement of a transaction", "between statements of a transaction",
-        "in a statement", "between transactions",
+        "committing", "in a COPY", "in a statement of a transaction",
+        "between statements of a transaction", "in a statement", "between transactions",
     ]
     found = [by_port[port] for port in local_ports(member.process.pid) if port in by_port]
     return min(found, key=order.index, default="without a session")

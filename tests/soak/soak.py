@@ -4,8 +4,9 @@
     soak.py --consumer PROGRAM --minutes N [--seed N] [--report FILE]
 
 Three members of one group carry two tables while members are killed, frozen and stopped, and broker,
-target, registry and connectors are restarted. Then source and target are compared by
-tests/compare.py, which shares no code with the consumer. Exit status: 0 equal, 1 not. The stack must
+target, registry and connectors are restarted, or away for a minute. Then source and target are
+compared by tests/compare.py, which shares no code with the consumer, and all versions of rows that
+the target has shown with the records that brought them. Exit status: 0 equal, 1 not. The stack must
 be up, and nothing else may use it.
 """
 
@@ -22,7 +23,7 @@ import connectors
 import letters
 import load
 from faults import Faults
-from members import Member
+from members import MEMORY_MIB_MAX, Member
 from places import ROOT
 
 MEMBERS = 3
@@ -58,8 +59,10 @@ def main():
         for member in members:
             if member.ended() is None:
                 member.kill()
-    found = watcher.violations + checks.differences()
+    found = watcher.violations + checks.differences(watcher.versions)
     found += [f"a member ended with {status}" for status in statuses if status != 0]
+    found += [f"{member.label} had {member.memory_mib} MiB resident, and {MEMORY_MIB_MAX} are the bound"
+              for member in members if member.memory_mib > MEMORY_MIB_MAX]
     report = describe(options, (faults, writing, watcher), members, found)
     print(report)
     if options.report:
@@ -85,7 +88,9 @@ def describe(options, run, members, found):
     faults, writing, watcher = run
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"],
                             capture_output=True, text=True).stdout.strip()
-    rebalances = sum(len(re.findall(r"assigned", member.log.read_text())) for member in members)
+    # One that brings nothing, or that waits for its claims, is not one more.
+    assigned = re.compile(r": assigned count=[1-9]")
+    rebalances = sum(len(assigned.findall(member.log.read_text())) for member in members)
     lines = [
         "# Soak", "",
         f"Written by `make soak MINUTES={options.minutes:g}` at commit {commit}, seed {options.seed}.",
@@ -98,6 +103,9 @@ def describe(options, run, members, found):
     for fault, count in faults.counts.most_common():
         if fault != "kill":
             lines.append(f"| {fault} | {count} |")
+    for name, count in faults.outages_by_service.most_common():
+        lines.append(f"| long outages that were of the {name} | {count} |")
+    memory = max(member.memory_mib for member in members)
     lines += [
         f"| assignments of partitions to members | {rebalances} |",
         f"| turns of the load | {writing.turns} |",
@@ -105,6 +113,8 @@ def describe(options, run, members, found):
         f"| records that connectors sent twice | {checks.repeats()} |",
         f"| of them refused, because their row was gone | {letters.judge()[1]} |",
         f"| snapshots of the target in which rows and checkpoint were compared | {watcher.snapshots} |",
+        f"| versions of rows that they showed | {sum(map(len, watcher.versions.values()))} |",
+        f"| MiB that a member had resident, at the most ({MEMORY_MIB_MAX} are the bound) | {memory} |",
         f"| differences | {len(found)} |",
     ]
     return "\n".join(lines + [""] + [f"- {line}" for line in found[:100]]) + "\n"
