@@ -16,6 +16,11 @@ const HELD_UP_MAX: Duration = Duration::from_secs(10);
 
 const COMPARED: [&str; 2] = ["ledger", "accounts"];
 
+/// Changes all rows, and appends some.
+const CHANGE: &str = "
+UPDATE accounts SET version = nextval('versions'), amount = amount + 1, note = NULL;
+INSERT INTO ledger SELECT nextval('entries'), i, 1, NULL FROM generate_series(1, 20) AS i";
+
 #[test]
 fn f05_f07_nothing_of_a_zombies_batch_survives() {
     let _heavy = heavy();
@@ -33,8 +38,23 @@ fn f05_f07_nothing_of_a_zombies_batch_survives() {
 fn f06_a_member_frozen_in_mid_statement_holds_nobody_up() {
     let _heavy = heavy();
     let scene = Scene::new("frozen", None);
-    scene.frozen_proxy.hold_at(Moment::MidStep);
-    scene.change();
+    holds_nobody_up(&scene, Moment::MidStep, CHANGE);
+}
+
+#[test]
+fn f06_a_member_frozen_in_a_copy_holds_nobody_up() {
+    let _heavy = heavy();
+    let scene = Scene::new("copying", None);
+    // More than one message holds; the server writes none before it has a thousand.
+    let new = "INSERT INTO accounts
+        SELECT 5000 + i, nextval('versions'), 0, NULL, now() FROM generate_series(1, 30000) AS i";
+    holds_nobody_up(&scene, Moment::MidCopy, new);
+}
+
+/// Freezes the member at a moment of its transaction with the change, and has another take over.
+fn holds_nobody_up(scene: &Scene, moment: Moment, change: &str) {
+    scene.frozen_proxy.hold_at(moment);
+    scene.source.database.run(change);
     scene.frozen_proxy.until_held();
     scene.frozen.freeze();
 
@@ -47,6 +67,7 @@ fn f06_a_member_frozen_in_mid_statement_holds_nobody_up() {
     let waited = taken.elapsed();
     eprintln!("the heir applied {waited:?} after it had got the partitions");
     assert!(waited < HELD_UP_MAX, "the heir was held up for {waited:?}");
+    heir.until_logged(&["ended a former owner in the way"]);
     scene.frozen.thaw();
     scene.frozen_proxy.release();
     mark_the_end(&scene.world, &scene.source);
@@ -121,13 +142,8 @@ impl Scene {
         (self.world, self.source)
     }
 
-    /// Changes all rows, and appends some.
     fn change(&self) {
-        self.source.database.run(
-            "UPDATE accounts SET version = nextval('versions'), amount = amount + 1, note = NULL;
-             INSERT INTO ledger
-             SELECT nextval('entries'), i, 1, NULL FROM generate_series(1, 20) AS i",
-        );
+        self.source.database.run(CHANGE);
     }
 
     fn start_heir(&self) -> Member {

@@ -9,6 +9,8 @@ pub(crate) enum Moment {
     Filled,
     /// Before the first row of a table is written, inside the transaction.
     FirstWrite,
+    /// In the middle of a COPY: some of its rows are sent, and half of the next message.
+    MidCopy,
     /// Before a part of a refused batch is written again, inside the transaction.
     Part,
     /// Before the checkpoint moves: all rows are written, and locked.
@@ -27,7 +29,12 @@ impl Moment {
     /// Returns whether the transaction is open then.
     pub(crate) fn is_inside(self) -> bool {
         match self {
-            Self::FirstWrite | Self::Part | Self::Step | Self::MidStep | Self::Commit => true,
+            Self::FirstWrite
+            | Self::MidCopy
+            | Self::Part
+            | Self::Step
+            | Self::MidStep
+            | Self::Commit => true,
             Self::Filled | Self::CommitSent | Self::Mirror => false,
         }
     }
@@ -38,6 +45,7 @@ impl fmt::Display for Moment {
         f.write_str(match self {
             Self::Filled => "filling",
             Self::FirstWrite => "in the transaction, before its rows",
+            Self::MidCopy => "in the transaction, in a COPY",
             Self::Part => "in the transaction, before a part of it",
             Self::Step => "in the transaction, before its checkpoint",
             Self::MidStep => "in the transaction, in mid-statement",
@@ -89,7 +97,7 @@ impl Statement {
             Moment::Part => self == Self::Part,
             Moment::Step | Moment::MidStep => self == Self::Step,
             Moment::Commit => self == Self::Commit && stepped,
-            Moment::CommitSent | Moment::Mirror => false,
+            Moment::MidCopy | Moment::CommitSent | Moment::Mirror => false,
         }
     }
 }

@@ -247,8 +247,10 @@ fn serve(shared: &Arc<Shared>, mut client: TcpStream) {
 /// Member to server, until one of them is gone.
 fn carry_requests(link: &Link, mut client: &TcpStream, mut server: &TcpStream) -> Option<()> {
     let mut statements = Statements::default();
+    let mut has_copied = false;
     loop {
         let mut message = Message::read(&mut client)?;
+        let is_copied = message.kind == b'd';
         if link.shared.sabotage == Some(Sabotage::NoToken) {
             weaken(&link.shared, &mut message);
         }
@@ -274,9 +276,13 @@ fn carry_requests(link: &Link, mut client: &TcpStream, mut server: &TcpStream) -
             }
             _ => {}
         }
-        let moment = link.shared.take(|moment| statement.begins(moment, stepped));
+        let moment = link.shared.take(|moment| {
+            let is_mid_copy = moment == Moment::MidCopy && is_copied && has_copied;
+            is_mid_copy || statement.begins(moment, stepped)
+        });
+        has_copied = is_copied;
         let sent = match moment {
-            Some(Moment::MidStep) => message.bytes.len() / 2,
+            Some(Moment::MidStep | Moment::MidCopy) => message.bytes.len() / 2,
             _ => 0,
         };
         let (first, rest) = message.bytes.split_at(sent);
