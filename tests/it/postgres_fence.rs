@@ -1,5 +1,6 @@
 //! PostgreSQL as a target: claims, fences, and former owners in the way.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use afterimage::batch::Batch;
@@ -10,7 +11,9 @@ use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;
 use afterimage::stopped::{Stop, StopReason};
 use afterimage::target::postgres::Postgres;
-use afterimage::target::{Applied, Claimed, Claims, Holding, Known, Target, TargetError, Touched};
+use afterimage::target::{
+    Applied, Claimed, Claims, Holding, Known, Sink, Target, TargetError, Touched,
+};
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -280,6 +283,57 @@ async fn f09_an_owner_of_another_group_is_not_ended() {
 }
 
 #[tokio::test]
+async fn f09_another_groups_claim_stands_for_ninety_seconds() {
+    let world = World::new().await;
+    let mut owner = world.target();
+    claim(&mut owner, &[partition(0)]).await;
+    let sink = Sink { group_id: "other".to_owned(), ..world.sink.clone() };
+    let mut other = Postgres::new(&world.url, None, sink).unwrap();
+    let age = async |seconds: u32| {
+        let name = &world.sink.name;
+        let update = "UPDATE afterimage.checkpoint SET updated_at = now() - interval";
+        world.sql(&format!("{update} '{seconds} s' WHERE sink = '{name}'")).await;
+    };
+
+    age(80).await;
+    assert_eq!(take(&mut other, &[0]).await.held.len(), 1);
+    age(91).await;
+    assert_eq!(take(&mut other, &[0]).await.claimed.len(), 1);
+}
+
+#[tokio::test]
+async fn a_member_that_claims_again_is_no_former_owner_of_its_own() {
+    let world = World::new().await;
+    let (mut first, mut second) = (world.target(), world.target());
+    claim(&mut first, &[partition(0)]).await;
+    let token = checkpoint(&world, "owner").await.unwrap();
+    take(&mut first, &[0]).await;
+    assert_eq!(checkpoint(&world, "former_owners").await.as_deref(), Some("{}"));
+    take(&mut second, &[0]).await;
+    assert_eq!(checkpoint(&world, "former_owners").await, Some(format!("{{{token}}}")));
+}
+
+#[tokio::test]
+async fn partitions_at_one_offset_each_get_their_own_end() {
+    let world = World::new().await;
+    let mut target = world.target();
+    let other = TopicPartition::new("other topic", 0);
+    let mut ends = BTreeMap::from([(partition(0), 1), (partition(1), 2), (other, 3)]);
+    let partitions = ends.keys().cloned().collect::<Vec<_>>();
+    let mut batch = Batch::default();
+    for claimed in claim(&mut target, &partitions).await {
+        let step = batch.step(&claimed.partition, claimed.claim, claimed.next);
+        (0..ends[&claimed.partition]).for_each(|offset| batch.advance(step, last(offset)));
+    }
+    target.apply(&batch.fold()).await.unwrap();
+
+    for claimed in target.claim(&partitions, Uuid::new_v4(), false).await.unwrap().claimed {
+        assert_eq!(ends.remove(&claimed.partition), Some(claimed.next.get()));
+    }
+    assert!(ends.is_empty());
+}
+
+#[tokio::test]
 async fn a_lost_connection_of_ours_does_not_hold_us_up() {
     let world = World::new().await;
     let mut target = world.target();
@@ -314,5 +368,5 @@ async fn f55_a_session_that_the_server_ended_is_opened_anew() {
     let denied = world.url.replace("writer:writer", "writer:wrong");
     let mut denied = Postgres::new(&denied, None, world.sink.clone()).unwrap();
     let error = denied.table(&world.name("t")).await.unwrap_err();
-    assert!(matches!(error, TargetError::Denied(_)), "{error}");
+    assert!(matches!(error, TargetError::NotAdmitted(_)), "{error}");
 }
