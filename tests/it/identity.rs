@@ -289,9 +289,12 @@ fn f38_f39_what_the_group_has_committed_changes_nothing() {
     kafka::commit(&scene.world.name, &scene.users, 0);
     produce(&scene.users, 0, &[user(3)]);
     scene.caught_up(0);
+    kafka::delete_group(&scene.world.name);
+    produce(&scene.users, 0, &[user(4)]);
+    scene.caught_up(0);
     let kept = "SELECT count(*) FROM public.users WHERE name = 'kept'";
     assert_eq!(scene.world.target.number(kept), 2, "nothing was read again");
-    assert_eq!(scene.ids(), "1 2 3");
+    assert_eq!(scene.ids(), "1 2 3 4");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::support::Stack;
+use crate::support::{SOON, Stack, until};
 
 /// How long the broker may take for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -103,6 +103,16 @@ pub(crate) fn delete_topics(names: &[String]) {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let brokers = &Stack::get().brokers;
     _ = admin(brokers, |client, options| runtime().block_on(client.delete_topics(&names, options)));
+}
+
+/// Deletes a group that nobody is in any more, with all that it has committed.
+pub(crate) fn delete_group(name: &str) {
+    until(SOON, "the group is deleted", || {
+        let results = admin(&Stack::get().brokers, |client, options| {
+            runtime().block_on(client.delete_groups(&[name], options)).unwrap()
+        });
+        results.into_iter().all(|result| result.is_ok())
+    });
 }
 
 /// Gives a topic more partitions.
