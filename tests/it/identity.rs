@@ -1,5 +1,7 @@
 //! Logs that are not the ones that were read: one partition stops, and an operator has it go on.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::support::kafka::{self, Draft, delete_before, produce};
 use crate::support::{Ended, LATER, Member, SOON, World, until};
 
@@ -356,4 +358,12 @@ fn what_a_member_applies_is_not_taken_from_it_and_a_rewind_reads_again() {
     assert_eq!(scene.ids(), "1 2");
     let line = "SELECT actor || command || before_offset || after_offset FROM afterimage.audit";
     assert_eq!(scene.world.target.value(line).as_deref(), Some("adacheckpoint rewind21"));
+
+    let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    produce(&scene.users, 0, &[user(3)]);
+    scene.caught_up(0);
+    scene.world.target.run("DELETE FROM public.users");
+    scene.done(&["rewind", "--to", &format!("@{before}")]);
+    scene.caught_up(0);
+    assert_eq!(scene.ids(), "3", "what was sent since then is read again");
 }
