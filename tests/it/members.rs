@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::scale::until_owners;
 use crate::support::kafka::{Draft, produce};
 use crate::support::proxy::Proxy;
-use crate::support::{Member, SOON, World, heavy, let_pass, until};
+use crate::support::{LATER, Member, SOON, World, heavy, let_pass, until};
 
 fn user(id: i32) -> Draft {
     Draft::fixture("json/users-create").with("9001", &id.to_string())
@@ -86,6 +86,25 @@ fn f12_a_member_with_an_instance_id_restarts_and_the_others_keep_their_partition
     assert_eq!(moved, 2, "only who restarted claims: {before:?} {after:?}");
     assert_eq!(stays.log().matches(" revoked ").count(), revoked, "{}", stays.log());
     assert_eq!(restarts.terminate(), 0);
+}
+
+#[test]
+fn f19_a_client_that_its_group_fences_is_built_anew() {
+    let world = World::new("f19");
+    let topic = world.topic("public.users", &[]);
+    produce(&topic, 0, &[user(1)]);
+    let start = |label: &str| world.member(label).property("group.instance.id=phoenix").start();
+    let first = start("first");
+    world.until_at_ends(&world.name);
+
+    // By mistake there are two of them: each is fatal to the other's client.
+    let second = start("second");
+    first.until_logged(&["builds the client anew"]);
+    assert_eq!(second.terminate(), 0);
+    produce(&topic, 0, &[user(2)]);
+    until(LATER, "the second row", || world.target.holds("SELECT max(id) = 2 FROM public.users"));
+    first.until_ready();
+    assert_eq!(first.terminate(), 0);
 }
 
 #[test]

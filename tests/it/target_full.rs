@@ -30,7 +30,7 @@ fn until_unready(member: &Member, reason: &str) {
 }
 
 #[test]
-fn f48_a_full_disk_and_a_server_that_only_reads_are_waited_out() {
+fn f48_a_full_disk_a_server_that_only_reads_and_no_connection_left_are_waited_out() {
     let disk = SmallDisk::mount();
     let server = Server::start("");
     let target = server.open();
@@ -70,6 +70,18 @@ fn f48_a_full_disk_and_a_server_that_only_reads_are_waited_out() {
     let mended = Instant::now();
     until_count(&target, 500);
     eprintln!("all rows are there {:?} after the server could write", mended.elapsed());
+    member.until_ready();
+
+    target.run(
+        "ALTER ROLE writer CONNECTION LIMIT 0;
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'writer'",
+    );
+    produce(&topic, 0, &users(500..600));
+    until_unready(&member, "exhausted");
+    member.until_logged(&["trying again", "53300"]);
+    until_count(&target, 500);
+    target.run("ALTER ROLE writer CONNECTION LIMIT -1");
+    until_count(&target, 600);
     member.until_ready();
     assert_eq!(target.number("SELECT count(*) FROM afterimage.dead_letter"), 0);
     drop((member, target, server));
