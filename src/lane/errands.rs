@@ -10,6 +10,7 @@ use tracing::{error, warn};
 
 use super::held::{CONSTRAINT, MOVE, PARTITION_COUNT, State, TABLE};
 use super::identity::Proofs;
+use super::jitter::Pauses;
 use super::{Blocked, Lane};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::schema::registry::Schemas;
@@ -104,9 +105,10 @@ impl Lane {
         let registry = self.registry.clone();
         let patience =
             if self.unknown_schemas.contains(&id) { Duration::ZERO } else { SCHEMA_PATIENCE };
+        let mut pauses = Pauses::new(&mut self.jitter);
         self.errands.spawn(async move {
             let schema = match registry {
-                Some(registry) => fetch(registry.as_ref(), id, patience).await,
+                Some(registry) => fetch(registry.as_ref(), id, patience, &mut pauses).await,
                 None => None,
             };
             Finding::Schema(id, schema)
@@ -185,11 +187,12 @@ impl Lane {
             return;
         }
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(topic));
+        let mut pauses = Pauses::new(&mut self.jitter);
         self.errands.spawn(async move {
             loop {
                 match log.partition_count(&topic).await {
                     Ok(count) => return Finding::PartitionCount(topic, count),
-                    Err(error) => again("log", &error).await,
+                    Err(error) => again("log", &error, &mut pauses).await,
                 }
             }
         });
@@ -208,11 +211,12 @@ impl Lane {
     /// Finds where partitions without a checkpoint begin.
     pub(super) fn look_up_first_positions(&mut self, unknown: Vec<(TopicPartition, Known)>) {
         let log = Arc::clone(&self.log);
+        let mut pauses = Pauses::new(&mut self.jitter);
         self.errands.spawn(async move {
             loop {
                 match first_positions(log.as_ref(), &unknown).await {
                     Ok(first) => return Finding::First(first),
-                    Err(error) => again("log", &error).await,
+                    Err(error) => again("log", &error, &mut pauses).await,
                 }
             }
         });
@@ -345,6 +349,7 @@ async fn fetch(
     registry: &dyn Schemas,
     id: SchemaId,
     patience: Duration,
+    pauses: &mut Pauses,
 ) -> Option<RegisteredSchema> {
     let until = Instant::now() + patience;
     loop {
@@ -352,14 +357,18 @@ async fn fetch(
             Ok(Some(schema)) => return Some(schema),
             Ok(None) if Instant::now() >= until => return None,
             Ok(None) => tokio::time::sleep(ASK_AGAIN).await,
-            Err(error) => again("registry", &error).await,
+            Err(error) => again("registry", &error, pauses).await,
         }
     }
 }
 
-pub(super) async fn again(reason: &'static str, error: &(dyn std::error::Error + Sync)) {
+pub(super) async fn again(
+    reason: &'static str,
+    error: &(dyn std::error::Error + Sync),
+    pauses: &mut Pauses,
+) {
     no_answer(reason, error);
-    tokio::time::sleep(ASK_AGAIN).await;
+    tokio::time::sleep(pauses.next()).await;
 }
 
 pub(super) fn no_answer(reason: &'static str, error: &(dyn std::error::Error + Sync)) {

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::errands::{ASK_AGAIN, Finding, again, no_answer};
 use super::held::{GROWTH, State};
+use super::jitter::Pauses;
 use super::writer::Order;
 use super::{Blocked, Lane};
 use crate::checkpoint::{Claim, NextOffset};
@@ -60,6 +61,7 @@ impl Lane {
             Some((partition.clone(), (held.expected, held.unowned)))
         });
         let unread = unread.collect::<BTreeMap<_, _>>();
+        let mut pauses = Pauses::new(&mut self.jitter);
         self.errands.spawn(async move {
             loop {
                 match find(log.as_ref(), &claims, &offsets).await {
@@ -67,7 +69,7 @@ impl Lane {
                         warn_of_lost_deletes(log.as_ref(), &unread).await;
                         return Finding::Proofs(Proofs { claims, topics, traces });
                     }
-                    Err(error) => again("log", &error).await,
+                    Err(error) => again("log", &error, &mut pauses).await,
                 }
             }
         });
@@ -198,6 +200,7 @@ impl Lane {
         let old = (0..seen).map(|number| TopicPartition::new(Arc::clone(&topic), number));
         let (old, places) = (old.collect::<Vec<_>>(), BTreeMap::from_iter(places));
         let log = Arc::clone(&self.log);
+        let mut pauses = Pauses::new(&mut self.jitter);
         self.errands.spawn(async move {
             let asked = BTreeSet::from([Arc::clone(&topic)]);
             loop {
@@ -212,7 +215,7 @@ impl Lane {
                         let behind = first_behind(&ends, &places);
                         return Finding::Growth(topic, seen, identity, behind);
                     }
-                    Err(error) => again("log", &error).await,
+                    Err(error) => again("log", &error, &mut pauses).await,
                 }
             }
         });
