@@ -141,6 +141,10 @@ fn broken_off() -> Broken {
     Broken::Malformed("the bytes do not follow their schema".to_owned())
 }
 
+fn broken_in(place: &str) -> Broken {
+    Broken::Malformed(format!("the bytes do not follow their schema in {place}"))
+}
+
 /// What is left of a record's bytes. Every method that returns an option returns `None` when the
 /// bytes break off or say what no schema allows.
 pub(super) struct Cursor<'a>(&'a [u8]);
@@ -215,31 +219,32 @@ impl<'a> Cursor<'a> {
         found: &mut Found,
     ) -> Result<(), Broken> {
         for (name, reader) in fields {
+            let broken = || broken_in(&format!("field \"{name}\""));
             match name.as_str() {
                 "before" if layout.reads_before() && !found.has_after => {
-                    if let Some(row) = self.record(reader).ok_or_else(broken_off)? {
+                    if let Some(row) = self.record(reader).ok_or_else(broken)? {
                         self.row(row, &layout.row, (writer, scratch), found)?;
                         writer.end_before();
                         found.has_before = true;
                     }
                 }
                 "after" => {
-                    if let Some(row) = self.record(reader).ok_or_else(broken_off)? {
+                    if let Some(row) = self.record(reader).ok_or_else(broken)? {
                         self.row(row, &layout.row, (writer, scratch), found)?;
                         found.has_after = true;
                     }
                 }
                 "source" => {
-                    if !self.source(reader, layout, found).ok_or_else(broken_off)? {
+                    if !self.source(reader, layout, found).ok_or_else(broken)? {
                         return Err(Broken::Mismatch);
                     }
                 }
                 "op" => {
-                    if let Literal::Text(letter) = self.literal(reader).ok_or_else(broken_off)? {
+                    if let Literal::Text(letter) = self.literal(reader).ok_or_else(broken)? {
                         found.letter = op(letter);
                     }
                 }
-                _ => self.skip(reader).ok_or_else(broken_off)?,
+                _ => self.skip(reader).ok_or_else(broken)?,
             }
         }
         Ok(())
@@ -256,8 +261,9 @@ impl<'a> Cursor<'a> {
             return Err(Broken::Mismatch);
         }
         for ((_, reader), step) in fields.iter().zip(steps) {
+            let broken = || broken_in(&step.place());
             if step.role.is_none() && (!step.is_written || step.is_blank) {
-                self.skip(reader).ok_or_else(broken_off)?;
+                self.skip(reader).ok_or_else(broken)?;
                 if step.is_blank {
                     step.write(writer, Literal::Null)?;
                 }
@@ -266,10 +272,10 @@ impl<'a> Cursor<'a> {
             let packing = step.kind.packing();
             let literal = if packing.has_parts() {
                 scratch.clear();
-                self.pack(reader, packing, &mut Packer::new(scratch)).ok_or_else(broken_off)?;
-                Parts::new(scratch).next().ok_or_else(broken_off)?
+                self.pack(reader, packing, &mut Packer::new(scratch)).ok_or_else(broken)?;
+                Parts::new(scratch).next().ok_or_else(broken)?
             } else {
-                self.literal(reader).ok_or_else(broken_off)?
+                self.literal(reader).ok_or_else(broken)?
             };
             if let Some(role) = &step.role {
                 role.note(&step.name, literal, found)?;

@@ -325,21 +325,3 @@ fn null_stays_null_although_the_field_has_a_default() {
     let array = format!(r#""default":[],{}"#, array(r#""type":"int32""#));
     check(&array, "null", "null");
 }
-
-#[test]
-fn what_is_not_of_its_schema_is_refused_by_name() {
-    let json = |schema: &str, payload: &str, expected: &str| {
-        assert_eq!(Twin::new(schema, payload).json(), expected);
-    };
-    json(&array(r#""type":"int32""#), "{}", "value_unfit: column \"v\" is no Array(Int32)");
-    json(&array(r#""type":"int32""#), r#"["1"]"#, {
-        "value_unfit: column \"v\" is not valid for the column's type (text)"
-    });
-    json(&array(r#""type":"bytes""#), r#"["é"]"#, "value_unfit: column \"v\" is no Array(Bytes)");
-    json(VARIABLE, r#"{"scale":1}"#, {
-        "value_unfit: column \"v\" is of another type than its schema says (VariableScaleDecimal)"
-    });
-    json(r#""type":"string""#, r#""\ud800""#, {
-        "malformed: the text is no JSON at line 1, column 29"
-    });
-}
