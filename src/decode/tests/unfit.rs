@@ -57,7 +57,10 @@ fn json_that_is_none_is_refused_by_the_column_where_it_ends() {
     bench.kinds = vec![("t.id", Kind::Int64), ("t.v", Kind::Text)];
     assert_eq!(bench.decode(&plain("\"text\"")), "Create t id=1 v='text'");
     let found = bench.decode(&plain("tru"));
-    assert_eq!(found, "malformed: the text is no JSON at byte 23 of line 1, in column \"v\" (Text)");
+    assert_eq!(
+        found,
+        "malformed: the text is no JSON at byte 25 of line 1, in column \"v\" (Text)"
+    );
     let mut sample = plain("\"text\"");
     let octets = sample.value.as_mut().unwrap();
     let at = octets.windows(4).position(|it| it == b"text").unwrap();
