@@ -118,7 +118,7 @@ impl Decoder {
             let framed = STANDARD.decode(text).unwrap_or_default();
             let tree = Part::alone(&framed)
                 .frame()
-                .and_then(|(id, body)| avro::tree(body, &self.schema(id).ok()?.reader));
+                .and_then(|(id, body)| avro::tree::read(body, &self.schema(id).ok()?.reader));
             return tree.unwrap_or(data);
         }
         data.get_mut("payload").map(Json::take).unwrap_or(data)
@@ -137,7 +137,7 @@ impl Decoder {
         };
         if let Some((id, body)) = part.frame() {
             let compiled = self.schema(id).ok();
-            let tree = compiled.and_then(|compiled| avro::tree(body, &compiled.reader));
+            let tree = compiled.and_then(|compiled| avro::tree::read(body, &compiled.reader));
             let side = Side { format: Some("avro"), schema_id: Some(id), tree };
             return Ok((field, side));
         }
