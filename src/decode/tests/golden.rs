@@ -46,6 +46,8 @@ fn decimals() {
         check(&decimal(2), &format!("\"{base64}\""), expected);
     }
     check(&decimal(0), "\"Cg==\"", "10e0");
+    check(&decimal(4), "\"A2P4\"", "222200e-4");
+    check(&decimal(10), "\"AY7pD/bDc+DuTj8K0g==\"", "123456789012345678901234567890e-10");
     check(VARIABLE, r#"{"scale":4,"value":"AYr3"}"#, "101111e-4");
     check(VARIABLE, r#"{"scale":4,"value":"A2QO"}"#, "222222e-4");
     check(VARIABLE, "null", "null");
@@ -143,7 +145,9 @@ fn times() {
 #[test]
 fn bits_of_every_length() {
     check(&bits(2), "\"Aw==\"", "bits [3] Some(2)");
+    check(&bits(2), "\"Ag==\"", "bits [2] Some(2)");
     check(&bits(7), "\"QA==\"", "bits [64] Some(7)");
+    check(&bits(8), "\"QA==\"", "bits [64] Some(8)");
     check(&bits(2), "\"\"", "bits [] Some(2)");
     check(&bits(24), "\"AQID\"", "bits [1, 2, 3] Some(24)");
     check(&bits(64), "\"AAAAAAAAAIA=\"", "bits [0, 0, 0, 0, 0, 0, 0, 128] Some(64)");
@@ -203,7 +207,13 @@ fn arrays() {
     check(&array(r#""type":"boolean""#), "[true,false,null]", "[true, false, null]");
     check(&array(r#""type":"float""#), r#"[0.1,"NaN",null]"#, "[0.1f32, NaNf32, null]");
     check(&array(r#""type":"bytes""#), r#"["AAH/",null]"#, "[[00, 01, ff], null]");
-    check(&array(&decimal(2)), r#"["eA==","AVQ=",null]"#, "[120e-2, 340e-2, null]");
+    check(&array(&decimal(2)), r#"["eA==","AVQ=","AjA="]"#, "[120e-2, 340e-2, 560e-2]");
+    check(&array(&decimal(2)), r#"["eA==",null]"#, "[120e-2, null]");
+    // Ranges and addresses of hardware.
+    check(&texts, r#"["[\"2019-03-31 15:30:00\",infinity)",null]"#, {
+        r#"['["2019-03-31 15:30:00",infinity)', null]"#
+    });
+    check(&texts, r#"["08:00:2b:01:02:03",null]"#, "['08:00:2b:01:02:03', null]");
     check(&array(VARIABLE), r#"[{"scale":1,"value":"Cw=="},null,{"scale":3,"value":"DQU="}]"#, {
         "[11e-1, null, 3333e-3]"
     });
@@ -247,6 +257,13 @@ fn maps_geometries_and_vectors() {
         "geometry [01, 01, 00, 00, 20, 73, 0c, 00, 00, 1c, 7c, 61, 32, 55, de, 65, 40, 78, 7a, a5, \
          2c, 43, 5c, 42, c0] Some(3187)"
     });
+    // MULTILINESTRING((169.1321 -44.7032, 167.8974 -44.6414)) as a geography.
+    let octets = "0105000020e610000001000000010200000002000000a779c7293a2465400b462575025a46c0c66d3480b7fc6440c3d32b65195246c0";
+    let octets = (0..octets.len()).step_by(2).map(|at| &octets[at..at + 2]).collect::<Vec<_>>();
+    let lines = "AQUAACDmEAAAAQAAAAECAAAAAgAAAKd5xyk6JGVAC0YldQJaRsDGbTSAt/xkQMPTK2UZUkbA";
+    let payload = format!(r#"{{"wkb":"{lines}","srid":4326}}"#);
+    let expected = format!("geometry [{}] Some(4326)", octets.join(", "));
+    check(&geometry("Geography"), &payload, &expected);
     let path = r#""type":"struct","name":"io.debezium.data.geometry.Geometry","fields":[
         {"type":"bytes","field":"wkb"},
         {"type":"map","optional":true,"keys":{"type":"string"},"values":{"type":"string"},
