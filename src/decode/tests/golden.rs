@@ -89,6 +89,9 @@ fn times() {
     check(&time("Timestamp"), "601060312290124", "wall 601060312290.124000000");
     check(&time("NanoTimestamp"), "1478267490123456789", "wall 1478267490.123456789");
     check(&time("NanoTimestamp"), "9223372036854775807", "wall PositiveInfinity");
+    // 2262-04-11 and 1677-09-21, the last that a count of nanoseconds reaches.
+    check(&time("NanoTimestamp"), "9223372036854775806", "wall 9223372036.854775806");
+    check(&time("NanoTimestamp"), "-9223372036854775807", "wall -9223372037.145224193");
     check(&connect("int64", "Timestamp"), "-1", "wall -1.999000000");
     check(&connect("int32", "Time"), "86399999", "time 86399999000000");
     check(&connect("int32", "Date"), "-719162", "day -719162");
