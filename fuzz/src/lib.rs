@@ -11,7 +11,8 @@ pub mod targets;
 pub fn plant(target: &Target) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name);
     fs::create_dir_all(&folder).expect("the corpus has a folder");
-    for (number, seed) in (target.seeds)().iter().enumerate() {
-        fs::write(folder.join(format!("seed-{number}")), seed).expect("a seed is written");
+    for (name, seed) in (target.seeds)() {
+        let file = format!("seed-{}", name.replace('/', "-"));
+        fs::write(folder.join(file), seed).expect("a seed is written");
     }
 }

@@ -63,7 +63,7 @@ pub enum Data<'a> {
 impl<'a> CloudEvent<'a> {
     /// Reads a CloudEvent; `None` for any other text.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
+        serde_json::from_slice::<Self>(bytes).ok()
     }
 
     /// Returns the images; `None` when they are neither an object nor base64.

@@ -62,7 +62,7 @@ impl Pass<'_> {
     pub(super) fn sign(&self) -> Option<Sign> {
         let key = match self.key {
             Body::Json(text) => serde_json::from_slice(text).ok()?,
-            Body::Avro(id, body) => avro::tree(body, &self.compiled(id).ok()?.reader)?,
+            Body::Avro(id, body) => avro::tree::read(body, &self.compiled(id).ok()?.reader)?,
             Body::Absent | Body::Opaque | Body::Cloud(..) | Body::CloudIds(..) => return None,
         };
         Some(Sign { key, sent_at: self.arrival.record.timestamp? })

@@ -115,7 +115,7 @@ pub fn op_header(headers: Headers<'_>) -> Option<String> {
         return Some(text.to_owned());
     }
     let framed = schema::json::split(bytes).ok().flatten();
-    serde_json::from_str(framed.map_or(text, |framed| framed.payload)).ok()
+    serde_json::from_str::<String>(framed.map_or(text, |framed| framed.payload)).ok()
 }
 
 /// Reads a leaf of JSON as a literal; one that has parts says nothing.

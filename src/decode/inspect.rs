@@ -118,7 +118,7 @@ impl Decoder {
             let framed = STANDARD.decode(text).unwrap_or_default();
             let tree = Part::alone(&framed)
                 .frame()
-                .and_then(|(id, body)| avro::tree(body, &self.schema(id).ok()?.reader));
+                .and_then(|(id, body)| avro::tree::read(body, &self.schema(id).ok()?.reader));
             return tree.unwrap_or(data);
         }
         data.get_mut("payload").map(Json::take).unwrap_or(data)
@@ -137,7 +137,7 @@ impl Decoder {
         };
         if let Some((id, body)) = part.frame() {
             let compiled = self.schema(id).ok();
-            let tree = compiled.and_then(|compiled| avro::tree(body, &compiled.reader));
+            let tree = compiled.and_then(|compiled| avro::tree::read(body, &compiled.reader));
             let side = Side { format: Some("avro"), schema_id: Some(id), tree };
             return Ok((field, side));
         }
@@ -160,6 +160,7 @@ pub type Print = fn(Value<'_>) -> Option<String>;
 /// Returns what a tree's leaf means to people: times as ISO, decimals with their digits, octets in
 /// hexadecimal; one that is not of its kind stays as it is.
 pub fn readable(kind: &Kind, raw: &Json, print: Print) -> Json {
+    let kind = kind.of_object().filter(|_| raw.is_object()).unwrap_or(kind.of_value());
     let mut scratch = Vec::new();
     let seed = PackSeed { packing: kind.packing(), packer: &mut Packer::new(&mut scratch) };
     let packed = seed.deserialize(&mut serde_json::Deserializer::from_str(&raw.to_string()));
@@ -220,6 +221,7 @@ fn kind_name(kind: &Kind) -> String {
         Kind::Encoded(spelling) => format!("text of {}", words(&format!("{spelling:?}"))),
         Kind::Figure(form, _) => words(&format!("{form:?}")),
         Kind::Unsupported(name) => name.clone(),
+        Kind::Either(_) => kind_name(kind.of_value()),
         plain => words(&format!("{plain:?}")),
     }
 }

@@ -44,6 +44,8 @@ pub struct Step {
     pub name: String,
     /// Its type.
     pub kind: Kind,
+    /// That of an object, where it is another.
+    pub object: Option<Kind>,
     /// Whether the row's next cell takes it.
     pub is_written: bool,
     /// Whether that cell is left unavailable, because only the key matters.
@@ -81,7 +83,8 @@ impl Layout {
                     Some(target.labels.iter().chain(&**known).cloned().collect())
                 }),
                 name: column.name.clone(),
-                kind: column.kind.clone(),
+                kind: column.kind.of_value().clone(),
+                object: column.kind.of_object().cloned(),
                 is_written,
                 is_blank: false,
                 role: role(&column.name),
@@ -97,10 +100,11 @@ impl Layout {
         let key = source.key.iter().map(|name| {
             let mut columns = source.retyped.iter().chain(&source.columns);
             let column = columns.find(|column| column.name == *name);
-            let kind = column.map_or(Kind::Untyped, |column| column.kind.clone());
+            let kind = column.map_or(&Kind::Untyped, |column| &column.kind);
+            let (kind, object) = (kind.of_value().clone(), kind.of_object().cloned());
             let (name, is_written) = (name.clone(), identifies(name));
             let (role, placeholder, labels) = (None, None, None);
-            Step { name, kind, is_written, is_blank: false, role, placeholder, labels }
+            Step { name, kind, object, is_written, is_blank: false, role, placeholder, labels }
         });
         let key = key.collect::<Vec<_>>();
         let (form, is_changelog) = (source.form, changelog.is_some());
@@ -183,11 +187,27 @@ impl Step {
     /// The value does not fit: the detail names column and type. Or it is a label that the target's
     /// enum must get first.
     pub fn write(&self, writer: &mut RowWriter<'_>, literal: Literal<'_>) -> Result<(), Broken> {
+        self.write_as(&self.kind, writer, literal)
+    }
+
+    /// Writes a literal of this kind as the row's next cell.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Step::write`].
+    pub fn write_as(
+        &self,
+        kind: &Kind,
+        writer: &mut RowWriter<'_>,
+        literal: Literal<'_>,
+    ) -> Result<(), Broken> {
         if self.is_blank {
             let pushed = writer.push(Value::Unavailable);
             return pushed.map_err(|misfit| Broken::Unfit(misfit.to_string()));
         }
-        let value = self.value(literal).map_err(|Unfit(why)| Broken::Unfit(self.detail(why)))?;
+        let value = self.value(kind, literal).map_err(|Unfit(why)| {
+            Broken::Unfit(format!("column \"{}\" {why} ({kind:?})", self.name))
+        })?;
         if let Some(label) = self.labels.as_ref().and_then(|labels| new_label(labels, value)) {
             return Err(Broken::Label { column: self.name.clone(), label });
         }
@@ -210,15 +230,16 @@ impl Step {
         Broken::Unfit(format!("column \"{}\" {why} ({target_type})", self.name))
     }
 
-    fn value<'a>(&'a self, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {
+    fn value<'a>(&self, kind: &'a Kind, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {
         let placeholder = self.placeholder.as_ref();
-        if placeholder.is_some_and(|placeholder| placeholder.is(&self.kind, literal)) {
+        if placeholder.is_some_and(|placeholder| placeholder.is(kind, literal)) {
             return Ok(Value::Unavailable);
         }
-        value(&self.kind, literal)
+        value(kind, literal)
     }
 
-    fn detail(&self, why: &str) -> String {
-        format!("column \"{}\" {why} ({:?})", self.name, self.kind)
+    /// Names the column and its type, for a record that breaks there.
+    pub fn place(&self) -> String {
+        format!("column \"{}\" ({:?})", self.name, self.kind)
     }
 }

@@ -24,7 +24,7 @@ pub struct Placeholder {
 impl Placeholder {
     /// Derives everything from the text.
     pub fn new(text: &str) -> Self {
-        let name = serde_json::Value::from(text);
+        let name = serde_json::to_string(text).expect("a text is JSON");
         Self {
             text: text.into(),
             in_json: format!("{{{name}:{name}}}").into(),

@@ -51,7 +51,7 @@ pub fn resolve(
         kind => kind,
     };
     let resolved = resolve_one(kind, element, column.type_id, sender)?;
-    Ok(resolved.map(|element| Kind::Array(Box::new(element))))
+    Ok(resolved.map(|element| Kind::Array(Box::new(element.of_value().clone()))))
 }
 
 fn resolve_one(
@@ -121,7 +121,8 @@ fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, Mi
         "real" | "float" | "double" | "double precision" => Kind::Float64,
         "numeric" | "decimal" | "decimal_text" => decimal(arguments.as_deref(), sender)?,
         "money" => money(sender)?,
-        "bytea" | "blob" => binary(sender)?,
+        // A geometry is an object, and octets are a text.
+        "bytea" | "blob" => Kind::Either(Box::new([binary(sender)?, Kind::Geometry])),
         "figure_text" => Kind::Figure(FigureForm::Geometry, None),
         foreign if is_foreign(foreign) => match (figure_form(foreign), binary(sender)?) {
             (Some(form), Kind::Encoded(spelling)) => Kind::Figure(form, Some(spelling)),
@@ -145,7 +146,7 @@ fn untyped(type_name: &str, type_id: u32, sender: Sender<'_>) -> Result<Kind, Mi
         },
         "interval" | "duration_text" => interval(sender)?,
         "uuid" | "uuid_text" => Kind::Uuid,
-        "json" | "jsonb" | "json_text" => Kind::Json,
+        "json" | "jsonb" | "json_text" => json(sender),
         "bit" if digits.is_none_or(|digits| digits == 1) => Kind::Bool,
         "bit varying" if digits == Some(1) => Kind::Bool,
         "bit varying" if sender.is_mysql == Some(true) => {
@@ -232,6 +233,14 @@ fn binary(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
 fn hstore(sender: Sender<'_>) -> Result<Kind, MissingSetting> {
     let mode = setting(sender, "hstore_handling_mode", |it| it.hstore_handling_mode.as_ref())?;
     Ok(if mode == "map" { Kind::Map } else { Kind::Json })
+}
+
+/// A document is a text, and an `hstore` that the connector sends as a map is an object.
+fn json(sender: Sender<'_>) -> Kind {
+    match hstore(sender) {
+        Ok(Kind::Map) => Kind::Either(Box::new([Kind::Json, Kind::Map])),
+        _ => Kind::Json,
+    }
 }
 
 fn is_structured(sender: Sender<'_>) -> bool {

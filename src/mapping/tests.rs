@@ -1,5 +1,7 @@
 //! The mapping as a lane sees it: names, keys, and what is created.
 
+mod stops;
+
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};

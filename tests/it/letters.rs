@@ -67,6 +67,8 @@ fn json_that_does_not_fit_is_named_without_its_values() {
         good("16").with("\"active\":true", "\"active\":\"hunter2\""),
         good("17").with("6f1d2c3b-4a59-4687-9788-99aabbccddee", "hunter2"),
         good("18").with("2024-05-06T05:08:09.123456Z", "hunter2"),
+        good("20").with("\"age\":41", "\"age\":{\"hunter2\":1}"),
+        good("21").with("\"active\":true", "\"active\":[\"hunter2\"]"),
         Draft::fixture("json/users-delete")
             .with("\"payload\":{\"id\":9002}", "\"payload\":{\"id\":null}"),
         good("19"),
@@ -78,21 +80,23 @@ fn json_that_does_not_fit_is_named_without_its_values() {
     world.until_at_ends(&world.name);
     let ids = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM public.users";
     assert_eq!(world.target.value(ids).as_deref(), Some("11 19"), "the records around them land");
-    let expected: [(i64, &str, &[&str]); 8] = [
+    let expected: [(i64, &str, &[&str]); 10] = [
         (1, "value_unfit", &["\"age\"", "Int16"]),
         (2, "value_unfit", &["\"age\"", "Int16"]),
-        (3, "malformed", &["no JSON", "column"]),
+        (3, "malformed", &["no JSON", "column \"name\"", "Text"]),
         (4, "key_missing", &["no key"]),
         (5, "value_unfit", &["\"active\"", "Bool"]),
         (6, "value_unfit", &["\"token\"", "Uuid"]),
         (7, "value_unfit", &["\"created_at\"", "ZonedTimestamp"]),
-        (8, "key_missing", &["\"id\"", "null"]),
+        (8, "value_unfit", &["\"age\"", "Int16"]),
+        (9, "value_unfit", &["\"active\"", "Bool"]),
+        (10, "key_missing", &["\"id\"", "null"]),
     ];
     assert_letters(&world, &topic, "public.users", &expected);
     assert_logged(
         &member,
         &topic,
-        &[1, 2, 3, 4, 5, 6, 7, 8],
+        &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
         &[SECRET, "70041", "alan@example.org"],
     );
     member.until_ready();
@@ -144,12 +148,12 @@ fn avro_that_is_not_of_its_schema_is_named_without_its_values() {
     assert_eq!(world.target.value(ids).as_deref(), Some("1 8"), "the records around them land");
     let malformed = "malformed";
     let expected: [(i64, &str, &[&str]); 6] = [
-        (1, malformed, &[]),
-        (2, malformed, &[]),
-        (3, malformed, &[]),
+        (1, malformed, &["column \"name\"", "Text"]),
+        (2, malformed, &["7 bytes stand behind the record"]),
+        (3, malformed, &["column \"name\"", "Text"]),
         (4, "value_unfit", &["\"age\"", "Int32"]),
-        (5, malformed, &[]),
-        (6, malformed, &[]),
+        (5, malformed, &["column \"name\"", "Text"]),
+        (6, malformed, &["column \"name\"", "Text"]),
     ];
     assert_letters(&world, &topic, "public.people", &expected);
     assert_logged(&member, &topic, &[1, 2, 3, 4, 5, 6], &[SECRET]);

@@ -261,6 +261,42 @@ fn a_row_that_comes_again_has_nothing_of_the_one_before() {
 }
 
 #[test]
+fn a_column_that_the_target_generates_keeps_its_own_value() {
+    let world = World::new("generated");
+    let name = &world.name;
+    let source = world.source(
+        "CREATE TABLE t (id int PRIMARY KEY, n int, total int NOT NULL);
+         INSERT INTO t SELECT i, i, i FROM generate_series(1, 300) AS i",
+    );
+    world.target.run(&format!(
+        "CREATE SCHEMA {name};
+         CREATE TABLE {name}.t (id int PRIMARY KEY, n int,
+             total int GENERATED ALWAYS AS (n * 3) STORED, synced_at timestamptz NOT NULL);
+         CREATE TABLE {name}.way (statement text);
+         CREATE FUNCTION {name}.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+             $$ BEGIN INSERT INTO {name}.way VALUES (split_part(current_query(), ' ', 1));
+                RETURN NULL; END $$;
+         CREATE TRIGGER note AFTER INSERT ON {name}.t EXECUTE FUNCTION {name}.note();
+         ALTER SCHEMA {name} OWNER TO writer; ALTER TABLE {name}.t OWNER TO writer"
+    ));
+    source.connect(Format::Json);
+
+    let _member = world.member("member").start();
+    let rows = |what: &str| {
+        let rows = format!("SELECT count(*) FROM {name}.t WHERE total = n * 3 AND {what}");
+        until(LATER, what, || world.target.number(&rows) == 300);
+    };
+    rows("n = id");
+    let ways = format!("SELECT DISTINCT statement FROM {name}.way");
+    assert_eq!(world.target.rows(&ways), [[Some("COPY".to_owned())]]);
+
+    source.database.run("UPDATE t SET n = n + 1, total = 0; DELETE FROM t WHERE id = 7");
+    source.database.run("INSERT INTO t VALUES (7, 8, 1)");
+    rows("n = id + 1");
+    assert_eq!(world.dead_letters(), []);
+}
+
+#[test]
 fn an_identity_takes_the_sources_value_also_when_it_changes() {
     let world = World::new("identity");
     let source = world.source(
@@ -381,7 +417,11 @@ fn a_change_is_planned_before_it_is_made_and_stops_where_it_may_not_be_made() {
     );
     until(SOON, "the rows are records", || kafka::ends(&topic).values().sum::<i64>() >= 5);
     let lax = world.member("lax").args(["--schema-changes", "ignore", "--until-caught-up"]);
-    assert_eq!(lax.run(&["run"], LATER).code, 0);
+    let lax = lax.run(&["run"], LATER);
+    assert_eq!(lax.code, 0, "{}", lax.error);
+    let said = |words: &str| lax.error.lines().filter(|line| line.contains(words)).count();
+    assert_eq!(said("ignores an unknown column"), 1, "{}", lax.error);
+    assert_eq!(said("leaves a column as it is"), 1, "{}", lax.error);
     let letters = world.dead_letters();
     assert!(
         matches!(letters.as_slice(), [(_, reason, _)] if reason == "value_unfit"),

@@ -120,12 +120,6 @@ fn check_placeholder(name: &str, binary: &str, hstore: &str, lost: &[&str]) {
                 "CREATE SCHEMA plain; CREATE TABLE plain.long (LIKE json.long INCLUDING ALL);
                  GRANT USAGE ON SCHEMA plain TO writer; GRANT ALL ON plain.long TO writer",
             );
-            if hstore == "map" {
-                world.target.run(
-                    "CREATE EXTENSION hstore SCHEMA public;
-                     ALTER TABLE plain.long ALTER a_hstore TYPE public.hstore USING NULL",
-                );
-            }
         }
         let setup = world
             .member(name)

@@ -1,7 +1,7 @@
 """When two databases' texts of a value are the same value: one function for each type that needs one.
 
 A function gets what the source's client printed and what psql printed at the target. Whatever it
-lets pass must be the same value; equal_test.py holds each against pairs that are not.
+lets pass must be the same value; matrix_test.py holds each against pairs that are not.
 """
 
 import base64

@@ -10,7 +10,7 @@ use afterimage::mapping::Mapping;
 use afterimage::moves::Moved;
 use afterimage::record::{Record, Run, TopicPartition};
 use afterimage::rows::{Cell, Cells, Origin, Row, RowOp, Rows};
-use afterimage::rules::{DeletePolicy, Rules};
+use afterimage::rules::{ConfigFile, DeletePolicy, Rules};
 use afterimage::settings::{SchemaChanges, Tables};
 use afterimage::stopped::Stop;
 use afterimage::table::{Column, Table, TableName};
@@ -19,7 +19,7 @@ use afterimage::target::postgres::Postgres;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
-use super::fixture::{Fixture, fixtures, schemas};
+use super::fixture::{Fixture, fixtures, logged, schemas};
 
 /// How often a lane may be asked for something before a record is dealt with: two schemas, two
 /// layouts, what a move left, and a new batch.
@@ -32,10 +32,25 @@ const ROW_BYTES_MAX: usize = 64 * 1024;
 const GROWTH_MAX: usize = 64;
 
 const TOPIC: &str = "dbserver1.public.users";
+/// The topic of a change log.
+const LOG_TOPIC: &str = "dbserver1.public.log";
 
-/// A record of the topic.
+/// What the rules say: of a change log, of a table without a key, and of JSON without schemas.
+const CONFIG: &str = "
+[table.'public.log']
+key = ['id']
+changelog = { op = 'action', order = 'action_id' }
+[table.'shapes.keyless']
+keyless = 'match'
+[source.dbserver1_plain]
+time_precision_mode = 'adaptive'
+decimal_handling_mode = 'precise'
+";
+
+/// A record.
 #[derive(Clone)]
 pub(super) struct Sample {
+    pub(super) topic: &'static str,
     pub(super) key: Option<Vec<u8>>,
     pub(super) value: Option<Vec<u8>>,
     pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
@@ -44,7 +59,12 @@ pub(super) struct Sample {
 impl Sample {
     pub(super) fn of(key: Option<&[u8]>, value: Option<&[u8]>) -> Self {
         let (key, value) = (key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
-        Self { key, value, headers: Vec::new() }
+        Self { topic: TOPIC, key, value, headers: Vec::new() }
+    }
+
+    /// Has it come by the topic of a change log.
+    pub(super) fn logged(self) -> Self {
+        Self { topic: LOG_TOPIC, ..self }
     }
 
     fn captured(fixture: &Fixture) -> Self {
@@ -65,10 +85,11 @@ pub(super) struct Bench {
     decoder: Decoder,
     mapping: Mapping,
     batch: Batch,
-    registered: HashMap<u32, String>,
+    /// Whether a batch had to end before the record.
+    has_new_batch: bool,
+    registered: HashMap<u32, RegisteredSchema>,
     /// The tables that are at the target already.
     catalogue: &'static HashMap<TableName, Table>,
-    partition: TopicPartition,
     offset: i64,
 }
 
@@ -81,10 +102,11 @@ impl Bench {
     }
 
     fn with(catalogue: &'static HashMap<TableName, Table>) -> Self {
+        let file = ConfigFile::parse(CONFIG, &[]).expect("the rules are some");
         let rules = Rules {
             targets: Vec::new(),
-            tables: Vec::new(),
-            sources: Default::default(),
+            tables: file.tables,
+            sources: file.sources,
             deletes: DeletePolicy::Hard,
             deleted_at_column: "deleted_at".to_owned(),
         };
@@ -94,16 +116,17 @@ impl Bench {
             decoder: Decoder::default(),
             mapping: Mapping::new(tables, Postgres::DIALECT),
             batch: Batch::default(),
+            has_new_batch: false,
             registered: HashMap::new(),
             catalogue,
-            partition: TopicPartition::new(TOPIC, 0),
             offset: 0,
         }
     }
 
     /// Puts a schema into the registry.
     pub(super) fn register(&mut self, id: u32, text: &str) {
-        self.registered.insert(id, text.to_owned());
+        let schema = RegisteredSchema { text: text.to_owned(), references: Vec::new() };
+        self.registered.insert(id, schema);
     }
 
     /// Decodes hostile records between two good ones, and returns how many rows they made.
@@ -135,12 +158,10 @@ impl Bench {
     fn one(&mut self, good: &Sample, hostile: &Sample) -> usize {
         self.batch = Batch::default();
         self.settle(good);
-        let (good_rows, good_bytes) = (self.batch.row_count(), self.batch.byte_count());
+        let before = (self.batch.row_count(), self.batch.byte_count());
+        self.has_new_batch = false;
         let decoded = self.settle(hostile);
-        // Unless the batch had to end before the record.
-        let is_same = self.batch.row_count() >= good_rows;
-        let rows_before = if is_same { good_rows } else { 0 };
-        let bytes_before = if is_same { good_bytes } else { 0 };
+        let (rows_before, bytes_before) = if self.has_new_batch { (0, 0) } else { before };
         let after = (self.batch.row_count(), self.batch.byte_count());
         let bytes_max = bytes_before + hostile.byte_count() * GROWTH_MAX + ROW_BYTES_MAX;
         assert!(after.1 <= bytes_max, "{} bytes of {}", after.1, hostile.byte_count());
@@ -175,13 +196,14 @@ impl Bench {
     /// Decodes a record, doing what the decoder asks for.
     fn settle(&mut self, sample: &Sample) -> Decoded {
         self.offset += 1;
-        let mut run = Run::new(self.partition.clone(), 1);
+        let partition = TopicPartition::new(sample.topic, 0);
+        let mut run = Run::new(partition.clone(), 1);
         let headers = sample.headers.iter().map(|(name, value)| (&**name, value.as_deref()));
         run.push((self.offset, None), sample.key.as_deref(), sample.value.as_deref(), headers);
         let record = run.get(0).expect("the record was pushed");
-        _ = self.decoder.inspect(TOPIC, record);
+        _ = self.decoder.inspect(sample.topic, record);
         for _ in 0..ASKED_MAX {
-            match self.decode(record) {
+            match self.decode(&partition, record) {
                 Decoded::NeedsSchema(id) => {
                     let schema = self.schema(id);
                     self.decoder.learn_schema(id, schema);
@@ -198,20 +220,22 @@ impl Bench {
                         true => Moved::Gone,
                         false => Moved::Values(columns.map(|_| None).collect()),
                     };
-                    self.decoder.learn_moved(&self.partition, self.offset, moved);
+                    self.decoder.learn_moved(&partition, self.offset, moved);
                 }
-                Decoded::NeedsNewBatch => self.batch = Batch::default(),
+                Decoded::NeedsNewBatch => {
+                    (self.batch, self.has_new_batch) = (Batch::default(), true);
+                }
                 decoded => return decoded,
             }
         }
         panic!("the decoder asks for the same again and again");
     }
 
-    fn decode(&mut self, record: Record<'_>) -> Decoded {
+    fn decode(&mut self, partition: &TopicPartition, record: Record<'_>) -> Decoded {
         let claim = Claim { epoch: 1, token: Uuid::nil() };
-        let step = self.batch.step(&self.partition, claim, NextOffset::at(0));
+        let step = self.batch.step(partition, claim, NextOffset::at(0));
         let arrival = Arrival {
-            topic: &self.partition.topic,
+            topic: &partition.topic,
             partition: 0,
             record,
             origin: Origin { step, offset: self.offset, sent_at: 0 },
@@ -229,8 +253,7 @@ impl Bench {
             }
             SchemaId::Guid(_) => return None,
         };
-        let text = self.registered.get(&id).or_else(|| schemas().get(&id))?.clone();
-        Some(RegisteredSchema { text, references: Vec::new() })
+        self.registered.get(&id).or_else(|| schemas().get(&id)).cloned()
     }
 
     fn plan(&mut self, request: LayoutRequest) -> Result<(), Stop> {
@@ -248,16 +271,18 @@ impl Bench {
     }
 }
 
-/// Makes the tables of the captured records that have schemas.
+/// Makes the tables of the captured records that have schemas, and that of the change log.
 fn tables() -> HashMap<TableName, Table> {
     static NONE: LazyLock<HashMap<TableName, Table>> = LazyLock::new(HashMap::new);
     let mut tables = HashMap::new();
     let typed = |fixture: &&Fixture| {
         fixture.name.starts_with("json/") || fixture.name.starts_with("events/json-key")
     };
-    for fixture in fixtures().iter().filter(typed) {
+    let captured = fixtures().iter().filter(typed).map(Sample::captured);
+    let log = Sample::of(None, Some(logged("INSERT", true).as_bytes())).logged();
+    for sample in captured.chain([log]) {
         let mut bench = Bench::with(&NONE);
-        bench.settle(&Sample::captured(fixture));
+        bench.settle(&sample);
         for (rows, _) in bench.batch.fold().tables {
             let table = &rows.shape().table;
             tables.insert(table.name.clone(), Table::clone(table));

@@ -7,7 +7,7 @@ mod fixture;
 use std::collections::BTreeSet;
 
 use bench::{Bench, Sample};
-use fixture::{Fixture, fixtures, schemas};
+use fixture::{Avro, Fixture, Frame, LOG_ID, fixtures, logged, logged_in_avro, schemas};
 
 /// A fuzz target.
 pub struct Target {
@@ -16,14 +16,17 @@ pub struct Target {
     /// Decodes what the bytes stand for, panics where an invariant breaks, and returns how many rows
     /// were made.
     pub run: fn(&[u8]) -> usize,
-    /// Returns the captured records as its input.
-    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Returns the captured records as its input, each with its name.
+    pub seeds: fn() -> Vec<Seed>,
 }
+
+/// What a target starts from: a captured record's name, and the input that stands for it.
+pub type Seed = (String, Vec<u8>);
 
 /// Values as JSON, behind a key and a zero.
 pub const JSON_ENVELOPE: Target =
     Target { name: "json_envelope", run: json_envelope, seeds: json_envelope_seeds };
-/// Avro's bytes: which schema, the length of the key, the key, the value.
+/// Avro's bytes: which schema and frame, the length of the key, the key, the value.
 pub const AVRO_BODY: Target = Target { name: "avro_body", run: avro_body, seeds: avro_body_seeds };
 /// An Avro schema, a zero, and a value's bytes.
 pub const AVRO_SCHEMA: Target =
@@ -50,40 +53,92 @@ fn json_envelope(bytes: &[u8]) -> usize {
         Some(value) => (Some(key), value),
         None => (None, key),
     };
-    Bench::new().judge(&[Sample::of(key, Some(value))])
+    let sample = Sample::of(key, Some(value));
+    Bench::new().judge(&[sample.clone(), sample.logged()])
 }
 
-fn json_envelope_seeds() -> Vec<Vec<u8>> {
+fn json_envelope_seeds() -> Vec<Seed> {
     let joined = |fixture: &Fixture| {
         let value = fixture.json_value()?;
-        Some(match &fixture.key {
+        let bytes = match &fixture.key {
             Some(key) => [key, &[0][..], value].concat(),
             None => value.to_vec(),
-        })
+        };
+        Some((fixture.name.clone(), bytes))
     };
-    fixtures().iter().filter_map(joined).collect()
+    let logged = |action: &str| {
+        let name = |format: &str| format!("{format}/log-{action}");
+        let seed = |has_schema| [b"7\0", logged(action, has_schema).as_bytes()].concat();
+        [(name("json"), seed(true)), (name("plain"), seed(false))]
+    };
+    fixtures().iter().filter_map(joined).chain(ACTIONS.into_iter().flat_map(logged)).collect()
 }
 
+/// The words of a change log.
+const ACTIONS: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
+
+/// How Avro's bytes come: by which frame, and whether by the topic of a change log.
+const WAYS: [(Frame, bool); 5] = [
+    (Frame::Four, false),
+    (Frame::Eight, false),
+    (Frame::Global, false),
+    (Frame::Content, false),
+    (Frame::Four, true),
+];
+
 fn avro_body(bytes: &[u8]) -> usize {
-    let [schema, key_length, rest @ ..] = bytes else { return 0 };
-    let place = usize::from(*schema) % schemas().len();
+    let [chosen, key_length, rest @ ..] = bytes else { return 0 };
+    let (place, way) =
+        (usize::from(*chosen) % schemas().len(), usize::from(*chosen) / schemas().len());
+    let (frame, is_logged) = WAYS[way % WAYS.len()];
     let id_at = |place: usize| schemas().keys().nth(place).copied().unwrap_or_default();
     let (key, value) = rest.split_at(usize::from(*key_length).min(rest.len()));
     // The captured schemas have a value's behind its key's.
-    let key = (!key.is_empty()).then(|| framed(id_at(place.saturating_sub(1)), key));
-    let value = framed(id_at(place), value);
-    Bench::new().judge(&[Sample::of(key.as_deref(), Some(&value))])
+    let key = (!key.is_empty()).then(|| (id_at(place.saturating_sub(1)), key));
+    let sample = behind(frame, key, (id_at(place), value));
+    Bench::new().judge(&[if is_logged { sample.logged() } else { sample }])
 }
 
-fn avro_body_seeds() -> Vec<Vec<u8>> {
-    let body = |fixture: &Fixture| {
-        let (id, value) = fixture.avro_value()?;
-        let place = schemas().keys().position(|known| *known == id)?;
-        let key = fixture.key.as_deref().and_then(|key| key.get(5..)).unwrap_or_default();
-        let bytes = [u8::try_from(place).ok()?, u8::try_from(key.len()).ok()?];
-        Some([&bytes, key, value].concat())
+fn avro_body_seeds() -> Vec<Seed> {
+    let body = |name: String, avro: Avro<'_>, is_logged: bool| {
+        let place = schemas().keys().position(|known| *known == avro.id)?;
+        let way = WAYS.iter().position(|way| *way == (avro.frame, is_logged))?;
+        let chosen = u8::try_from(place + way * schemas().len()).expect("few schemas and ways");
+        let bytes = [chosen, u8::try_from(avro.key.len()).ok()?];
+        Some((name, [&bytes, avro.key, avro.value].concat()))
     };
-    fixtures().iter().filter_map(body).collect()
+    let captured = fixtures().iter();
+    let captured =
+        captured.filter_map(|fixture| body(fixture.name.clone(), fixture.avro()?, false));
+    let logged = |action: &str| {
+        let value = &logged_in_avro(action);
+        let avro = Avro { frame: Frame::Four, id: LOG_ID, key: &[], value };
+        body(format!("avro/log-{action}"), avro, true)
+    };
+    captured.chain(ACTIONS.into_iter().filter_map(logged)).collect()
+}
+
+/// Puts frames before Avro's bytes, or into headers.
+fn behind(frame: Frame, key: Option<(u32, &[u8])>, value: (u32, &[u8])) -> Sample {
+    let name = match frame {
+        Frame::Four => {
+            let key = key.map(|(id, key)| framed(id, key));
+            return Sample::of(key.as_deref(), Some(&framed(value.0, value.1)));
+        }
+        Frame::Eight => {
+            let key = key.map(|(id, key)| framed_wide(id, key));
+            return Sample::of(key.as_deref(), Some(&framed_wide(value.0, value.1)));
+        }
+        Frame::Global => "globalId",
+        Frame::Content => "contentId",
+    };
+    let mut sample = Sample::of(key.map(|(_, key)| key), Some(value.1));
+    let sides = [("key", key), ("value", Some(value))];
+    for (side, (id, _)) in sides.into_iter().filter_map(|(side, part)| Some((side, part?))) {
+        let id = u64::from(id).to_be_bytes().to_vec();
+        sample.headers.push((format!("apicurio.{side}.{name}").into_bytes(), Some(id)));
+    }
+    sample
 }
 
 fn avro_schema(bytes: &[u8]) -> usize {
@@ -101,10 +156,12 @@ fn avro_schema(bytes: &[u8]) -> usize {
     ])
 }
 
-fn avro_schema_seeds() -> Vec<Vec<u8>> {
+fn avro_schema_seeds() -> Vec<Seed> {
     let body = |fixture: &Fixture| {
-        let (id, value) = fixture.avro_value()?;
-        Some([schemas().get(&id)?.as_bytes(), &[0], value].concat())
+        let Avro { id, value, .. } = fixture.avro()?;
+        // One that refers to others is no schema alone.
+        let schema = schemas().get(&id).filter(|schema| schema.references.is_empty())?;
+        Some((fixture.name.clone(), [schema.text.as_bytes(), &[0], value].concat()))
     };
     fixtures().iter().filter_map(body).collect()
 }
@@ -116,9 +173,10 @@ fn key(bytes: &[u8]) -> usize {
     Bench::new().judge(&names.map(sample))
 }
 
-fn key_seeds() -> Vec<Vec<u8>> {
-    let keys = fixtures().iter().filter_map(|fixture| fixture.key.clone());
-    keys.collect::<BTreeSet<_>>().into_iter().collect()
+fn key_seeds() -> Vec<Seed> {
+    let mut known = BTreeSet::new();
+    let keys = fixtures().iter().filter_map(|it| Some((it.name.clone(), it.key.clone()?)));
+    keys.filter(|(_, key)| known.insert(key.clone())).collect()
 }
 
 fn headers(bytes: &[u8]) -> usize {
@@ -147,14 +205,16 @@ fn headers(bytes: &[u8]) -> usize {
     Bench::new().judge(&samples)
 }
 
-fn headers_seeds() -> Vec<Vec<u8>> {
+fn headers_seeds() -> Vec<Seed> {
     let id = |id: u32| Some(u64::from(id).to_be_bytes().to_vec());
     let apicurio =
         |side: &str, schema: u32| (format!("apicurio.{side}.globalId").into_bytes(), id(schema));
-    let captured = fixtures().iter().map(|fixture| fixture.headers.clone());
+    let captured = fixtures().iter().map(|it| (it.name.clone(), it.headers.clone()));
     let named = vec![apicurio("key", USERS_KEY_ID), apicurio("value", USERS_VALUE_ID)];
-    let seeds = captured.chain([named]).filter_map(|headers| packed(&headers));
-    seeds.collect::<BTreeSet<_>>().into_iter().collect()
+    let mut known = BTreeSet::new();
+    let seeds = captured.chain([("named".to_owned(), named)]);
+    let seeds = seeds.filter_map(|(name, headers)| Some((name, packed(&headers)?)));
+    seeds.filter(|(_, seed)| known.insert(seed.clone())).collect()
 }
 
 type Header = (Vec<u8>, Option<Vec<u8>>);
@@ -191,4 +251,9 @@ fn split_at_zero(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
 /// Puts Confluent's frame before Avro's bytes.
 fn framed(id: u32, body: &[u8]) -> Vec<u8> {
     [&[0], &id.to_be_bytes()[..], body].concat()
+}
+
+/// Puts Apicurio's frame of eight bytes there.
+fn framed_wide(id: u32, body: &[u8]) -> Vec<u8> {
+    [&[0], &u64::from(id).to_be_bytes()[..], body].concat()
 }

@@ -1,10 +1,7 @@
 //! Avro: one walk over a record's bytes, by the readers that its schema was compiled into.
 
 mod parts;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::Value as Json;
+pub mod tree;
 
 use crate::decode::cloud;
 use crate::decode::found::{Broken, Found};
@@ -129,16 +126,12 @@ pub fn cloud_event<'a>(
     data.filter(|_| cursor.0.is_empty())
 }
 
-/// Reads a whole value as the tree that JSON would carry for it, octets as base64; `None` when the
-/// bytes do not follow their schema.
-pub fn tree(body: &[u8], reader: &Reader) -> Option<Json> {
-    let mut cursor = Cursor(body);
-    let tree = cursor.tree(reader)?;
-    cursor.0.is_empty().then_some(tree)
-}
-
 fn broken_off() -> Broken {
     Broken::Malformed("the bytes do not follow their schema".to_owned())
+}
+
+fn broken_in(place: &str) -> Broken {
+    Broken::Malformed(format!("the bytes do not follow their schema in {place}"))
 }
 
 /// What is left of a record's bytes. Every method that returns an option returns `None` when the
@@ -215,31 +208,32 @@ impl<'a> Cursor<'a> {
         found: &mut Found,
     ) -> Result<(), Broken> {
         for (name, reader) in fields {
+            let broken = || broken_in(&format!("field \"{name}\""));
             match name.as_str() {
                 "before" if layout.reads_before() && !found.has_after => {
-                    if let Some(row) = self.record(reader).ok_or_else(broken_off)? {
+                    if let Some(row) = self.record(reader).ok_or_else(broken)? {
                         self.row(row, &layout.row, (writer, scratch), found)?;
                         writer.end_before();
                         found.has_before = true;
                     }
                 }
                 "after" => {
-                    if let Some(row) = self.record(reader).ok_or_else(broken_off)? {
+                    if let Some(row) = self.record(reader).ok_or_else(broken)? {
                         self.row(row, &layout.row, (writer, scratch), found)?;
                         found.has_after = true;
                     }
                 }
                 "source" => {
-                    if !self.source(reader, layout, found).ok_or_else(broken_off)? {
+                    if !self.source(reader, layout, found).ok_or_else(broken)? {
                         return Err(Broken::Mismatch);
                     }
                 }
                 "op" => {
-                    if let Literal::Text(letter) = self.literal(reader).ok_or_else(broken_off)? {
+                    if let Literal::Text(letter) = self.literal(reader).ok_or_else(broken)? {
                         found.letter = op(letter);
                     }
                 }
-                _ => self.skip(reader).ok_or_else(broken_off)?,
+                _ => self.skip(reader).ok_or_else(broken)?,
             }
         }
         Ok(())
@@ -256,8 +250,9 @@ impl<'a> Cursor<'a> {
             return Err(Broken::Mismatch);
         }
         for ((_, reader), step) in fields.iter().zip(steps) {
+            let broken = || broken_in(&step.place());
             if step.role.is_none() && (!step.is_written || step.is_blank) {
-                self.skip(reader).ok_or_else(broken_off)?;
+                self.skip(reader).ok_or_else(broken)?;
                 if step.is_blank {
                     step.write(writer, Literal::Null)?;
                 }
@@ -266,10 +261,10 @@ impl<'a> Cursor<'a> {
             let packing = step.kind.packing();
             let literal = if packing.has_parts() {
                 scratch.clear();
-                self.pack(reader, packing, &mut Packer::new(scratch)).ok_or_else(broken_off)?;
-                Parts::new(scratch).next().ok_or_else(broken_off)?
+                self.pack(reader, packing, &mut Packer::new(scratch)).ok_or_else(broken)?;
+                Parts::new(scratch).next().ok_or_else(broken)?
             } else {
-                self.literal(reader).ok_or_else(broken_off)?
+                self.literal(reader).ok_or_else(broken)?
             };
             if let Some(role) = &step.role {
                 role.note(&step.name, literal, found)?;
@@ -367,51 +362,6 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn tree(&mut self, reader: &Reader) -> Option<Json> {
-        Some(match reader {
-            Reader::Null => Json::Null,
-            Reader::Bool => match self.array()? {
-                [0] => Json::Bool(false),
-                [1] => Json::Bool(true),
-                _ => return None,
-            },
-            Reader::Int => self.long()?.into(),
-            // By its shortest digits, so that 0.1 stays 0.1.
-            Reader::Float => double(f32::from_le_bytes(self.array()?).to_string().parse().ok()?),
-            Reader::Double => double(f64::from_le_bytes(self.array()?)),
-            Reader::Bytes => STANDARD.encode(self.bytes()?).into(),
-            Reader::Fixed(size) => STANDARD.encode(self.take(*size)?).into(),
-            Reader::Text => std::str::from_utf8(self.bytes()?).ok()?.into(),
-            Reader::Enum(symbols) => {
-                let index = usize::try_from(self.long()?).ok()?;
-                symbols.get(index)?.as_str().into()
-            }
-            Reader::Array(items) => {
-                let mut list = Vec::new();
-                self.blocks(|cursor| cursor.tree(items).map(|item| list.push(item)))?;
-                list.into()
-            }
-            Reader::Map(values) => {
-                let mut map = serde_json::Map::new();
-                self.blocks(|cursor| {
-                    let name = std::str::from_utf8(cursor.bytes()?).ok()?;
-                    map.insert(name.to_owned(), cursor.tree(values)?);
-                    Some(())
-                })?;
-                map.into()
-            }
-            Reader::Record(fields) => {
-                let named =
-                    |(name, field): &(String, Reader)| Some((name.clone(), self.tree(field)?));
-                Json::Object(fields.iter().map(named).collect::<Option<_>>()?)
-            }
-            Reader::Union(branches) => {
-                let branch = self.branch(branches)?;
-                return self.tree(branch);
-            }
-        })
-    }
-
     /// Reads blocks of items up to the empty one; a negative count brings the block's length.
     pub(super) fn blocks(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         loop {
@@ -454,15 +404,5 @@ impl<'a> Cursor<'a> {
                 }
             }
         }
-    }
-}
-
-/// Spells the doubles that JSON has no number for as the JSON converter does.
-fn double(value: f64) -> Json {
-    match serde_json::Number::from_f64(value) {
-        Some(number) => Json::Number(number),
-        None if value.is_nan() => "NaN".into(),
-        None if value > 0.0 => "Infinity".into(),
-        None => "-Infinity".into(),
     }
 }

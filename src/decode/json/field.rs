@@ -6,12 +6,15 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 
 use crate::decode::found::Broken;
 use crate::decode::json::parts::PackSeed;
 use crate::decode::layout::Step;
+use crate::decode::value::kind::Kind;
 use crate::decode::value::packed::{Packer, Packing, Parts, single};
 use crate::decode::value::semantic::Literal;
 use crate::rows::RowWriter;
@@ -43,8 +46,15 @@ impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_> {
             IgnoredAny::deserialize(json)?;
             return self.write(Literal::Null);
         }
-        let packing = self.step.kind.packing();
-        match packing {
+        if let Some(kind) = &self.step.object {
+            let text = <&RawValue>::deserialize(json)?.get();
+            if text.starts_with('{') {
+                return self.write_parts(kind, text);
+            }
+            let mut json = serde_json::Deserializer::from_str(text);
+            return json.deserialize_any(self).map_err(D::Error::custom);
+        }
+        match self.step.kind.packing() {
             // A decimal as a JSON number has digits that no double holds.
             Packing::Decimal | Packing::Digits => {
                 let text = <&RawValue>::deserialize(json)?;
@@ -61,7 +71,8 @@ impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_> {
             }
             Packing::List(_) | Packing::Pairs | Packing::Scaled | Packing::Fields(_) => {
                 let text = <&RawValue>::deserialize(json)?;
-                self.write_parts(packing, text.get())
+                let kind = &self.step.kind;
+                self.write_parts(kind, text.get())
             }
             Packing::Plain | Packing::Octets => json.deserialize_any(self),
         }
@@ -74,8 +85,10 @@ impl FieldSeed<'_, '_> {
         if text == "null" {
             return self.write(Literal::Null);
         }
-        if !text.starts_with('"') {
-            return self.write(Literal::Text(text));
+        match text.as_bytes() {
+            [b'"', ..] => {}
+            [b'{' | b'[', ..] => return self.write(Literal::Parts(Parts::default())),
+            _ => return self.write(Literal::Text(text)),
         }
         let text = serde_json::from_str::<Cow<'_, str>>(text).map_err(E::custom)?;
         self.visit_str(&text)
@@ -84,17 +97,18 @@ impl FieldSeed<'_, '_> {
 
 impl FieldSeed<'_, '_> {
     /// Takes an array, a map or a struct.
-    fn write_parts<E: serde::de::Error>(self, packing: Packing<'_>, text: &str) -> Result<(), E> {
+    fn write_parts<E: serde::de::Error>(self, kind: &Kind, text: &str) -> Result<(), E> {
         let Self { step, writer, scratch, broken } = self;
         scratch.clear();
         let mut packer = Packer::new(scratch);
         let mut json = serde_json::Deserializer::from_str(text);
-        let packed = PackSeed { packing, packer: &mut packer }.deserialize(&mut json);
+        let seed = PackSeed { packing: kind.packing(), packer: &mut packer };
+        let packed = seed.deserialize(&mut json);
         let literal = packed.ok().and_then(|()| Parts::new(scratch).next());
         let written = match literal {
-            Some(literal) => step.write(writer, literal),
+            Some(literal) => step.write_as(kind, writer, literal),
             None => {
-                let detail = format!("column \"{}\" is no {:?}", step.name, step.kind);
+                let detail = format!("column \"{}\" is no {kind:?}", step.name);
                 Err(Broken::Unfit(detail))
             }
         };
@@ -146,5 +160,15 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
             return Err(ended(broken, Broken::Unfit(detail)));
         }
         step.write(writer, Literal::Bytes(scratch)).map_err(|by| ended(broken, by))
+    }
+
+    // What has parts where none are expected is as unfit as a number for a text, whatever the parts.
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        self.write(Literal::Parts(Parts::default()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        self.write(Literal::Parts(Parts::default()))
     }
 }

@@ -33,7 +33,7 @@ pub fn walk_envelope(
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let seed = EnvelopeSeed { layout, row };
     let walked = seed.deserialize(&mut json).and_then(|()| json.end());
-    walked.map(|()| found).map_err(|error| broken.unwrap_or_else(|| malformed(&error)))
+    walked.map(|()| found).map_err(|error| ended(&error, broken))
 }
 
 /// Walks a flat record; the row goes to the writer.
@@ -77,18 +77,24 @@ fn walk_row(
     let row = RowSeed { steps, writer, scratch, broken: &mut broken, found };
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let walked = row.deserialize(&mut json).and_then(|is_there| json.end().map(|()| is_there));
-    walked.map_err(|error| broken.unwrap_or_else(|| malformed(&error)))
+    walked.map_err(|error| ended(&error, broken))
 }
 
-/// The parser's own text says what it expected and where; it repeats no value.
-fn malformed(error: &serde_json::Error) -> Broken {
-    let (line, column) = (error.line(), error.column());
+/// Says why a walk has ended. Of a text that is no JSON the walk knows the column, and the parser the
+/// place; what it expected there it says with the value.
+fn ended(error: &serde_json::Error, broken: Option<Broken>) -> Broken {
     let what = match error.classify() {
         serde_json::error::Category::Eof => "breaks off",
         serde_json::error::Category::Data => "is not of the expected form",
         serde_json::error::Category::Syntax | serde_json::error::Category::Io => "is no JSON",
     };
-    Broken::Malformed(format!("the text {what} at line {line}, column {column}"))
+    let (line, byte) = (error.line(), error.column());
+    let malformed = format!("the text {what} at byte {byte} of line {line}");
+    match broken {
+        Some(Broken::Malformed(place)) => Broken::Malformed(format!("{malformed}, in {place}")),
+        Some(broken) => broken,
+        None => Broken::Malformed(malformed),
+    }
 }
 
 /// Reads an envelope's fields by name, in any order.
@@ -279,32 +285,44 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let Self { steps, writer, scratch, broken, found } = self;
-        for step in steps {
+        let mut row = self;
+        for step in row.steps {
             if map.next_key_seed(NameSeed(&[&step.name]))? != Some(Some(0)) {
-                *broken = Some(Broken::Mismatch);
+                *row.broken = Some(Broken::Mismatch);
                 return Err(A::Error::custom("other fields"));
             }
-            if let Some(role) = &step.role {
-                let raw = map.next_value::<&RawValue>()?;
-                with_literal(raw, |said| role.note(&step.name, said, found)).map_err(|why| {
-                    *broken = Some(why);
-                    A::Error::custom("says otherwise")
-                })?;
-                if step.is_written {
-                    let field = FieldSeed { step, writer, scratch, broken };
-                    field.deserialize(raw).map_err(A::Error::custom)?;
-                }
-            } else if step.is_written {
-                map.next_value_seed(FieldSeed { step, writer, scratch, broken })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
+            if let Err(error) = row.take(step, &mut map) {
+                row.broken.get_or_insert_with(|| Broken::Malformed(step.place()));
+                return Err(error);
             }
         }
         if map.next_key::<IgnoredAny>()?.is_some() {
-            *broken = Some(Broken::Mismatch);
+            *row.broken = Some(Broken::Mismatch);
             return Err(A::Error::custom("more fields"));
         }
         Ok(true)
+    }
+}
+
+impl RowSeed<'_, '_, '_> {
+    /// Takes the value of a step's field.
+    fn take<'de, A: MapAccess<'de>>(&mut self, step: &Step, map: &mut A) -> Result<(), A::Error> {
+        let Self { writer, scratch, broken, found, .. } = self;
+        let Some(role) = &step.role else {
+            if step.is_written {
+                return map.next_value_seed(FieldSeed { step, writer, scratch, broken });
+            }
+            return map.next_value::<IgnoredAny>().map(drop);
+        };
+        let raw = map.next_value::<&RawValue>()?;
+        with_literal(raw, |said| role.note(&step.name, said, found)).map_err(|why| {
+            **broken = Some(why);
+            A::Error::custom("says otherwise")
+        })?;
+        if step.is_written {
+            let field = FieldSeed { step, writer, scratch, broken };
+            field.deserialize(raw).map_err(A::Error::custom)?;
+        }
+        Ok(())
     }
 }

@@ -67,6 +67,27 @@ fn a_truncate_and_a_message_may_be_events() {
     check(bench, &event("x", "t", images), unknown);
 }
 
+#[test]
+fn an_event_without_debeziums_attributes_is_refused() {
+    let bench = &mut Bench::default();
+    bench.kinds = vec![("t.id", Kind::Int64)];
+    bench.register(1, &data_schema());
+    let missing = "not_an_envelope: the op is missing or unknown";
+    let framed = "\"AAAAAAEAAhAA\"";
+    for data in [r#"{"before":null,"after":{"id":8}}"#, framed] {
+        let value = format!(r#"{{"specversion":"1.0","data":{data}}}"#);
+        let bare = Sample::new("s.public.t", Some(r#"{"id":8}"#), Some(&value));
+        check(bench, &bare, missing);
+    }
+    let schema = r#"{"type":"record","name":"Envelope","namespace":"s.public.t.CloudEvents",
+        "fields":[{"name":"id","type":"string"},{"name":"data","type":"bytes"}]}"#;
+    bench.register(9, schema);
+    let data = b"\0\0\0\0\x01\x00\x02\x10\x00";
+    let event = [b"\0\0\0\0\x09\x02i\x12".as_slice(), data].concat();
+    let bare = Sample::new("s.public.t", Some(r#"{"id":8}"#), None);
+    check(bench, &Sample { value: Some(event), ..bare }, missing);
+}
+
 /// The schema of a whole event, and its bytes: letter, table, data.
 fn framed_event(bench: &mut Bench) -> impl Fn(&str, &str, &[u8]) -> Sample + use<> {
     let text = |name: &str| format!(r#"{{"name":"{name}","type":["null","string"]}}"#);

@@ -7,8 +7,9 @@ use crate::decode::{Decoded, Op};
 use crate::mapping::Mapping;
 use crate::rules::{Changelog, ConfigFile, DeletePolicy, Rules};
 use crate::settings::{SchemaChanges, Tables};
-use crate::target::Target as _;
 use crate::target::postgres::Postgres;
+use crate::target::sqlite::Sqlite;
+use crate::target::{Dialect, Target as _};
 
 const TOPIC: &str = "s.public.t";
 
@@ -212,6 +213,54 @@ fn a_change_log_says_in_a_column_what_happened() {
     check(bench, &logged(10, 1, "\"m\"", "insert"), unknown);
 }
 
+/// The same with its schema, in JSON; the row is always of the id 1.
+fn logged_with_schema(action_id: i64, note: &str, action: &str) -> Sample {
+    let (order, action) = (action_id.to_string(), format!("\"{action}\""));
+    let value = row(note, &[("action_id", &order), ("action", &action)]);
+    Sample::new(TOPIC, Some(&order), Some(&value))
+}
+
+/// The same in Avro, whose schema [`register_log`] has given; numbers and texts are short.
+fn logged_in_avro(action_id: u8, note: Option<&str>, action: &str) -> Sample {
+    let text = |text: &str| [&[u8::try_from(text.len() * 2).unwrap()], text.as_bytes()].concat();
+    let note = note.map_or(vec![0], |note| [vec![2], text(note)].concat());
+    let body = [vec![0, 0, 0, 0, 1, action_id * 2, 2], note, text(action)].concat();
+    Sample { value: Some(body), ..Sample::new(TOPIC, Some("key"), None) }
+}
+
+fn register_log(bench: &mut Bench) {
+    bench.register(
+        1,
+        r#"{"type":"record","name":"Value","namespace":"s.public.t","fields":[
+            {"name":"action_id","type":"long"},{"name":"id","type":"long"},
+            {"name":"note","type":["null","string"]},{"name":"action","type":"string"}]}"#,
+    );
+}
+
+#[test]
+fn a_change_log_may_have_schemas_in_json_and_in_avro() {
+    let json: fn(u8, Option<&str>, &str) -> Sample = |order, note, action| {
+        let note = note.map_or("null".to_owned(), |note| format!("\"{note}\""));
+        logged_with_schema(i64::from(order), &note, action)
+    };
+    for logged in [json, logged_in_avro] {
+        let bench = &mut ruled(LOG);
+        register_log(bench);
+        check(bench, &logged(7, Some("n"), "INSERT"), "Create t id=1 note='n'");
+        check(bench, &logged(8, Some("m"), "UPDATE"), "Update t id=1 note='m'");
+        let back = "out_of_order: the change log's order steps back behind an earlier record's";
+        check(bench, &logged(7, Some("old"), "UPDATE"), back);
+        check(bench, &logged(9, None, "DELETE"), "Delete t id=1");
+        check(bench, &logged(9, Some("too long"), "DELETE"), "Delete t id=1");
+        let unknown = "value_unfit: column \"action\" is none of the change log's words";
+        check(bench, &logged(10, None, "insert"), unknown);
+        assert_eq!(bench.asked[0].0.form, Form::FlatUnkeyed);
+        let kinds = bench.asked[0].0.columns.iter().filter(|it| it.name.starts_with("action"));
+        let kinds = kinds.map(|it| it.kind.clone()).collect::<Vec<_>>();
+        assert_eq!(kinds, [Kind::Int64, Kind::Text], "its own types are told");
+    }
+}
+
 #[test]
 fn a_change_logs_words_are_those_of_the_rule() {
     let bench = &mut ruled(
@@ -242,7 +291,7 @@ fn a_change_log_does_not_step_back() {
 
 #[test]
 fn the_log_of_a_change_log_becomes_no_column_of_its_table() {
-    let plan = |file: &str, form: Form| {
+    let plan = |file: &str, form: Form, dialect: Dialect| {
         let file = ConfigFile::parse(file, &[]).unwrap();
         let rules = Rules {
             targets: Vec::new(),
@@ -258,18 +307,20 @@ fn the_log_of_a_change_log_becomes_no_column_of_its_table() {
         bench.settle(&record(&row("\"n\"", &added)));
         let (mut source, _) = bench.asked.remove(0);
         source.form = form;
-        let plan = Mapping::new(tables, Postgres::DIALECT).plan(source, None);
+        let plan = Mapping::new(tables, dialect).plan(source, None);
         let columns = plan.map(|plan| plan.mapped.shape.columns.clone());
         columns.map(|columns| columns.into_iter().map(|it| it.name).collect::<Vec<_>>())
     };
-    assert_eq!(plan(LOG, Form::FlatUnkeyed).unwrap(), ["id", "note"]);
-    assert_eq!(plan("", Form::Flat).unwrap(), ["id", "note", "action_id", "action"]);
-    let stop = plan("", Form::FlatUnkeyed).unwrap_err();
-    assert_eq!(
-        stop.to_string(),
-        "key_unfit: the records' keys of table \"s.public.t\" are no structs of columns: set the \
-         connector's key.converter to JSON or Avro"
-    );
+    for dialect in [Postgres::DIALECT, Sqlite::DIALECT] {
+        assert_eq!(plan(LOG, Form::FlatUnkeyed, dialect).unwrap(), ["id", "note"]);
+        assert_eq!(plan("", Form::Flat, dialect).unwrap(), ["id", "note", "action_id", "action"]);
+        let stop = plan("", Form::FlatUnkeyed, dialect).unwrap_err();
+        assert_eq!(
+            stop.to_string(),
+            "key_unfit: the records' keys of table \"s.public.t\" are no structs of columns: set \
+             the connector's key.converter to JSON or Avro"
+        );
+    }
 }
 
 #[test]

@@ -17,3 +17,4 @@ mod sources;
 mod sqlserver;
 mod structured;
 mod twin;
+mod unfit;

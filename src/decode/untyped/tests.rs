@@ -18,7 +18,7 @@ fn the_targets_type_says_what_a_value_is() {
     check("timestamp(3) with time zone", Kind::ZonedTimestamp);
     check("time(0) without time zone", Kind::Time(Unit::Millis));
     check("date", Kind::Date);
-    check("bytea", Kind::Bytes);
+    check("bytea", or_geometry(Kind::Bytes));
     check("bit(1)", Kind::Bool);
     check("bit(7)", Kind::Bits { length: Some(7) });
     check("bit varying", Kind::Bits { length: None });
@@ -52,7 +52,9 @@ fn a_text_for_octets_is_read_as_the_connectors_mode_spells_it() {
     assert_eq!(find("hex", Kind::Bytes, "bytea"), None);
     let list = |kind| Kind::Array(Box::new(kind));
     assert_eq!(find("hex", list(Kind::Text), "bytea[]"), Some(list(hex)));
-    assert_eq!(find("base64", Kind::Untyped, "bytea"), Some(Kind::Encoded(Spelling::Base64)));
+    let base64 = Some(or_geometry(Kind::Encoded(Spelling::Base64)));
+    assert_eq!(find("base64", Kind::Untyped, "bytea"), base64);
+    assert_eq!(find("bytes", Kind::Untyped, "bytea[]"), Some(list(Kind::Bytes)));
     let url_safe = Some(Kind::Encoded(Spelling::Base64UrlSafe));
     assert_eq!(find("base64-url-safe", Kind::Text, "bytea"), url_safe);
     assert_eq!(find("bytes", Kind::Text, "bytea"), None);
@@ -156,6 +158,7 @@ fn sqlites_own_names_are_known_too() {
     check("DURATION_TEXT", Kind::MicroDuration);
     check("BITS_TEXT(7)", Kind::Bits { length: Some(7) });
     check("JSON_TEXT", Kind::Json);
+    check("BLOB", or_geometry(Kind::Bytes));
 }
 
 #[test]
@@ -217,6 +220,27 @@ fn check(
 ) {
     let found = resolve(&Kind::Untyped, &column(type_name, type_id), from(settings));
     assert_eq!(found, expected.clone().map(Some), "{type_name}");
+}
+
+fn or_geometry(octets: Kind) -> Kind {
+    Kind::Either(Box::new([octets, Kind::Geometry]))
+}
+
+#[test]
+fn an_hstore_may_be_a_map_in_a_column_of_json_where_the_settings_say_so() {
+    let find = |mode: Option<&str>, type_name: &str| {
+        let hstore_handling_mode = mode.map(str::to_owned);
+        let settings = SourceSettings { hstore_handling_mode, ..SourceSettings::default() };
+        resolve(&Kind::Untyped, &column(type_name, 1), from(Some(&settings))).unwrap().unwrap()
+    };
+    let either = Kind::Either(Box::new([Kind::Json, Kind::Map]));
+    for type_name in ["json", "jsonb", "JSON_TEXT"] {
+        assert_eq!(find(Some("map"), type_name), either);
+        assert_eq!(find(Some("json"), type_name), Kind::Json);
+        assert_eq!(find(None, type_name), Kind::Json);
+    }
+    assert_eq!(find(Some("map"), "public.hstore"), Kind::Map);
+    assert_eq!(find(Some("map"), "jsonb[]"), Kind::Array(Box::new(Kind::Json)));
 }
 
 fn from(settings: Option<&SourceSettings>) -> Sender<'_> {

@@ -123,6 +123,9 @@ pub enum Kind {
     /// JSON without a schema: only the target's column can say, together with the `[source]`
     /// settings of the connector.
     Untyped,
+    /// JSON without a schema for a column that may hold either: an object is of the second kind, and
+    /// all else of the first.
+    Either(Box<[Kind; 2]>),
 }
 
 impl Kind {
@@ -153,7 +156,30 @@ impl Kind {
                 Fields(&structured::TIMESTAMP)
             }
             Self::StructuredDuration => Fields(&structured::DURATION),
+            Self::Either(_) => self.of_value().packing(),
             _ => Plain,
+        }
+    }
+
+    /// Returns the kind of what is no object.
+    pub fn of_value(&self) -> &Self {
+        match self {
+            Self::Either(kinds) => {
+                let [kind, _] = &**kinds;
+                kind
+            }
+            kind => kind,
+        }
+    }
+
+    /// Returns the kind of an object, where that is another.
+    pub fn of_object(&self) -> Option<&Self> {
+        match self {
+            Self::Either(kinds) => {
+                let [_, kind] = &**kinds;
+                Some(kind)
+            }
+            _ => None,
         }
     }
 
@@ -224,6 +250,7 @@ impl Kind {
             Self::Figure(..) => Value::Figure(Figure::Line([1.0; 3])),
             Self::SparseVector => Value::SparseVector { dimensions: 1, elements: Parts::default() },
             Self::Unsigned => Value::Unsigned(1),
+            Self::Either(_) => return self.of_value().sample(),
             Self::Unsupported(_) | Self::Untyped => return None,
         })
     }

@@ -153,7 +153,7 @@ fn choose(kind: &Kind) -> Option<Chosen> {
         Kind::Array(_) => return chosen(kind, None),
         Kind::Xml => (catalog::XML, "xml"),
         Kind::Uuid => (catalog::UUID, "uuid"),
-        Kind::Unsupported(_) | Kind::Untyped => return None,
+        Kind::Unsupported(_) | Kind::Untyped | Kind::Either(_) => return None,
     };
     Some(Chosen::plain(id, name))
 }

@@ -62,7 +62,7 @@ fn column(source: &SourceColumn, is_key: bool) -> Option<Column> {
         Kind::Bits { .. } => "BITS_TEXT",
         Kind::Json => "JSON_TEXT",
         Kind::Uuid => "UUID_TEXT",
-        Kind::Unsupported(_) | Kind::Untyped => return None,
+        Kind::Unsupported(_) | Kind::Untyped | Kind::Either(_) => return None,
     };
     Some(declare(&source.name, declared, is_key))
 }

@@ -155,11 +155,15 @@ fn uuid(value: Value<'_>, modifier: i32, out: &mut Vec<u8>) -> Result<(), Misfit
 
 /// A document that is a bare number would be stored as one, without its spelling.
 fn json(value: Value<'_>, modifier: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
-    let Value::Json(document) = value else { return Err(Misfit::Type) };
-    if document.trim_start().starts_with(['{', '[', '"', 't', 'f', 'n']) {
-        return text(value, modifier, out);
+    match value {
+        Value::Json(document)
+            if !document.trim_start().starts_with(['{', '[', '"', 't', 'f', 'n']) =>
+        {
+            Err(Misfit::Form)
+        }
+        Value::Json(_) | Value::Map(_) => text(value, modifier, out),
+        _ => Err(Misfit::Type),
     }
-    Err(Misfit::Form)
 }
 
 /// For a column without affinity: each value in the class that is closest to it.
@@ -182,7 +186,8 @@ fn push_int(value: i64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::value::Decimal;
+    use crate::decode::value::packed::Parts;
+    use crate::decode::value::{Decimal, Pairs};
 
     fn encoded(declared: &str, value: Value<'_>) -> Result<Vec<u8>, Option<Misfit>> {
         let mut out = Vec::new();
@@ -219,6 +224,7 @@ mod tests {
         check("", Value::Bytes(b"x"), Content::Blob(b"x"));
         check("", Value::Float32(-0.0), Content::Real(-0.0));
         check("JSON", Value::Json("{\"a\": 1.10}"), Content::Text("{\"a\": 1.10}"));
+        check("JSON", Value::Map(Pairs(Parts::default())), Content::Text("{}"));
     }
 
     #[test]
