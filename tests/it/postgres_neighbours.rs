@@ -147,10 +147,13 @@ async fn who_has_another_claim_changes_nothing() {
 #[tokio::test]
 async fn what_neighbours_have_is_not_ours() {
     let [sink, cluster, topic, other] = NEIGHBOURS;
-    let elsewhere = || Known::OtherCluster("beside".to_owned());
+    // One that comes behind ours where rows are read in the order of their key.
+    let later = r#""cluster_id": "later""#;
+    let elsewhere = |cluster: &str| Known::OtherCluster(cluster.to_owned());
     for (changes, known) in [
         (&[sink][..], Known::Nothing),
-        (&[cluster], elsewhere()),
+        (&[cluster], elsewhere("beside")),
+        (&[later], elsewhere("later")),
         (&[topic], Known::Nothing),
         (&[other], Known::Topic),
         (&[sink, cluster], Known::Nothing),
