@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::postgres_support::{Does, World, batch, claim, creation, last, shape, sql};
 
 /// A former owner is ended within this; it holds us up for a second before we look.
-const BOUND: Duration = Duration::from_secs(4);
+pub(crate) const BOUND: Duration = Duration::from_secs(4);
 
 fn partition(number: i32) -> TopicPartition {
     TopicPartition::new("topic", number)
@@ -42,7 +42,7 @@ async fn checkpoint(world: &World, column: &str) -> Option<String> {
 }
 
 /// Plays a session of the owner that is frozen inside a transaction.
-async fn frozen(world: &World, application_name: &str, locks: &str) -> PgConnection {
+pub(crate) async fn frozen(world: &World, application_name: &str, locks: &str) -> PgConnection {
     let options = world.url.parse::<sqlx::postgres::PgConnectOptions>().unwrap();
     let options = options.application_name(application_name);
     let mut session = PgConnection::connect_with(&options).await.unwrap();
@@ -298,7 +298,12 @@ async fn f09_another_groups_claim_stands_for_ninety_seconds() {
     age(80).await;
     assert_eq!(take(&mut other, &[0]).await.held.len(), 1);
     age(91).await;
-    assert_eq!(take(&mut other, &[0]).await.claimed.len(), 1);
+    let token = checkpoint(&world, "owner").await.unwrap();
+    let locks = lock_checkpoint(&world);
+    let mut session = frozen(&world, &format!("{token} 1 afterimage"), &locks).await;
+    let claims = timeout(BOUND, take(&mut other, &[0])).await.unwrap();
+    assert_eq!(claims.claimed.len(), 1);
+    assert!(session.ping().await.is_err(), "it held the claim up");
 }
 
 #[tokio::test]

@@ -8,8 +8,11 @@ use afterimage::record::TopicPartition;
 use afterimage::stopped::{Stop, StopReason};
 use afterimage::target::postgres::Postgres;
 use afterimage::target::{Applied, Claimed, Holding, Known, Target};
+use sqlx::Connection;
+use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::postgres_fence::{BOUND, frozen};
 use crate::postgres_support::{World, claim, last};
 
 /// What tells a neighbour's row from ours.
@@ -187,6 +190,25 @@ async fn what_neighbours_have_is_not_ours() {
         let claims = target.claim(&asked, Uuid::new_v4(), false).await.unwrap();
         assert_eq!(claims.unknown, [(claimed.partition, known)], "{changes:?}");
         assert_eq!(claims.held, []);
+    }
+}
+
+#[tokio::test]
+async fn an_owner_of_neighbours_is_not_ended() {
+    const TOKEN: &str = "ai-0123456789abcdef";
+    for change in NEIGHBOURS {
+        let (world, target, _) = claimed().await;
+        drop(target);
+        let ours = is_ours(&world);
+        beside(&world, &[change]).await;
+        set(&world, &format!("owner = '{TOKEN}'"), &format!("NOT ({ours})")).await;
+        let locks = format!("SELECT 1 FROM afterimage.checkpoint WHERE {ours} FOR UPDATE");
+        let mut session = frozen(&world, &format!("{TOKEN} 1 afterimage"), &locks).await;
+
+        let (mut other, asked) = (world.target(), [partition()]);
+        let claim = other.claim(&asked, Uuid::new_v4(), false);
+        assert!(timeout(BOUND, claim).await.is_err(), "{change}");
+        session.ping().await.unwrap();
     }
 }
 
