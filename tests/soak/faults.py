@@ -43,7 +43,8 @@ class Faults:
         self.registry_back = None
         # What is away for long is another one each time.
         self.next_away = itertools.cycle(self.random.sample(list(SERVICES), len(SERVICES)))
-        self.next_outage = 0
+        # A soak of a few minutes has none: it would be little else.
+        self.next_outage = time.time() + OUTAGE_PAUSE / 2
         self.outages_by_service = collections.Counter()
         self.until = 0
 
