@@ -11,8 +11,7 @@ use afterimage::panics;
 use afterimage::settings::{LogFormat, Problems};
 use afterimage::telemetry;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     panics::end_the_process();
     memory::give_back_large_buffers();
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -22,10 +21,15 @@ async fn main() -> ExitCode {
         Err(Refused::Usage(usage)) => usage.exit(),
         Err(Refused::Written(problems)) => return report(&problems.into()),
     };
-    match dispatch(invocation).await {
-        Ok(code) => code,
-        Err(error) => report(&error),
-    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&error.into()),
+    };
+    let code = runtime.block_on(dispatch(invocation)).unwrap_or_else(|error| report(&error));
+    // A client that waits for brokers which are away may block its thread for longer than anybody
+    // waits for a process to end.
+    runtime.shutdown_background();
+    code
 }
 
 async fn dispatch(asked: Invocation) -> anyhow::Result<ExitCode> {

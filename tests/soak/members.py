@@ -89,6 +89,9 @@ class Member:
         self.process.send_signal(signal.SIGCONT)
         self.is_frozen = False
 
+    def last_words(self):
+        return self.log.read_text()[-2000:]
+
     def terminate(self):
         """Asks it to end, and returns its exit status."""
         self.look_at_memory()
