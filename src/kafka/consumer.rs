@@ -1,7 +1,7 @@
 //! The poll thread: records from the client to the lanes, commands from the lanes to the client.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -331,6 +331,10 @@ impl Poll {
         self.quietly("pause", self.consumer().pause(&one(&partition)));
         self.held.insert(partition.clone());
         self.end(&partition, asked)?;
+        // Behind them it takes any bytes for offsets: until a seek nothing of the partition is believed.
+        let unbelieved = self.assignments.fetch_add(1, Ordering::Relaxed) + 1;
+        self.routes.insert(partition.clone(), Route { lane, assignment: unbelieved });
+        self.last = None;
         self.tell_reset(lane, Reset { partition, assignment, asked, is_damaged: true });
         Ok(())
     }

@@ -39,7 +39,7 @@ impl Context {
         // A member without partitions sees no rebalance of its own.
         let is_joined = statistics.cgrp.is_some_and(|group| group.join_state == "steady");
         self.board.set_joined(is_joined);
-        let is_up = |state: &str| matches!(state, "UP" | "UPDATE");
+        let is_up = |state: &str| matches!(state, "UP" | "UPDATE" | "REAUTH");
         let is_cut_off = !statistics.brokers.values().any(|broker| is_up(&broker.state));
         self.board.set_cut_off(is_cut_off);
         let mut watermarks = Watermarks::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::scale::mark_the_end;
+use crate::support::kafka;
 use crate::support::load::TABLES;
 use crate::support::moments::Moment;
 use crate::support::proxy::{Proxy, Sabotage};
@@ -38,7 +39,9 @@ fn f05_f07_nothing_of_a_zombies_batch_survives() {
 fn f06_a_member_frozen_in_mid_statement_holds_nobody_up() {
     let _heavy = heavy();
     let scene = Scene::new("frozen", None);
-    holds_nobody_up(&scene, Moment::MidStep, CHANGE);
+    scene.frozen_proxy.hold_at(Moment::MidStep);
+    scene.change();
+    holds_nobody_up(&scene);
 }
 
 #[test]
@@ -48,13 +51,22 @@ fn f06_a_member_frozen_in_a_copy_holds_nobody_up() {
     // More than one message holds; the server writes none before it has a thousand.
     let new = "INSERT INTO accounts
         SELECT 5000 + i, nextval('versions'), 0, NULL, now() FROM generate_series(1, 30000) AS i";
-    holds_nobody_up(&scene, Moment::MidCopy, new);
+    // One batch has to hold so many: they are sent while the one before is held.
+    scene.frozen_proxy.hold_at(Moment::Step);
+    scene.change();
+    scene.frozen_proxy.until_held();
+    let sent = || kafka::ends(&scene.world.name).values().sum::<i64>();
+    let before = sent();
+    scene.source.database.run(new);
+    until(LATER, "all are sent", || sent() >= before + 30000);
+    // What was held is to end before the next batch begins.
+    scene.frozen_proxy.release();
+    scene.frozen_proxy.hold_at(Moment::MidCopy);
+    holds_nobody_up(&scene);
 }
 
-/// Freezes the member at a moment of its transaction with the change, and has another take over.
-fn holds_nobody_up(scene: &Scene, moment: Moment, change: &str) {
-    scene.frozen_proxy.hold_at(moment);
-    scene.source.database.run(change);
+/// Freezes the member at the moment that it is to be held at, and has another take over.
+fn holds_nobody_up(scene: &Scene) {
     scene.frozen_proxy.until_held();
     scene.frozen.freeze();
 

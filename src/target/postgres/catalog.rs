@@ -206,7 +206,7 @@ pub(super) async fn describe(
         if let (Some(table), Some(carrier)) = (tables.get_mut(ordinal), carriers.get_mut(ordinal)) {
             carrier.row_type = row.try_get::<Oid, _>("row_id")?.0;
             carrier.array_cell = row.try_get::<Option<Oid>, _>("array_cell")?.unwrap_or_default().0;
-            carrier.is_unknown |= base.has_multiranges();
+            carrier.is_unknown |= base.may_have_multiranges();
             let is_array = matches!(taker, Some((_, Form::Row)));
             carrier.arrays.push(is_array.then_some(base.id));
             let unique_indexes = row.try_get("unique_indexes")?;

@@ -15,9 +15,10 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// Returns whether it is a multirange or an array of them.
-    pub(super) fn has_multiranges(&self) -> bool {
-        self.kind == "m" || self.element.as_ref().is_some_and(|it| it.kind == "m")
+    /// Returns whether it is a multirange or an array of them, or may hold one further within.
+    pub(super) fn may_have_multiranges(&self) -> bool {
+        let may_have = |kind: &str| matches!(kind, "m" | "c" | "d");
+        may_have(&self.kind) || self.element.as_ref().is_some_and(|it| may_have(&it.kind))
     }
 }
 
