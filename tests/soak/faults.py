@@ -28,6 +28,8 @@ WEIGHTS = {
 # many are between two of them: little else goes wrong meanwhile.
 OUTAGE = (45, 75)
 OUTAGE_PAUSE = 600
+# Until when, behind the end of a broker, a member may wait for it in vain, in seconds.
+BROKER_BACK = 120
 SERVICES = {"broker": "kafka", "target": "target", "registry": "registry"}
 
 
@@ -46,6 +48,7 @@ class Faults:
         # A soak of a few minutes has none: it would be little else.
         self.next_outage = time.time() + OUTAGE_PAUSE / 2
         self.outages_by_service = collections.Counter()
+        self.broker_gone = 0
         self.until = 0
 
     def run(self, until, say):
@@ -75,6 +78,7 @@ class Faults:
                 service("target", "stop")
                 service("target", "launch")
             case "broker restart":
+                self.broker_gone = time.time()
                 service("kafka", "stop")
                 service("kafka", "launch")
             case "registry stop":
@@ -108,6 +112,8 @@ class Faults:
             self.wake()
             self.look_after()
             time.sleep(0.5)
+        if name == "broker":
+            self.broker_gone = time.time()
         service(SERVICES[name], "launch")
         return True
 
@@ -140,8 +146,9 @@ class Faults:
             return False
         member = self.random.choice(able)
         status = member.terminate()
-        # While the brokers are away it cannot leave its group, and says so.
-        is_late = status == 2 and "tasks did not stop within" in member.last_words()
+        # While the brokers come back it cannot leave its group, and says so.
+        is_away = time.time() < self.broker_gone + BROKER_BACK
+        is_late = is_away and status == 2 and "tasks did not stop within" in member.last_words()
         self.counts["terminate that the brokers did not answer"] += is_late
         if status != 0 and not is_late:
             raise SystemExit(f"{member.label} ended with {status} on SIGTERM, see {member.log}")
