@@ -379,7 +379,7 @@ fn repair(file: &std::path::Path, from: &str, to: &str) {
 }
 
 /// Does something with a file of its own accord, as its owner would.
-fn on_file(file: &std::path::Path, act: impl AsyncFnOnce(&mut sqlx::SqliteConnection)) {
+pub(crate) fn on_file(file: &std::path::Path, act: impl AsyncFnOnce(&mut sqlx::SqliteConnection)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         use sqlx::Connection as _;

@@ -47,6 +47,8 @@ mod postgres_schema;
 mod postgres_support;
 mod postgres_types;
 mod proof_can_fail;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod record_laws;
 mod refused;
 mod rules;
 mod scale;
@@ -55,6 +57,8 @@ mod secure_kafka;
 mod secure_registry;
 mod secure_target;
 mod shapes;
+#[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+mod structured;
 mod support;
 mod target_changed;
 mod target_full;
