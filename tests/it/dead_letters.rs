@@ -6,6 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use crate::looking::registry;
+use crate::support::file::on_file;
 use crate::support::kafka::{Draft, produce};
 use crate::support::member::Ended;
 use crate::support::{Database, LATER, MemberSetup, SOON, World, until};
@@ -375,16 +376,6 @@ fn repair(file: &std::path::Path, from: &str, to: &str) {
                     SET value = CAST(replace(CAST(value AS TEXT), ?, ?) AS BLOB)";
         let done = sqlx::query(text).bind(from).bind(to).execute(connection).await.unwrap();
         assert_eq!(done.rows_affected(), 1);
-    });
-}
-
-/// Does something with a file of its own accord, as its owner would.
-pub(crate) fn on_file(file: &std::path::Path, act: impl AsyncFnOnce(&mut sqlx::SqliteConnection)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        use sqlx::Connection as _;
-        let url = format!("sqlite://{}?mode=rwc", file.display());
-        act(&mut sqlx::SqliteConnection::connect(&url).await.unwrap()).await;
     });
 }
 

@@ -2,14 +2,12 @@
 //! run.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use expect_test::expect;
 use serde_json::{Value as Json, json};
-use sqlx::Row as _;
 
-use crate::dead_letters::on_file;
 use crate::framing::Subjects;
+use crate::support::file::file_rows;
 use crate::support::kafka::{Draft, produce};
 use crate::support::{LATER, Member, World, judge, until};
 
@@ -37,6 +35,8 @@ INSERT INTO public.source VALUES
 (8, '0044-03-15 BC', NULL, NULL, NULL, '0001-12-31 23:59:59 BC', NULL,
     '0001-12-31 23:59:59+00 BC', '1 mon -1 day', NULL, NULL);
 INSERT INTO public.source (id) VALUES (2)";
+
+const COLUMNS: [&str; 11] = ["id", "d", "tm", "tm3", "tz", "ts", "ts3", "tstz", "iv", "ds", "tss"];
 
 const SITUATIONS: [&str; 8] = [
     "ordinary",
@@ -126,12 +126,16 @@ fn structured_times_arrive_in_both_databases() {
 
     let pairs = ["json", "plain", "avro"].map(|schema| format!("public.source={schema}.t"));
     judge::until_equal(LATER, world.target.url(), world.target.url(), &pairs);
-    let mut lines = [Vec::new(), Vec::new()];
+    let mut rows = [Vec::new(), Vec::new()];
     until(LATER, "all rows are in the files", || {
-        lines = files.each_ref().map(|(_, file)| file_lines(file));
-        lines.iter().all(|lines| lines.len() == SITUATIONS.len())
+        rows = files.each_ref().map(|(_, file)| file_rows(file, "t", &COLUMNS));
+        rows.iter().all(|rows| rows.len() == SITUATIONS.len())
     });
-    assert_eq!(lines[0], lines[1]);
+    assert_eq!(rows[0], rows[1]);
+    let line = |row: &Vec<Option<String>>| {
+        let cells = row.iter().map(|cell| cell.as_deref().unwrap_or("NULL"));
+        cells.collect::<Vec<_>>().join(" ") + "\n"
+    };
     expect![[r#"
         1 2016-11-04 13:51:30.123456 13:51:30.123000 13:51:30.789000+02:00 2016-11-04T13:51:30.123456 2016-11-04T13:51:30.123000 2016-11-04T11:51:30.123456Z P1Y2M3DT4H5M6.000007S ["2016-11-04",null] ["2016-11-04T13:51:30.123456"]
         2 NULL NULL NULL NULL NULL NULL NULL NULL NULL NULL
@@ -141,22 +145,6 @@ fn structured_times_arrive_in_both_databases() {
         6 -infinity NULL NULL NULL -infinity -infinity -infinity P-1Y-2M3DT-4H-5M-6.000007S ["-infinity"] ["-infinity"]
         7 1969-12-31 23:59:59.999999 23:59:59.999000 23:59:59.999999-00:30 1969-12-31T23:59:59.999999 1969-12-31T23:59:59.999000 1969-12-31T09:59:59.999999Z PT-0.000001S NULL NULL
         8 -0043-03-15 NULL NULL NULL 0000-12-31T23:59:59.000000 NULL 0000-12-31T23:59:59.000000Z P1M-1D NULL NULL
-    "#]].assert_eq(&(lines[0].join("\n") + "\n"));
+    "#]].assert_eq(&rows[0].iter().map(line).collect::<String>());
     drop((members, others));
-}
-
-/// Reads the rows of a file, each value as the file has it.
-fn file_lines(file: &Path) -> Vec<String> {
-    let mut lines = Vec::new();
-    on_file(file, async |connection| {
-        let columns = ["id", "d", "tm", "tm3", "tz", "ts", "ts3", "tstz", "iv", "ds", "tss"];
-        let list = columns.map(|name| format!("coalesce({name}, 'NULL')")).join(" || ' ' || ");
-        let query = format!("SELECT {list} FROM t ORDER BY id");
-        // The table is not there at first.
-        let Ok(rows) = sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(connection).await else {
-            return;
-        };
-        lines = rows.iter().map(|row| row.get::<String, _>(0)).collect();
-    });
-    lines
 }

@@ -1,7 +1,11 @@
-//! Vectors of pgvector, from a real source with the extension, into its own types and into arrays.
+//! Vectors of pgvector, from a real source with the extension, into its own types, into arrays, and
+//! into a file of SQLite.
+
+use std::path::Path;
 
 use url::Url;
 
+use crate::support::file::file_rows;
 use crate::support::world::at;
 use crate::support::{Database, Format, LATER, Source, Stack, World, until};
 
@@ -38,7 +42,8 @@ fn vectors_arrive_in_their_own_types_and_in_arrays() {
     let settings = [("database.port".to_owned(), port.to_string())];
     let json = source.connect_with(Format::Json, "_json", &settings);
     let avro = source.connect_with(Format::Avro, "_avro", &settings);
-    for schema in ["json", "avro"] {
+    let plain = source.connect_with(Format::Plain, "_plain", &settings);
+    for schema in ["json", "avro", "plain"] {
         target.database.run(&format!(
             "CREATE SCHEMA {schema}; GRANT USAGE ON SCHEMA {schema} TO writer;
              CREATE TABLE {schema}.sample (id int PRIMARY KEY, v vector(3), free vector,
@@ -46,7 +51,12 @@ fn vectors_arrive_in_their_own_types_and_in_arrays() {
              GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.sample TO writer"
         ));
     }
-    let ways = [("json", &json, OWN), ("avro", &avro, OWN), ("created", &json, CREATED)];
+    let ways = [
+        ("json", &json, OWN),
+        ("avro", &avro, OWN),
+        ("plain", &plain, OWN),
+        ("created", &json, CREATED),
+    ];
     let start = |(schema, prefix, _): &(&str, &String, _)| {
         let setup = world.member(schema).target(&target.url).topics(&format!(r"^{prefix}\..*"));
         let setup = setup.variable("SINK_NAME", schema);
@@ -54,6 +64,13 @@ fn vectors_arrive_in_their_own_types_and_in_arrays() {
         setup.args(["--table", &format!("{}.*={schema}.{{table}}", world.name)]).start()
     };
     let members = ways.each_ref().map(start);
+    let files = [("json_file", &json), ("avro_file", &avro)];
+    let files = files.map(|(name, prefix)| (name, prefix, world.folder().join(name)));
+    let others = files.each_ref().map(|(name, prefix, file)| {
+        let setup = world.member(name).target(&format!("sqlite://{}", file.display()));
+        let setup = setup.topics(&format!(r"^{prefix}\..*")).variable("SINK_NAME", name);
+        setup.variable("KAFKA_GROUP_ID", &format!("{}_{name}", world.name)).start()
+    });
 
     let until_equal = || {
         for (schema, _, columns) in &ways {
@@ -64,6 +81,12 @@ fn vectors_arrive_in_their_own_types_and_in_arrays() {
                 target.database.holds(&is_there) && target.database.rows(&sql) == expected
             });
         }
+        let expected = source.database.rows(&format!("SELECT {OWN} FROM sample ORDER BY id"));
+        for (name, _, file) in &files {
+            until(LATER, &format!("{name} is {expected:?}"), || {
+                read_back(&target.database, file) == expected
+            });
+        }
     };
     until_equal();
     for sql in CHANGES {
@@ -72,7 +95,25 @@ fn vectors_arrive_in_their_own_types_and_in_arrays() {
     until_equal();
     let letters = "SELECT count(*) FROM afterimage.dead_letter";
     assert_eq!(target.database.number(letters), 0);
-    drop(members);
+    drop((members, others));
+}
+
+/// Reads the rows of a file, spelled as the extension spells what it reads there.
+fn read_back(database: &Database, file: &Path) -> Vec<Vec<Option<String>>> {
+    let rows = file_rows(file, "sample", &["id", "v", "free", "h", "s"]);
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let values = rows.iter().map(|row| {
+        let cell =
+            |text: &Option<String>| text.as_ref().map_or("NULL".to_owned(), |it| format!("'{it}'"));
+        format!("({})", row.iter().map(cell).collect::<Vec<_>>().join(", "))
+    });
+    database.rows(&format!(
+        "SELECT id::int, v::vector, free::vector, h::halfvec, s::sparsevec
+         FROM (VALUES {}) AS read (id, v, free, h, s) ORDER BY 1",
+        values.collect::<Vec<_>>().join(", ")
+    ))
 }
 
 /// A database with the extension, which goes with the test.

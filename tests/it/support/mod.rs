@@ -16,6 +16,7 @@ pub(crate) mod certificates;
 pub(crate) mod cluster;
 pub(crate) mod connector;
 pub(crate) mod database;
+pub(crate) mod file;
 pub(crate) mod gate;
 pub(crate) mod http;
 pub(crate) mod judge;
