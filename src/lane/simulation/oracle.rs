@@ -148,6 +148,11 @@ impl Oracle {
             }
             // The tombstone behind that.
             Meaning::Delete | Meaning::Nothing => self.history.get(&key)?.last()?.or.clone(),
+            // Refused: what may be there stays.
+            Meaning::Broken => self.history.get(&key)?.last()?.or.clone(),
+            Meaning::Update(_) if self.tainted.contains(&key) => {
+                self.history.get(&key)?.last()?.or.clone()
+            }
             // A repetition, by which the last one may count as the one that goes, until the records
             // behind it bring the row up to date.
             Meaning::Vacate(at) if self.left.contains_key(at) => Some(None),
