@@ -2,6 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde_json::json;
+
+use crate::framing::Subjects;
 use crate::support::kafka::{self, Draft, delete_before, produce};
 use crate::support::{Ended, LATER, Member, SOON, World, until};
 
@@ -331,6 +334,45 @@ fn f63_keys_in_another_encoding_stop_until_they_are_released() {
     produce(&scene.users, 1, &[user(6)]);
     scene.caught_up(0);
     assert_eq!(scene.ids(), "1 2 3 4 5 6");
+}
+
+#[test]
+fn f63_another_schema_of_the_registry_is_another_encoding() {
+    let scene = Scene::new("f63avro", 1);
+    let topic = scene.world.topic_of(2, "public.t", &[]);
+    let mut subjects = Subjects::default();
+    let name = &scene.world.name;
+    let record = |name: &str, fields: serde_json::Value| json!({"type": "record", "name": name, "namespace": "s", "fields": fields});
+    let id = json!([{"name": "id", "type": "long"}]);
+    let value = json!([{"name": "after", "type": ["null", record("Row", id.clone())]},
+        {"name": "op", "type": "string"}]);
+    let mut register = |what: &str, fields: &serde_json::Value| {
+        subjects.register(&format!("{name}-{what}"), &record(what, fields.clone()), &json!([]))
+    };
+    // The same octets behind another id.
+    let (one, other) = (register("Key", &id), register("Key2", &id));
+    let value = register("Envelope", &value);
+    let framed = |id: u32, body: &[u8]| Some([&[0][..], &id.to_be_bytes(), body].concat());
+    let row = |key: u32, id: u8| Draft {
+        key: framed(key, &[2 * id]),
+        value: framed(value, &[2, 2 * id, 2, b'c']),
+        headers: Vec::new(),
+    };
+    produce(&topic, 0, &[row(one, 1), row(other, 2)]);
+    produce(&topic, 1, &[row(other, 3)]);
+
+    let ended = scene.caught_up(1);
+    let stopped = ended.lines_with(&["stopped a partition", "key_encoding_changed"]);
+    assert!(!stopped.is_empty(), "{}", ended.error);
+    let rows = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM public.t WHERE id < 3";
+    assert_eq!(scene.world.target.value(rows).as_deref(), Some("1"));
+
+    let setup = scene.world.member("operator").topics(&topic);
+    let release = ["checkpoint", "release", "--topic", &topic, "--reason", "a test"];
+    let ended = setup.run(&release, SOON);
+    assert_eq!(ended.code, 0, "{}", ended.error);
+    scene.caught_up(0);
+    assert_eq!(scene.world.target.value(&rows.replace("< 3", "< 9")).as_deref(), Some("1 2 3"));
 }
 
 #[test]

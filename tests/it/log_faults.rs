@@ -1,5 +1,7 @@
 //! What happens to a log, or to the brokers that keep it, while nobody has deleted its topic.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rdkafka::mocking::{MockCluster, MockCoordinator};
 use tokio::time::Instant;
 
@@ -74,6 +76,37 @@ fn a_broker_that_is_away_is_told_and_waited_for() {
     until(LATER, "the second row", || ids(&world) == "1 2");
     member.until_ready();
     assert_eq!(member.terminate(), 0);
+}
+
+#[test]
+fn f25_another_cluster_is_read_from_the_moment_that_an_operator_tells() {
+    let world = World::new("f25other");
+    let topic = world.topic("public.users", &[]);
+    produce(&topic, 0, &[user(1), user(2)]);
+    let ended = world.member("member").run(&["run", "--until-caught-up"], LATER);
+    assert_eq!((ended.code, ids(&world).as_str()), (0, "1 2"), "{}", ended.error);
+
+    // A mirror, whose offsets are others: who goes on at 2 there never sees the third user.
+    let broker = Broker::start(&Authority::new());
+    create_topic_at(&broker.plain(), &topic, 1, &[]);
+    produce_to(&broker.plain(), &topic, 0, &[user(2)]);
+    let moment = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    produce_to(&broker.plain(), &topic, 0, &[user(3)]);
+    let ended = caught_up(&world, &broker);
+    assert_eq!((ended.code, ids(&world).as_str()), (1, "1 2"), "{}", ended.error);
+    assert_eq!(ended.lines_with(&["stopped a partition", "cluster_changed"]).len(), 1);
+
+    let operator = |command: &[&str]| {
+        let setup = world.member("operator").topics(&topic);
+        let setup = setup.variable("KAFKA_BOOTSTRAP_SERVERS", &broker.plain());
+        let command = [&["checkpoint"], command, &["--reason", "the clusters were switched"]];
+        let ended = setup.run(&command.concat(), SOON);
+        assert_eq!(ended.code, 0, "{}", ended.error);
+    };
+    operator(&["adopt", "--at", "latest"]);
+    operator(&["rewind", "--topic", &topic, "--to", &format!("@{moment}")]);
+    let ended = caught_up(&world, &broker);
+    assert_eq!((ended.code, ids(&world).as_str()), (0, "1 2 3"), "{}", ended.error);
 }
 
 /// Takes half a minute: a broker is started three times.
