@@ -83,6 +83,27 @@ fn print_delay(world: &World, source: &Source) {
 }
 
 #[test]
+fn f58_a_row_that_was_deleted_while_the_slot_was_lost_stays_and_is_named() {
+    let world = World::new("f58");
+    let source = world.source(SAMPLE);
+    source.connect(Format::Json);
+    let _member = world.member("member").start();
+    world.until_equal(&TABLES);
+
+    source.lose_slots("DELETE FROM orders WHERE id = 3; UPDATE users SET age = 77 WHERE id = 1");
+
+    // The new snapshot tells all that is there, and nothing of what is not.
+    world.until_equal(&["users"]);
+    let verdict = world.compare(&["orders"]);
+    assert_eq!(verdict.code, 1, "{}", verdict.report);
+    let named = verdict.report.lines().filter(|line| line.contains("in the target only"));
+    let named = named.collect::<Vec<_>>();
+    assert!(matches!(named[..], [line] if line.contains("(id='3')")), "{}", verdict.report);
+    world.target.run(&format!("DELETE FROM {}.orders WHERE id = 3", world.name));
+    world.until_equal(&TABLES);
+}
+
+#[test]
 fn a_writer_that_may_create_nothing_fills_tables_that_another_owner_made() {
     let world = World::new("guest");
     let source = world.source(SAMPLE);

@@ -109,14 +109,34 @@ impl Source {
         }
     }
 
-    fn remove(&self, prefix: &str) {
-        connector::remove(prefix);
-        let slot = format!("FROM pg_replication_slots WHERE slot_name = '{prefix}'");
+    /// Has the connectors' slots be lost, the source go on meanwhile, and all be read again.
+    pub(crate) fn lose_slots(&self, meanwhile: &str) {
+        let names = self.connectors.borrow();
+        let mut configs = names.iter().map(|name| connector::config(name)).collect::<Vec<_>>();
+        for name in names.iter() {
+            connector::remove(name);
+            self.drop_slot(name);
+        }
+        self.database.run(meanwhile);
+        for (name, config) in names.iter().zip(&mut configs) {
+            config["snapshot.mode"] = json!("when_needed");
+            connector::start(name, config);
+            until(LATER, &format!("the connector {name} streams"), || self.streams(name));
+        }
+    }
+
+    fn drop_slot(&self, name: &str) {
+        let slot = format!("FROM pg_replication_slots WHERE slot_name = '{name}'");
         within(SOON, || {
             let sql = format!("SELECT pg_drop_replication_slot(slot_name) {slot} AND NOT active");
             _ = self.database.try_run(&sql);
             self.database.number(&format!("SELECT count(*) {slot}")) == 0
         });
+    }
+
+    fn remove(&self, prefix: &str) {
+        connector::remove(prefix);
+        self.drop_slot(prefix);
         let mut topics = kafka::topics(&format!("{prefix}."));
         topics.push(format!("__debezium-heartbeat.{prefix}"));
         kafka::delete_topics(&topics);
