@@ -105,6 +105,14 @@ impl Broker {
         }
     }
 
+    /// Has the next commit of offsets be answered with this error.
+    #[cfg(test)]
+    pub(crate) fn refuse_commit(&self, error: rdkafka::types::RDKafkaRespErr) {
+        let cluster = self.producer.client().mock_cluster();
+        let cluster = cluster.expect("test.mock.num.brokers makes a mock cluster");
+        cluster.request_errors(rdkafka::types::RDKafkaApiKey::OffsetCommit, &[error]);
+    }
+
     /// Returns the addresses that clients start with.
     pub fn bootstrap_servers(&self) -> String {
         let cluster = self.producer.client().mock_cluster();

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc as channel;
 
 use super::*;
-use crate::kafka::config;
 use crate::kafka::mock::{Broker, Message};
+use crate::kafka::{Membership, config};
 use crate::record::Run;
 use crate::settings::{GroupProtocol, Kafka};
 
@@ -60,6 +60,40 @@ async fn a_partition_that_the_broker_had_no_record_for_is_read_on_after_a_seek()
 
     let number = member.link.seek(&partition, NextOffset::at(1));
     member.expect(number, 1..3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_the_coordinator_says_of_a_commit_proves_a_membership_or_its_end() {
+    use rdkafka::types::RDKafkaRespErr::{
+        RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, RD_KAFKA_RESP_ERR_FENCED_MEMBER_EPOCH,
+        RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE,
+        RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, RD_KAFKA_RESP_ERR_STALE_MEMBER_EPOCH,
+        RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+    };
+    let expels = [
+        RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+        RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        RD_KAFKA_RESP_ERR_FENCED_MEMBER_EPOCH,
+        RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID,
+    ];
+    let says_nothing = [
+        RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+        RD_KAFKA_RESP_ERR_STALE_MEMBER_EPOCH,
+        RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE,
+    ];
+    let answers = expels.map(|error| (error, Membership::Expelled)).into_iter();
+    for (error, expected) in answers.chain(says_nothing.map(|error| (error, Membership::Unknown))) {
+        let broker = Broker::start(&["t"], 1).unwrap();
+        send(&broker, 0, 1);
+        let mut member = Member::join(&broker);
+        let (partition, number) = member.claim_at(0).await;
+        member.expect(number, 0..1).await;
+        let prove = || member.link.prove(vec![(partition.clone(), NextOffset::at(1))]);
+
+        assert_eq!(prove().await, Membership::Member, "before {error:?}");
+        broker.refuse_commit(error);
+        assert_eq!(prove().await, expected, "{error:?}");
+    }
 }
 
 /// A poll thread with one lane, which is the test.
