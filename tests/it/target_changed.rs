@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use crate::support::kafka::{Draft, produce};
 use crate::support::proxy::{Proxy, Sabotage};
-use crate::support::{LATER, Member, World, until};
+use crate::support::{LATER, Member, SOON, World, until};
 
 fn user(id: u32) -> Draft {
     Draft::fixture("json/users-create").with("9001", &id.to_string())
@@ -130,6 +130,20 @@ fn f54_what_a_trigger_may_change_is_told_and_what_a_policy_hides_stops() {
     let line = until_stopped(&world, &member, "right_missing");
     assert!(line.contains("would be affected by row-level security policy"), "{line}");
     assert_eq!(world.dead_letters(), []);
+}
+
+#[test]
+fn f55_a_pooler_that_drops_a_sessions_settings_is_refused_by_name() {
+    let world = World::new("f55pooler");
+    let topic = world.topic("public.users", &[]);
+    produce(&topic, 0, &[user(1)]);
+    let proxy = Proxy::start(&world, Some(Sabotage::OptionsDropped));
+    let target = world.target_url_through(&proxy);
+    let ended = world.member("member").target(&target).run(&["run", "--until-caught-up"], SOON);
+    assert_eq!(ended.code, 2, "{}", ended.error);
+    assert!(ended.error.contains("a pooler stands between"), "{}", ended.error);
+    let ended = world.member("direct").run(&["run", "--until-caught-up"], LATER);
+    assert_eq!(ended.code, 0, "{}", ended.error);
 }
 
 #[test]

@@ -43,6 +43,13 @@ const SETTINGS: [(&str, &str); 10] = [
     ("client_min_messages", "error"),
 ];
 
+/// Whether the settings are there: some poolers drop them without a word.
+const HAS_SETTINGS: &str = "SELECT pg_catalog.current_setting('row_security') = 'off'
+AND pg_catalog.current_setting('lock_timeout') = '10s'";
+
+const SETTINGS_DROPPED: &str = "the settings of our session did not reach it: a pooler stands between, \
+and the target must be the server's own address";
+
 /// The name of a lane at the target: the same for all its connections, so that it is known also
 /// after a connection was lost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,7 +106,11 @@ impl Session {
             .application_name(&format!("{name}afterimage {}", env!("CARGO_PKG_VERSION")))
             .options(SETTINGS)
             .disable_statement_logging();
-        let connection = bounded(CONNECT_MAX, options.connect()).await?;
+        let mut connection = bounded(CONNECT_MAX, options.connect()).await?;
+        let has_settings = sqlx::query_scalar(HAS_SETTINGS).fetch_one(&mut connection);
+        if !bounded(CONNECT_MAX, has_settings).await? {
+            return Err(sqlx::Error::Configuration(SETTINGS_DROPPED.into()));
+        }
         Ok(Self { connection, name })
     }
 

@@ -10,7 +10,7 @@ use regex::Regex;
 use url::Url;
 
 use crate::support::moments::{Moment, Statement};
-use crate::support::wire::{Message, Statements, read_startup};
+use crate::support::wire::{Message, Statements, read_startup, without_options};
 use crate::support::{LATER, Stack, World, until};
 
 /// How the proxy breaks what the member says.
@@ -23,6 +23,8 @@ pub(crate) enum Sabotage {
     /// The server forgets all prepared statements before each transaction after the first with a step,
     /// as a pooler that resets its connections does.
     StatementsForgotten,
+    /// What a session asks for at its start is left out, as a pooler may.
+    OptionsDropped,
 }
 
 /// A proxy in front of the target's server.
@@ -215,7 +217,10 @@ impl Link {
 
 fn serve(shared: &Arc<Shared>, mut client: TcpStream) {
     let Ok(mut server) = TcpStream::connect(&shared.server) else { return };
-    let Some(startup) = read_startup(&mut client) else { return };
+    let Some(mut startup) = read_startup(&mut client) else { return };
+    if shared.sabotage == Some(Sabotage::OptionsDropped) {
+        without_options(&mut startup);
+    }
     if server.write_all(&startup).is_err() {
         return;
     }

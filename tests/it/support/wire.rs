@@ -79,6 +79,16 @@ pub(crate) fn read_startup(stream: &mut (impl Read + io::Write)) -> Option<Vec<u
     }
 }
 
+/// Leaves the settings out of a start-up packet.
+pub(crate) fn without_options(packet: &mut Vec<u8>) {
+    let begin = find(packet, b"\0options\0").expect("a session has settings") + 1;
+    let value = begin + b"options\0".len();
+    let end = value + packet[value..].iter().position(|byte| *byte == 0).unwrap() + 1;
+    packet.drain(begin..end);
+    let length = u32::try_from(packet.len()).unwrap();
+    packet[..4].copy_from_slice(&length.to_be_bytes());
+}
+
 /// The prepared statements of a connection, so that a Bind can be told from another.
 #[derive(Debug, Default)]
 pub(crate) struct Statements(HashMap<Vec<u8>, String>);
