@@ -167,6 +167,13 @@ mod tests {
     }
 
     #[test]
+    fn a_position_is_spelled_as_its_connector_does() {
+        assert_eq!(SourcePosition::Lsn(-7).to_string(), "-7");
+        let binlog = SourcePosition::Binlog { file: "bin.000003".to_owned(), pos: 4 };
+        assert_eq!(binlog.to_string(), "bin.000003:4");
+    }
+
+    #[test]
     fn only_a_delete_that_is_the_last_record_is_what_a_step_ends_with() {
         let mut step = Step {
             partition: TopicPartition::new("t", 0),
