@@ -14,7 +14,7 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::support::{SOON, Stack, until};
+use crate::support::{SOON, Stack, until, until_some};
 
 /// How long the broker may take for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -142,7 +142,10 @@ pub(crate) fn ends(prefix: &str) -> BTreeMap<(String, i32), i64> {
         topic.partitions().iter().map(|partition| (topic.name().to_owned(), partition.id()))
     });
     let end = |(topic, partition): (String, i32)| {
-        let (_, high) = client.fetch_watermarks(&topic, partition, ANSWER_MAX).unwrap();
+        // A topic that has just been made may have no leader yet.
+        let (_, high) = until_some(SOON, "the partition has a leader", || {
+            client.fetch_watermarks(&topic, partition, ANSWER_MAX).ok()
+        });
         ((topic, partition), high)
     };
     partitions.map(end).collect()
