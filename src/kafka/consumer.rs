@@ -1,7 +1,6 @@
 //! The poll thread: records from the client to the lanes, commands from the lanes to the client.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use tracing::debug;
 use super::context::{Context, Watermarks};
 use super::queue::{Item, Queue, Said};
 use super::wanted::Wanted;
-use super::{Command, Event, Link, Reset, token};
+use super::{Assignments, Command, Event, Link, Reset, token};
 use crate::checkpoint::NextOffset;
 use crate::record::TopicPartition;
 use crate::settings::BearerToken;
@@ -67,14 +66,14 @@ pub struct Start {
 pub fn start(
     start: Start,
 ) -> Result<(Link, impl FnOnce() -> Result<(), String> + Send + 'static), ClientError> {
-    let assignments = Arc::new(AtomicU64::new(0));
+    let assignments = Assignments::default();
     let pulse = start.board.watch("poll");
     let wanted = Wanted::of(&start.config);
     let is_static = start.config.get("group.instance.id").is_some();
     let context = Context { watermarks: start.watermarks, board: start.board };
     let consumer = Arc::new(start.config.create_with_context::<_, BaseConsumer<_>>(context)?);
     let coordinator = Arc::clone(&consumer);
-    let (link, commands) = Link::new(coordinator, Arc::clone(&assignments));
+    let (link, commands) = Link::new(coordinator, assignments.clone());
     let poll = Poll {
         queue: Queue::of(consumer),
         token: start.token,
@@ -102,7 +101,7 @@ pub(super) struct Poll {
     // Whether the member has an instance id.
     is_static: bool,
     pub(super) lanes: Vec<Lane>,
-    pub(super) assignments: Arc<AtomicU64>,
+    pub(super) assignments: Assignments,
     commands: mpsc::Receiver<Command>,
     pub(super) routes: HashMap<TopicPartition, Route>,
     last: Option<(TopicPartition, Route)>,
@@ -332,7 +331,7 @@ impl Poll {
         self.held.insert(partition.clone());
         self.end(&partition, asked)?;
         // Behind them it takes any bytes for offsets: until a seek nothing of the partition is believed.
-        let unbelieved = self.assignments.fetch_add(1, Ordering::Relaxed) + 1;
+        let unbelieved = self.assignments.next();
         self.routes.insert(partition.clone(), Route { lane, assignment: unbelieved });
         self.last = None;
         self.tell_reset(lane, Reset { partition, assignment, asked, is_damaged: true });

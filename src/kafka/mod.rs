@@ -93,12 +93,24 @@ pub(crate) enum Command {
     Subscribe(Vec<String>),
 }
 
+/// Numbers for assignments: an assignment begins one, and so does a seek; records under another are
+/// dropped.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Assignments(Arc<AtomicU64>);
+
+impl Assignments {
+    /// Draws the next number, from 1 on.
+    pub(crate) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
 /// A lane's way to the consumer: commands, the mirrored commit, the proof of membership.
 #[derive(Clone)]
 pub struct Link {
     coordinator: Arc<dyn Coordinator>,
     commands: mpsc::Sender<Command>,
-    assignments: Arc<AtomicU64>,
+    assignments: Assignments,
 }
 
 /// The group's coordinator, as a member commits to it.
@@ -131,7 +143,7 @@ impl Link {
     /// Makes a link and the poll thread's end of it; assignments are numbered by that counter.
     pub(crate) fn new(
         coordinator: Arc<dyn Coordinator>,
-        assignments: Arc<AtomicU64>,
+        assignments: Assignments,
     ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel();
         (Self { coordinator, commands, assignments }, receiver)
@@ -147,7 +159,7 @@ impl Link {
     /// Goes on from an offset; records under older assignment numbers than the returned one are
     /// from before the seek.
     pub fn seek(&self, partition: &TopicPartition, next: NextOffset) -> u64 {
-        let assignment = self.assignments.fetch_add(1, Ordering::Relaxed) + 1;
+        let assignment = self.assignments.next();
         self.command(Command::Seek(partition.clone(), next, assignment));
         assignment
     }

@@ -2,7 +2,6 @@
 //! within a bound, then assigns or unassigns.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -114,7 +113,7 @@ impl Poll {
             let least = loads.iter_mut().enumerate().min_by_key(|(_, load)| **load);
             let Some((lane, load)) = least else { break };
             *load += 1;
-            let assignment = self.assignments.fetch_add(1, Ordering::Relaxed) + 1;
+            let assignment = self.assignments.next();
             routes.push((partition, Route { lane, assignment }));
         }
         routes

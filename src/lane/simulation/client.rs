@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +15,7 @@ use super::group::{Said, Seat};
 use super::history::Met;
 use super::world::World;
 use crate::checkpoint::NextOffset;
-use crate::kafka::{Command, Event, Positions, Reset};
+use crate::kafka::{Assignments, Command, Event, Positions, Reset};
 use crate::record::{Run, TopicPartition};
 
 /// How long a revocation waits for the release.
@@ -41,7 +41,7 @@ pub(super) struct Client {
     pub(super) world: Arc<World>,
     pub(super) who: String,
     pub(super) seat: Arc<Seat>,
-    pub(super) assignments: Arc<AtomicU64>,
+    pub(super) assignments: Assignments,
     pub(super) commands: std::sync::mpsc::Receiver<Command>,
     pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) runs: mpsc::Sender<Run>,
@@ -57,7 +57,7 @@ pub(super) struct Ends {
     pub(super) commands: std::sync::mpsc::Receiver<Command>,
     pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) runs: mpsc::Sender<Run>,
-    pub(super) assignments: Arc<AtomicU64>,
+    pub(super) assignments: Assignments,
 }
 
 impl Client {
@@ -161,7 +161,7 @@ impl Client {
     }
 
     fn number(&self) -> u64 {
-        self.assignments.fetch_add(1, Ordering::Relaxed) + 1
+        self.assignments.next()
     }
 
     async fn revoke(&mut self, partitions: Vec<TopicPartition>) {

@@ -22,7 +22,7 @@ use super::world::World;
 use crate::checkpoint::NextOffset;
 use crate::identity::{TopicIdentity, Trace};
 use crate::kafka::log::{Ask, LogError, Watermarks};
-use crate::kafka::{Link, RUNS_WAITING};
+use crate::kafka::{Assignments, Link, RUNS_WAITING};
 use crate::lane::{Jitter, Lane, Limits, Parts, Window};
 use crate::mapping::Mapping;
 use crate::record::TopicPartition;
@@ -74,8 +74,8 @@ impl Member {
     /// Starts a process, whose lane is the only one with that number.
     pub(super) fn start(world: &Arc<World>, lane: u64) -> Self {
         let seat = Seat { world: Arc::clone(world), lane, member: AtomicU64::new(0) };
-        let (seat, assignments) = (Arc::new(seat), Arc::<AtomicU64>::default());
-        let (link, commands) = Link::new(Arc::clone(&seat) as _, Arc::clone(&assignments));
+        let (seat, assignments) = (Arc::new(seat), Assignments::default());
+        let (link, commands) = Link::new(Arc::clone(&seat) as _, assignments.clone());
         let (events_tx, events) = mpsc::unbounded_channel();
         let (runs_tx, runs) = mpsc::channel(RUNS_WAITING);
         let ends = Ends { commands, events: events_tx, runs: runs_tx, assignments };

@@ -2,7 +2,6 @@
 //! the clock stands still until nobody has anything to do.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,7 +13,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::checkpoint::NextOffset;
 use crate::decode::schema::registry::{RegistryError, Schemas};
 use crate::decode::{RegisteredSchema, SchemaId};
-use crate::kafka::{Command, Coordinator, Event, Link, Membership, Positions, RUNS_WAITING};
+use crate::kafka::{
+    Assignments, Command, Coordinator, Event, Link, Membership, Positions, RUNS_WAITING,
+};
 use crate::lane::writer::Outcome;
 use crate::lane::{Jitter, Lane, Limits, Parts, Window};
 use crate::mapping::Mapping;
@@ -129,7 +130,7 @@ pub(super) struct Bench {
     runs: mpsc::Sender<Run>,
     board: StatusBoard,
     commands: std::sync::mpsc::Receiver<Command>,
-    assignments: Arc<AtomicU64>,
+    assignments: Assignments,
     // The number that the poll thread would give a partition's records now.
     numbers: HashMap<TopicPartition, u64>,
     obeyed: Vec<String>,
@@ -161,8 +162,8 @@ impl Bench {
         let (events_tx, events) = mpsc::unbounded_channel();
         let (runs_tx, runs) = mpsc::channel(RUNS_WAITING);
         let (board, group) = (StatusBoard::default(), Arc::<Mutex<Script>>::default());
-        let assignments = Arc::<AtomicU64>::default();
-        let (link, commands) = Link::new(Arc::clone(&group) as _, Arc::clone(&assignments));
+        let assignments = Assignments::default();
+        let (link, commands) = Link::new(Arc::clone(&group) as _, assignments.clone());
         board.set_joined(true);
         let pulse = board.watch("lane 0");
         let (_, watermarks) = watch::channel(HashMap::new());
@@ -309,7 +310,7 @@ impl Bench {
         let positions = Arc::new(Positions::default());
         let mut numbered = Vec::new();
         for partition in partitions.iter().map(|name| partition(name)) {
-            let number = self.assignments.fetch_add(1, Ordering::Relaxed) + 1;
+            let number = self.assignments.next();
             self.numbers.insert(partition.clone(), number);
             numbered.push((partition, number));
         }

@@ -18,7 +18,7 @@ pub(crate) fn on_file(file: &Path, act: impl AsyncFnOnce(&mut SqliteConnection))
 pub(crate) fn file_rows(file: &Path, table: &str, columns: &[&str]) -> Vec<Vec<Option<String>>> {
     let cells = columns.iter().map(|name| format!("CAST({name} AS TEXT)"));
     let cells = cells.collect::<Vec<_>>().join(", ");
-    let query = format!("SELECT {cells} FROM {table} ORDER BY {}", columns[0]);
+    let query = format!("SELECT {cells} FROM {table} ORDER BY {}", columns.first().unwrap());
     let mut rows = Vec::new();
     on_file(file, async |connection| {
         if let Ok(found) = sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await {

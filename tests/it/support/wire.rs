@@ -81,12 +81,13 @@ pub(crate) fn read_startup(stream: &mut (impl Read + io::Write)) -> Option<Vec<u
 
 /// Leaves the settings out of a start-up packet.
 pub(crate) fn without_options(packet: &mut Vec<u8>) {
-    let begin = find(packet, b"\0options\0").expect("a session has settings") + 1;
-    let value = begin + b"options\0".len();
-    let end = value + packet[value..].iter().position(|byte| *byte == 0).unwrap() + 1;
+    let name = b"options\0";
+    let begin = find(packet, name).expect("a session has settings");
+    let value = packet.iter().skip(begin + name.len());
+    let end = begin + name.len() + value.take_while(|byte| **byte != 0).count() + 1;
     packet.drain(begin..end);
     let length = u32::try_from(packet.len()).unwrap();
-    packet[..4].copy_from_slice(&length.to_be_bytes());
+    packet.splice(..4, length.to_be_bytes());
 }
 
 /// The prepared statements of a connection, so that a Bind can be told from another.
