@@ -89,6 +89,7 @@ class Case:
             values=values,
             sql=self.sql.removesuffix(" NULL"),
             table=f"key_{self.table}",
+            column=self.column,
             target=self.target,
             read=self.read,
             equal=self.equal,

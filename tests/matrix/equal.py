@@ -61,9 +61,8 @@ def binary(source, target):
 
 
 def octets(source, target):
-    """A type that the connector does not know, as it is or as the octets of its text."""
-    digits = source.encode().hex()
-    return target in (source, digits, "\\x" + digits)
+    """A type that the connector does not know, as it is or as the octets of its text, spelled."""
+    return target == source or binary("\\x" + source.encode().hex(), target)
 
 
 def boxes(source, target):
@@ -72,6 +71,16 @@ def boxes(source, target):
         return True
     ours, theirs = source[1:-1].split(";"), elements(target) or []
     return len(ours) == len(theirs) and all(map(octets, ours, theirs))
+
+
+def geometries(source, target):
+    """An array of geometries, which PostGIS keeps apart by colons."""
+    if source == target:
+        return True
+    ours = source[1:-1].split(":") if source != "{}" else []
+    theirs = elements(target)
+    alike = lambda a, b: b is None if a == "NULL" else b is not None and wkb(a, b)
+    return theirs is not None and len(ours) == len(theirs) and all(map(alike, ours, theirs))
 
 
 def as_text(encode):
@@ -205,6 +214,7 @@ FUNCTIONS = {
     "free": free,
     "binary": binary,
     "octets": octets,
+    "geometries": geometries,
     "boxes": boxes,
     "integer": integer,
     "real": real,

@@ -210,6 +210,8 @@ class Judge:
             # The one type whose elements have no comma between them.
             name, boxes = "octets[]", source[1:-1].split(";") if source != "{}" else []
             source = "{" + ",".join(it if it == "NULL" else f'"{it}"' for it in boxes) + "}"
+        if name == "geometries":
+            name, source = "wkb[]", source.replace(":", ",")
         if type.endswith("[]"):
             return self.arrays(type.removesuffix("[]"), name.removesuffix("[]"), source, held)
         form = self.form(type, name)
