@@ -292,7 +292,12 @@ impl Client {
         for record in visible.take(usize::try_from(count).expect("small")) {
             let (key, value) = (record.sent.key.as_deref(), record.sent.value.as_deref());
             let headers = record.sent.header.map(|name| (name.as_bytes(), Some(&b"{}"[..])));
-            run.push((record.offset, Some(jump.timestamp())), key, value, headers.into_iter());
+            run.push(
+                (record.offset, Some(jump.timestamp(record.sent_at))),
+                key,
+                value,
+                headers.into_iter(),
+            );
             route.position = record.offset + 1;
         }
         let end = self.world.end(partition);

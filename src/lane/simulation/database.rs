@@ -266,11 +266,13 @@ impl Database {
             |partition: &TopicPartition| checkpoints.get(partition).map_or(0, |row| row.next);
         let rows = self.state.check_rows(self.source.oracle.rows_at(next));
         let letters = || self.source.oracle.check_letters(&self.state.letters, next);
-        if let Err(wrong) = rows.and_then(|()| letters()) {
+        let checked = rows.and_then(|()| letters());
+        let checked = checked.and_then(|()| self.state.check_guarded(&self.source.oracle.guarded));
+        if let Err(wrong) = checked {
             let text = |(partition, row): (&TopicPartition, &Checkpoint)| {
                 format!(" {}@{}", short(partition), row.next)
             };
-            let stand = checkpoints.iter().map(text).collect::<String>();
+            let stand = self.state.checkpoints.iter().map(text).collect::<String>();
             self.violate(format!("at{stand}: {wrong}"));
         }
     }

@@ -121,7 +121,7 @@ pub(super) async fn coordinate(world: Arc<World>) {
         world.group().expel_silent();
         let is_due = {
             let group = world.group();
-            let is_ownerless = group.owners.len() < world.source.logs.len();
+            let is_ownerless = group.owners.len() < world.partitions().count();
             !group.members.is_empty() && (group.is_rebalance_due || is_ownerless)
         };
         if is_due {
@@ -193,7 +193,7 @@ fn share_out(world: &World) -> BTreeMap<TopicPartition, u64> {
         let member = stays.unwrap_or_else(|| world.draw(|chance| *chance.pick(&members)));
         (partition.clone(), member)
     };
-    world.source.logs.keys().map(choose).collect()
+    world.partitions().map(choose).collect()
 }
 
 fn give_away(world: &World, wanted: &BTreeMap<TopicPartition, u64>) {

@@ -275,7 +275,7 @@ impl Life {
         let since = since.into_iter().max().expect("four moments");
         // A row that waits for another partition's record waits as long as that one needs.
         let mut patience = PROGRESS_WAIT_MAX * if record.sent.is_awaiting() { 4 } else { 1 };
-        if restored_at.is_some_and(|restored_at| restored_at > moved_at) {
+        if restored_at.is_some_and(|restored_at| restored_at >= moved_at) {
             patience += FIND_OUT_MAX;
         }
         if since.elapsed() > patience {

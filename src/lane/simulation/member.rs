@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::client::{Client, Ends};
 use super::group::Seat;
+use super::guarded::GUARDED;
 use super::history::Met;
 use super::target::Connection;
 use super::world::World;
@@ -26,7 +27,7 @@ use crate::kafka::{Assignments, Link, RUNS_WAITING};
 use crate::lane::{Jitter, Lane, Limits, Parts, Window};
 use crate::mapping::Mapping;
 use crate::record::TopicPartition;
-use crate::rules::{DeletePolicy, Rules};
+use crate::rules::{DeletePolicy, Pattern, Rules, TableSection};
 use crate::settings::{SchemaChanges, Tables};
 use crate::status::StatusBoard;
 use crate::target::Target as _;
@@ -184,9 +185,11 @@ fn limits(world: &World) -> Limits {
 }
 
 fn mapping() -> Mapping {
+    let mut guarded = TableSection::default();
+    guarded.row_guard = true;
     let rules = Rules {
         targets: Vec::new(),
-        tables: Vec::new(),
+        tables: vec![(Pattern::new(format!("public.{GUARDED}")), guarded)],
         sources: BTreeMap::new(),
         deletes: DeletePolicy::Hard,
         deleted_at_column: "deleted_at".to_owned(),
@@ -202,8 +205,7 @@ impl Ask for Log {
     fn partition_count<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<usize, LogError>> {
         Box::pin(async move {
             self.0.pause(1, 100).await;
-            let partitions = self.0.source.logs.keys();
-            Ok(partitions.filter(|partition| &*partition.topic == topic).count())
+            Ok(self.0.partitions().filter(|partition| &*partition.topic == topic).count())
         })
     }
 
@@ -236,7 +238,7 @@ impl Ask for Log {
         Box::pin(async move {
             self.0.pause(1, 100).await;
             let identity = |topic: &Arc<str>| {
-                let partitions = self.0.source.logs.keys().filter(|it| it.topic == *topic);
+                let partitions = self.0.partitions().filter(|it| it.topic == *topic);
                 let partition_count = i32::try_from(partitions.count()).unwrap();
                 let first = TopicPartition::new(Arc::clone(topic), 0);
                 let id = Some(Uuid::from_u128(1 + self.0.jump(&first).remade));
@@ -257,7 +259,7 @@ impl Ask for Log {
                 let jump = self.0.jump(partition);
                 let mut log = self.0.source.logs[partition].iter().filter(|it| it.at <= now);
                 let first = log.find(|it| it.offset >= *offset.max(&jump.low))?;
-                let timestamp = Some(jump.timestamp());
+                let timestamp = Some(jump.timestamp(first.sent_at));
                 let trace = Trace { offset: first.offset, timestamp, leader_epoch: None };
                 (*offset >= jump.low).then(|| (partition.clone(), trace))
             });

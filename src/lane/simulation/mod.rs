@@ -16,6 +16,8 @@ mod chance;
 mod client;
 mod database;
 mod group;
+mod guard;
+mod guarded;
 mod history;
 mod life;
 mod member;
@@ -52,6 +54,8 @@ enum Planted {
     BufferKept,
     /// A value that a record leaves out is lost.
     ValueLost,
+    /// The database asks no guard.
+    GuardNotAsked,
 }
 
 /// How a seed's world ended.
@@ -197,4 +201,9 @@ fn a_buffer_that_is_kept_over_a_seek_is_caught() {
 #[test]
 fn a_value_that_is_lost_is_caught() {
     check_caught(Planted::ValueLost, &["note=null"]);
+}
+
+#[test]
+fn a_guard_that_is_not_asked_is_caught() {
+    check_caught(Planted::GuardNotAsked, &["guarded row"]);
 }

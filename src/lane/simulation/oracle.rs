@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::guarded::{Guarded, Image};
 use crate::record::TopicPartition;
 
 /// A row besides its key.
@@ -33,6 +34,8 @@ pub(super) enum Meaning {
     /// The row that was here before the last one came goes on under another key, and what it has
     /// stays behind at a place; the last one stays.
     Vacate(i64),
+    /// The row is guarded, and was this.
+    Image(Image),
     /// Nothing.
     Nothing,
     /// Nothing that can be read.
@@ -40,7 +43,7 @@ pub(super) enum Meaning {
 }
 
 /// What stands at a record in its log.
-type Place = (TopicPartition, i64);
+pub(super) type Place = (TopicPartition, i64);
 
 /// A row behind a record of its key.
 #[derive(Debug)]
@@ -78,6 +81,7 @@ pub(super) struct Oracle {
     /// What the row had that the last one of its key came over.
     under: BTreeMap<RowKey, Option<Option<String>>>,
     history: BTreeMap<RowKey, Vec<Behind>>,
+    pub(super) guarded: Guarded,
     /// Records that must be kept as dead letters.
     refused: BTreeSet<Place>,
     /// Records that may be kept as well: those that find no row to lean on, unless their batch has a
@@ -92,6 +96,9 @@ impl Oracle {
             self.refused.insert(place);
             return;
         };
+        if let Meaning::Image(image) = meaning {
+            return self.guarded.take(place, key, image);
+        }
         let is_tainted = self.tainted.contains(&key);
         let or = self.may_be(key, meaning);
         let note = self.rows.get(&key).map(|row| row.note.clone()).filter(|_| !is_tainted);
@@ -128,7 +135,7 @@ impl Oracle {
                 }
                 None => self.refuse(key, &place),
             },
-            Meaning::Nothing => {}
+            Meaning::Image(_) | Meaning::Nothing => {}
             Meaning::Broken => self.refuse(key, &place),
         }
         self.under.extend(
@@ -139,6 +146,11 @@ impl Oracle {
     }
 
     /// Returns what may be there as well behind a record.
+    ///
+    /// That is for as long as no later record of the key is applied that says the whole row, or that
+    /// there is none: the records that a repetition brings up to date are such ones, so no alternative
+    /// outlives them. Within that span it cannot be told apart: whether a repeated departure counts
+    /// depends on what came in one batch, which the logs do not say.
     fn may_be(&self, key: RowKey, meaning: &Meaning) -> Option<Option<Row>> {
         match meaning {
             // The delete is a repetition, and what stands there may be known to have come later. The

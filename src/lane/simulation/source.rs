@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chance::Chance;
+use super::guarded::{GUARDED, Image};
 use super::history::Met;
 use super::oracle::{Meaning, Oracle, Row, RowKey};
 use crate::record::TopicPartition;
@@ -20,6 +21,8 @@ pub(super) struct Logged {
     pub(super) offset: i64,
     /// When the connector sends it.
     pub(super) at: Duration,
+    /// When it was sent, as it says: no two at the same moment.
+    pub(super) sent_at: i64,
     pub(super) sent: Sent,
     /// Where the log ends while this is its last record: markers of transactions may stand behind.
     pub(super) end: i64,
@@ -32,6 +35,8 @@ pub(super) struct Sent {
     id: Option<i64>,
     /// The source's transaction, from whose begin the connector repeats itself.
     transaction: i64,
+    /// The place in the source's log.
+    lsn: i64,
     pub(super) key: Option<Arc<[u8]>>,
     pub(super) value: Option<Arc<[u8]>>,
     pub(super) header: Option<&'static str>,
@@ -43,7 +48,15 @@ impl Sent {
     fn is_delete(&self) -> bool {
         let is_of_delete =
             matches!(self.meaning, Meaning::Delete | Meaning::Leave(_) | Meaning::Vacate(_));
+        let is_of_delete = is_of_delete || self.image().is_some_and(|image| image.row.is_none());
         is_of_delete && self.value.is_some()
+    }
+
+    fn image(&self) -> Option<&Image> {
+        match &self.meaning {
+            Meaning::Image(image) => Some(image),
+            _ => None,
+        }
     }
 
     /// Returns whether the record waits for another one, in general of another partition.
@@ -59,6 +72,8 @@ pub(super) struct Source {
     pub(super) oracle: Oracle,
     /// What the source's tables hold in the end.
     pub(super) rows: BTreeMap<RowKey, Row>,
+    /// When partitions come that a topic does not have at first.
+    grown: BTreeMap<TopicPartition, Duration>,
     /// What of the connector's occurs.
     pub(super) met: Vec<Met>,
 }
@@ -99,19 +114,35 @@ struct Writer<'a> {
     now: Duration,
     lsn: i64,
     transaction: i64,
+    sent_at: i64,
+    /// The newest change of each guarded row.
+    changes: BTreeMap<i64, i64>,
 }
 
 impl Source {
     /// Makes a source that changes for about so long.
     pub(super) fn new(chance: &mut Chance, lasts: Duration) -> Self {
         let partitions = if chance.one_in(2) { 2 } else { 3 };
-        let topics = vec![Topic::new("t", partitions), Topic::new("u", 1)];
+        let mut topics = vec![Topic::new("t", partitions), Topic::new("u", 1)];
         let mut source = Self::default();
+        if chance.one_in(2) {
+            let grows = chance.one_in(2);
+            let topic = Topic::new(GUARDED, if grows { 3 } else { 2 });
+            if grows {
+                let at = lasts * u32::try_from(chance.between(1, 9)).expect("small") / 10;
+                source.grown.insert(topic.partitions[2].clone(), at);
+                source.met.push(Met::TopicGrown);
+            }
+            topics.push(topic);
+        }
         for partition in topics.iter().flat_map(|topic| &topic.partitions) {
             source.logs.insert(partition.clone(), Vec::new());
         }
         let (now, sent) = (Duration::ZERO, Vec::new());
-        let mut writer = Writer { chance, source, topics, sent, now, lsn: 100, transaction: 1 };
+        let changes = BTreeMap::new();
+        let (lsn, transaction, sent_at) = (100, 1, 1_000);
+        let mut writer =
+            Writer { chance, source, topics, sent, now, lsn, transaction, sent_at, changes };
         let pace = writer.chance.between(100, 1_500);
         while writer.now < lasts {
             // In bursts, so that batches have something to fold.
@@ -120,7 +151,7 @@ impl Source {
             }
             (writer.transaction, writer.lsn) = (writer.transaction + 1, writer.lsn + 1);
             writer.change();
-            if writer.chance.one_in(12) {
+            if writer.chance.one_in(12) && !writer.sent.is_empty() {
                 writer.repeat();
             }
         }
@@ -145,6 +176,13 @@ impl Source {
         text
     }
 
+    /// Returns the partitions that there are at a moment.
+    pub(super) fn partitions(&self, at: Duration) -> impl Iterator<Item = &TopicPartition> {
+        let is_there =
+            move |it: &&TopicPartition| self.grown.get(it).is_none_or(|from| *from <= at);
+        self.logs.keys().filter(is_there)
+    }
+
     /// Returns where a log ends at a moment.
     pub(super) fn end(&self, partition: &TopicPartition, at: Duration) -> i64 {
         let log = &self.logs[partition];
@@ -158,6 +196,9 @@ impl Writer<'_> {
     fn change(&mut self) {
         let topic = self.chance.index(self.topics.len());
         let id = i64::try_from(self.chance.between(1, IDS.unsigned_abs())).expect("small");
+        if self.topics[topic].table == GUARDED {
+            return self.change_guarded(topic, id);
+        }
         let key = (self.topics[topic].table, id);
         let Some(row) = self.source.rows.get(&key).cloned() else {
             let row = self.new_row();
@@ -180,6 +221,44 @@ impl Writer<'_> {
             18 => self.garble(topic),
             _ => self.write(topic, id, Row { count, ..row }, "u"),
         }
+    }
+
+    /// Changes a guarded row, or has a snapshot read all.
+    fn change_guarded(&mut self, topic: usize, id: i64) {
+        if self.chance.one_in(8) {
+            self.source.met.push(Met::RowsRead);
+            for id in 1..=IDS {
+                let read = self.read(topic, id, self.lsn - 1);
+                read.into_iter().for_each(|sent| self.log(sent));
+            }
+            return;
+        }
+        let is_there = self.source.rows.contains_key(&(GUARDED, id));
+        let row = (!is_there || !self.chance.one_in(4)).then(|| self.new_row());
+        self.changes.insert(id, self.lsn);
+        let image = Image { change: self.lsn, place: self.lsn, is_read: false, row: row.clone() };
+        let meaning = Meaning::Image(image);
+        let Some(row) = row else {
+            self.source.rows.remove(&(GUARDED, id));
+            let value = self.envelope(topic, "d", "null");
+            self.send((topic, id), value, None, meaning.clone());
+            return self.send((topic, id), None, None, meaning);
+        };
+        let value = self.envelope(topic, "u", &after(id, row.count, row.note.as_deref()));
+        self.source.rows.insert((GUARDED, id), row);
+        self.send((topic, id), value, None, meaning);
+    }
+
+    /// Reads a guarded row for a snapshot, which stands where the connector is.
+    fn read(&mut self, topic: usize, id: i64, lsn: i64) -> Option<Sent> {
+        let row = self.source.rows.get(&(GUARDED, id)).cloned()?;
+        let value = after(id, row.count, row.note.as_deref());
+        let now = std::mem::replace(&mut self.lsn, lsn);
+        let value = self.envelope(topic, "r", &value);
+        let image = Image { change: self.changes[&id], place: lsn, is_read: true, row: Some(row) };
+        let sent = self.record((topic, id), value, None, Meaning::Image(image));
+        self.lsn = now;
+        Some(sent)
     }
 
     fn new_row(&mut self) -> Row {
@@ -295,7 +374,8 @@ impl Writer<'_> {
     fn garble(&mut self, topic: usize) {
         let (transaction, value) = (self.transaction, Some(Arc::from(&b"nonsense"[..])));
         let (key, meaning) = (None, Meaning::Broken);
-        self.log(Sent { topic, id: None, transaction, key, value, header: None, meaning });
+        let lsn = self.lsn;
+        self.log(Sent { topic, id: None, transaction, lsn, key, value, header: None, meaning });
     }
 
     fn envelope(&self, topic: usize, op: &str, after: &str) -> Option<Arc<[u8]>> {
@@ -315,11 +395,23 @@ impl Writer<'_> {
         header: Option<&'static str>,
         meaning: Meaning,
     ) {
+        let sent = self.record((topic, id), value, header, meaning);
+        self.log(sent);
+    }
+
+    fn record(
+        &self,
+        (topic, id): (usize, i64),
+        value: Option<Arc<[u8]>>,
+        header: Option<&'static str>,
+        meaning: Meaning,
+    ) -> Sent {
         let field = r#"{"type":"int64","optional":false,"field":"id"}"#;
         let schema = format!(r#"{{"type":"struct","fields":[{field}],"optional":false}}"#);
         let key = format!(r#"{{"schema":{schema},"payload":{{"id":{id}}}}}"#);
         let (key, transaction) = (Some(Arc::from(key.into_bytes())), self.transaction);
-        self.log(Sent { topic, id: Some(id), transaction, key, value, header, meaning });
+        let lsn = self.lsn;
+        Sent { topic, id: Some(id), transaction, lsn, key, value, header, meaning }
     }
 
     /// Sends the newest transactions once more, as a connector does that has not noted how far it
@@ -328,8 +420,19 @@ impl Writer<'_> {
         let back = self.chance.index(self.sent.len().min(8)) + 1;
         let from = self.sent[self.sent.len() - back].transaction;
         let again = self.sent.iter().filter(|sent| sent.transaction >= from).cloned();
+        let mut reached = 0;
         for sent in again.collect::<Vec<_>>() {
-            self.place(sent);
+            match (sent.image(), sent.id) {
+                // What a snapshot reads again is what there is by now.
+                (Some(Image { is_read: true, .. }), Some(id)) => {
+                    let read = self.read(sent.topic, id, reached);
+                    read.into_iter().for_each(|sent| self.place(sent));
+                }
+                _ => {
+                    reached = sent.lsn;
+                    self.place(sent);
+                }
+            }
         }
         self.source.met.push(Met::ConnectorRepeated);
     }
@@ -342,7 +445,10 @@ impl Writer<'_> {
     /// Puts a record at the end of its partition's log.
     fn place(&mut self, sent: Sent) {
         let topic = &self.topics[sent.topic];
-        let at = usize::try_from(sent.id.unwrap_or(0)).expect("small") % topic.partitions.len();
+        let is_there =
+            |it: &&TopicPartition| self.source.grown.get(it).is_none_or(|from| *from <= self.now);
+        let count = topic.partitions.iter().filter(is_there).count();
+        let at = usize::try_from(sent.id.unwrap_or(0)).expect("small") % count;
         let partition = topic.partitions[at].clone();
         let log = self.source.logs.get_mut(&partition).expect("every partition has a log");
         // Compaction and markers of transactions leave holes, but no more than one marker stands
@@ -354,13 +460,17 @@ impl Writer<'_> {
         let end = next + if self.chance.one_in(6) { hole } else { 1 };
         let key = sent.id.map(|id| (topic.table, id));
         self.source.oracle.take((partition, next), key, &sent.meaning);
-        log.push(Logged { offset: next, at: self.now, sent, end });
+        self.sent_at += 1;
+        log.push(Logged { offset: next, at: self.now, sent_at: self.sent_at, sent, end });
     }
 
     /// Has the source send whole again what was refused, so that the target can equal it.
     fn mend(&mut self) {
         self.transaction += 1;
-        for topic in 0..self.topics.len() {
+        // Nothing of a guarded table is refused.
+        let is_guarded = |topic: &usize| self.topics[*topic].table == GUARDED;
+        let topics = (0..self.topics.len()).filter(|it| !is_guarded(it)).collect::<Vec<_>>();
+        for topic in topics {
             for id in 1..=IDS {
                 let key = (self.topics[topic].table, id);
                 let (is, should) =

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::Planted;
+use super::guard::Seen;
+use super::guarded::{GUARDED, Guarded};
 use super::oracle::{Expected, Row, RowKey};
 use crate::batch::{Folded, KeyMark, without_row};
-use crate::checkpoint::{Deleted, Step};
+use crate::checkpoint::{Deleted, NextOffset, Step};
 use crate::fold::{Taken, Winners};
 use crate::identity::Remembered;
 use crate::moves::{Departure, MoveRequest, Moved};
@@ -53,6 +56,10 @@ pub(super) struct State {
     pub(super) catalogue: BTreeMap<TableName, Table>,
     pub(super) rows: BTreeMap<(String, Vec<u8>), Columns>,
     pub(super) checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    /// What the guard has seen of each row.
+    seen: BTreeMap<(String, Vec<u8>), Seen>,
+    /// The change that each guarded row has shown, for the check that none gets older.
+    shown: BTreeMap<RowKey, i64>,
     pub(super) letters: BTreeMap<(TopicPartition, i64), u32>,
     pub(super) refused_keys: BTreeSet<(TopicPartition, Vec<u8>)>,
     left: BTreeMap<LeftKey, Left>,
@@ -64,6 +71,7 @@ pub(super) struct State {
 pub(super) enum Write {
     Table(Table),
     Row((String, Vec<u8>), Option<Columns>),
+    Seen((String, Vec<u8>), Seen),
     Letter(TopicPartition, i64),
     Mark(KeyMark),
     Left(LeftKey, Left),
@@ -78,6 +86,8 @@ pub(super) struct Planned {
     pub(super) refused: Vec<DeadLetter>,
     /// Whether a row kept a value that its record leaves out.
     pub(super) has_kept: bool,
+    /// How many rows the guard has kept out.
+    pub(super) older: usize,
 }
 
 /// A transaction that is being thought through on a state of its own.
@@ -85,15 +95,18 @@ struct Plan<'a> {
     state: State,
     batch: &'a Folded,
     planned: Planned,
-    /// A planted bug: what a record leaves out is NULL afterwards.
-    loses_values: bool,
+    planted: Option<Planted>,
 }
 
 impl State {
     /// Works out what a batch writes.
-    pub(super) fn plan(&self, batch: &Folded, loses_values: bool) -> Result<Planned, TargetError> {
+    pub(super) fn plan(
+        &self,
+        batch: &Folded,
+        planted: Option<Planted>,
+    ) -> Result<Planned, TargetError> {
         let planned = Planned::default();
-        let mut plan = Plan { state: self.clone(), batch, planned, loses_values };
+        let mut plan = Plan { state: self.clone(), batch, planned, planted };
         plan.run()?;
         Ok(plan.planned)
     }
@@ -104,6 +117,7 @@ impl State {
             Write::Table(table) => _ = self.catalogue.insert(table.name.clone(), table),
             Write::Row(key, Some(columns)) => _ = self.rows.insert(key, columns),
             Write::Row(key, None) => _ = self.rows.remove(&key),
+            Write::Seen(key, seen) => _ = self.seen.insert(key, seen),
             Write::Letter(partition, offset) => {
                 *self.letters.entry((partition, offset)).or_default() += 1;
             }
@@ -123,6 +137,12 @@ impl State {
                 });
             }
         }
+    }
+
+    /// Returns where a topic's partitions stand.
+    pub(super) fn places(&self, topic: &str) -> Vec<(TopicPartition, NextOffset)> {
+        let rows = self.checkpoints.iter().filter(|(partition, _)| &*partition.topic == topic);
+        rows.map(|(partition, row)| (partition.clone(), NextOffset::at(row.next))).collect()
     }
 
     /// Finds what a row has left under its old key, or would leave if its batch were written now.
@@ -179,18 +199,33 @@ impl State {
     ) -> Result<(), String> {
         let mut known = 0;
         for (key, expected) in expected {
-            let cells = [&9_i32.to_be_bytes()[..], &int(key.1)].concat();
-            let found = self.rows.get(&(key.0.to_owned(), cells));
-            known += usize::from(found.is_some());
+            let found = self.row(key);
+            known += usize::from(found.is_some() && key.0 != GUARDED);
             let is_there = is_row(found, expected.row);
             if !is_there && !expected.or.is_some_and(|row| is_row(found, row)) {
                 return Err(format!("row {key:?} must be {expected:?} and is {}", said(found)));
             }
         }
-        match self.rows.len() - known {
+        match self.rows.keys().filter(|(table, _)| table != GUARDED).count() - known {
             0 => Ok(()),
             others => Err(format!("there are {others} rows of keys that no record has")),
         }
+    }
+
+    /// Makes sure that no guarded row has gone back.
+    pub(super) fn check_guarded(&mut self, guarded: &Guarded) -> Result<(), String> {
+        let mut shown = std::mem::take(&mut self.shown);
+        let next = |partition: &TopicPartition| {
+            self.checkpoints.get(partition).map_or(0, |checkpoint| checkpoint.next)
+        };
+        let result = guarded.check(|key, row| is_row(self.row(key), row), next, &mut shown);
+        self.shown = shown;
+        result
+    }
+
+    fn row(&self, (table, id): RowKey) -> Option<&Columns> {
+        let cells = [&9_i32.to_be_bytes()[..], &int(id)].concat();
+        self.rows.get(&(table.to_owned(), cells))
     }
 }
 
@@ -242,8 +277,15 @@ impl Plan<'_> {
                 let left = self.state.leaving(rows.shape(), departure, step);
                 left.into_iter().for_each(|write| self.write(write));
             }
-            let settled = self.settle(rows, winners);
-            self.write_winners(rows, &settled);
+            let older = self.sift(rows);
+            if older.is_empty() {
+                self.write_table(rows, winners);
+                continue;
+            }
+            self.planned.older += older.len();
+            let part = batch.without(rows, &older);
+            part.tables.iter().for_each(|(rows, winners)| self.write_table(rows, winners));
+            self.planned.refused.extend(part.refused);
         }
         let letters = batch.dead_letters.iter().chain(&self.planned.refused);
         let letters = letters.map(|letter| (letter.partition.clone(), letter.record.offset));
@@ -261,6 +303,31 @@ impl Plan<'_> {
     fn write(&mut self, write: Write) {
         self.state.make(&write);
         self.planned.writes.push(write);
+    }
+
+    /// Finds the rows of a guarded table that are older than what it has, and keeps what it has then.
+    fn sift(&mut self, rows: &Rows) -> Vec<usize> {
+        let mut older = Vec::new();
+        if !rows.shape().is_guarded || self.planted == Some(Planted::GuardNotAsked) {
+            return older;
+        }
+        for row in 0..rows.index().len() {
+            let Some(seen) = Seen::of(rows, row, &self.batch.steps) else { continue };
+            let key = row_key(rows, row);
+            let before = self.state.seen.get(&key);
+            if before.is_some_and(|before| !seen.is_over(before)) {
+                older.push(row);
+                continue;
+            }
+            let seen = seen.behind(before);
+            self.write(Write::Seen(key, seen));
+        }
+        older
+    }
+
+    fn write_table(&mut self, rows: &Rows, winners: &Winners) {
+        let settled = self.settle(rows, winners);
+        self.write_winners(rows, &settled);
     }
 
     /// Settles which keys were taken when rows moved to them.
@@ -301,7 +368,7 @@ impl Plan<'_> {
                 continue;
             };
             let nothing = Columns::default();
-            let under = if self.loses_values { &nothing } else { &stored };
+            let under = if self.planted == Some(Planted::ValueLost) { &nothing } else { &stored };
             let columns = columns(rows.shape(), rows.cells(&rows.index()[row]), Some(under));
             self.planned.has_kept = true;
             self.write(Write::Row(key, Some(columns)));

@@ -7,10 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Planted;
 use super::database::{Commit, Fate, Lock, short};
 use super::history::Met;
-use super::state::{moving, row_key};
+use super::state::moving;
 use super::world::World;
 use crate::batch::{Folded, Lead, Leader};
 use crate::checkpoint::{Claim, NextOffset, Step};
@@ -21,6 +20,8 @@ use crate::stopped::{Stop, StopReason};
 use crate::table::{Table, TableName};
 use crate::target::sqlite::Sqlite;
 use crate::target::{Applied, Claims, Dialect, Holding, Target, TargetError, Touched};
+
+mod batch;
 
 /// After how long somebody in the way is looked for, and ended if it is a former owner.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -190,109 +191,6 @@ impl Connection {
     fn former(&self) -> BTreeSet<u64> {
         self.former.values().flatten().copied().collect()
     }
-
-    /// One transaction up to its COMMIT; says what became of it.
-    async fn attempt(&mut self, batch: &Folded, steps: &[Step]) -> Result<Applied, TargetError> {
-        self.set_out().await?;
-        let former = self.former();
-        let locks = batch
-            .tables
-            .iter()
-            .flat_map(|(rows, _)| (0..rows.index().len()).map(|row| Lock::Row(row_key(rows, row))));
-        let locks = locks.collect::<Vec<_>>();
-        self.lock(&locks, |_| former.clone()).await?;
-        let loses_values = self.world.planted == Some(Planted::ValueLost);
-        let planned = self.world.database().state.plan(batch, loses_values);
-        let planned = match planned {
-            Ok(planned) => planned,
-            Err(error) => return self.verdict(steps, error).await,
-        };
-        self.travel().await;
-        self.risk()?;
-        self.lock_checkpoint(steps.iter().map(|step| &step.partition), |_| former.clone()).await?;
-        if !self.world.database().unmatched(steps).is_empty() {
-            return self.standing(steps).await?.map_or_else(
-                || Ok(Applied::Fenced { partitions: partitions(steps) }),
-                |partitions| match partitions.is_empty() {
-                    true => Ok(Applied::Committed { refused: planned.refused, older: 0 }),
-                    false => Ok(Applied::Fenced { partitions }),
-                },
-            );
-        }
-        self.travel().await;
-        self.risk()?;
-        let has_kept = planned.has_kept;
-        self.commit(Commit { writes: planned.writes, steps: steps.to_vec() }).await?;
-        if has_kept {
-            self.world.met(Met::ValueKept);
-        }
-        Ok(Applied::Committed { refused: planned.refused, older: 0 })
-    }
-
-    /// Rolls back and looks where the partitions stand: nowhere else when all of them stand where the
-    /// batch begins, else those that do not stand where it ends.
-    async fn standing(
-        &mut self,
-        steps: &[Step],
-    ) -> Result<Option<Vec<TopicPartition>>, TargetError> {
-        self.free();
-        self.travel().await;
-        self.risk()?;
-        let database = self.world.database();
-        let elsewhere = database.unmatched(steps);
-        if elsewhere.is_empty() {
-            return Ok(None);
-        }
-        let is_after = database.unreached(steps).is_empty();
-        Ok(Some(if is_after { Vec::new() } else { elsewhere }))
-    }
-
-    /// Passes an error on, if the partitions are still ours.
-    async fn verdict(
-        &mut self,
-        steps: &[Step],
-        error: TargetError,
-    ) -> Result<Applied, TargetError> {
-        match self.standing(steps).await? {
-            None => {
-                self.world.met(Met::LayoutStale);
-                Err(error)
-            }
-            Some(partitions) if partitions.is_empty() => {
-                Ok(Applied::Committed { refused: Vec::new(), older: 0 })
-            }
-            Some(partitions) => Ok(Applied::Fenced { partitions }),
-        }
-    }
-
-    fn count(&self, batch: &Folded, applied: &Applied, is_again: bool) {
-        match applied {
-            Applied::Committed { .. } => {
-                self.world.met(Met::Applied);
-                if is_again {
-                    self.world.met(Met::AppliedAgain);
-                }
-                if !batch.dead_letters.is_empty() {
-                    self.world.met(Met::LetterKept);
-                }
-                let mut steps = batch.steps.iter().filter(|step| step.moves());
-                if steps
-                    .any(|step| step.last.as_ref().is_none_or(|it| it.offset + 1 < step.to.get()))
-                {
-                    self.world.met(Met::EndReached);
-                }
-            }
-            Applied::Refused { .. } => unreachable!("no table of the worlds has a constraint"),
-            Applied::Fenced { partitions } => {
-                self.world.met(Met::Fenced);
-                let group = self.world.group();
-                if partitions.iter().any(|partition| !group.is_owner(self.lane, partition)) {
-                    drop(group);
-                    self.world.met(Met::StaleFenced);
-                }
-            }
-        }
-    }
 }
 
 fn partitions(steps: &[Step]) -> Vec<TopicPartition> {
@@ -405,8 +303,11 @@ impl Target for Connection {
         &mut self,
         topic: &str,
     ) -> Result<Vec<(TopicPartition, NextOffset)>, TargetError> {
-        self.world.history().violate(&format!("somebody asks where all of {topic} stands"));
-        Ok(Vec::new())
+        self.set_out().await?;
+        self.world.met(Met::GrowthMet);
+        self.note(|| format!("asks where all of {topic} stands"));
+        let places = self.world.database().state.places(topic);
+        self.answer(places).await
     }
 
     async fn meet_key(&mut self, _: &KeyMet) -> Result<bool, TargetError> {

@@ -51,9 +51,9 @@ impl Jump {
         &*partition.topic == "s.public.u"
     }
 
-    /// Returns when the log's records were written, as they say.
-    pub(super) fn timestamp(self) -> i64 {
-        if self.is_replaced { 2_000 } else { 1_000 }
+    /// Returns when a record was written, as it says.
+    pub(super) fn timestamp(self, sent_at: i64) -> i64 {
+        if self.is_replaced { sent_at + 1_000_000 } else { sent_at }
     }
 }
 
@@ -190,6 +190,11 @@ impl World {
     /// Returns what has become of a partition's log.
     pub(super) fn jump(&self, partition: &TopicPartition) -> Jump {
         if Jump::is_of(partition) { self.weather().jump } else { Jump::default() }
+    }
+
+    /// Returns the partitions that there are by now.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.source.partitions(self.began.elapsed())
     }
 
     /// Returns the offset behind the newest record, for each partition.
