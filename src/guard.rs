@@ -40,6 +40,8 @@ pub struct Age {
 pub struct Version {
     /// Its age.
     pub age: Age,
+    /// The place of the newest change before it, where a snapshot has read it.
+    pub changed: Option<LogPlace>,
     /// When its record was sent, in milliseconds since the epoch.
     pub sent_at: i64,
     /// The record's topic; `None` for one of a log that is gone.
@@ -67,7 +69,7 @@ impl Version {
         let Origin { step, offset, sent_at } = origin;
         let partition = &steps.get(step)?.partition;
         let (topic, partition) = (Some(Arc::clone(&partition.topic)), partition.partition);
-        Some(Self { age, sent_at, topic, partition, offset })
+        Some(Self { age, changed: None, sent_at, topic, partition, offset })
     }
 
     /// Compares a change with what the target has of its row.
@@ -89,7 +91,9 @@ impl Version {
         if mine >= theirs && !(mine == theirs && known.age.is_snapshot) {
             return Standing::Newer;
         }
-        if known.age.is_snapshot {
+        // A row's changes follow one another in the log, whatever a snapshot has read meanwhile.
+        let is_again = known.last_change().is_some_and(|changed| mine <= changed);
+        if known.age.is_snapshot && !is_again {
             // Of a transaction before the snapshot, or of one that was open then.
             return standing(was_sent_later);
         }
@@ -132,8 +136,13 @@ impl Version {
     pub fn raised(mut self, known: &Self) -> Self {
         if self.age.is_snapshot {
             self.age.place = self.age.place.max(known.age.place);
+            self.changed = known.last_change();
         }
         self
+    }
+
+    fn last_change(&self) -> Option<LogPlace> {
+        if self.age.is_snapshot { self.changed } else { self.age.place }
     }
 }
 
@@ -226,7 +235,7 @@ mod tests {
         };
         let sent_at = number('t').unwrap_or_default();
         let (partition, offset) = (partition.parse().unwrap(), offset.parse().unwrap());
-        Version { age, sent_at, topic: Some("t".into()), partition, offset }
+        Version { age, changed: None, sent_at, topic: Some("t".into()), partition, offset }
     }
 
     fn check(new: &str, known: &str, expected: Standing) {
@@ -268,6 +277,23 @@ mod tests {
         check("s100@1:3 t9", "r110@0:7 t5", Standing::Newer);
         check("s100@1:3 t5", "r110@0:7 t9", Standing::Older);
         check("r105@0:9", "s100@0:8", Standing::Newer);
+    }
+
+    #[test]
+    fn a_change_that_comes_again_behind_a_snapshot_is_older_than_it() {
+        let read = version("r110@0:8 t6 c9").raised(&version("s100@0:7 t5 c5"));
+        let again = version("r120@0:10 t8 c9").raised(&read);
+        for known in [&read, &again] {
+            let check = |new: &str, expected| {
+                assert_eq!(version(new).over(known), expected, "{new} over {known:?}");
+            };
+            check("s90@0:11 t9 c4", Standing::Older);
+            check("s100@0:11 t9 c5", Standing::Older);
+            check("s90@1:3 t9 c4", Standing::Older);
+            check("s105@0:11 t9 c9", Standing::Newer);
+            check("s105@1:3 t9 c9", Standing::Newer);
+            check("s90@0:11 t9 c10", Standing::WentBack);
+        }
     }
 
     /// What a source with open transactions, snapshots and a connector that restarts has sent, while
@@ -339,7 +365,7 @@ mod tests {
             let offset = i64::try_from(records.len()).unwrap();
             let partition = i32::try_from(partition).unwrap();
             let topic = Some(Arc::from("t"));
-            let version = Version { age, sent_at: *clock, topic, partition, offset };
+            let version = Version { age, changed: None, sent_at: *clock, topic, partition, offset };
             records.push((key, version, value));
         };
         let (mut at, mut reached) = (0, 0);

@@ -11,6 +11,8 @@ pub(super) struct Seen {
     offset: i64,
     /// The place in the source's log; a tombstone has none.
     place: Option<i64>,
+    /// The place of the newest change before, where a snapshot has read the row.
+    changed: Option<i64>,
     is_read: bool,
     sent_at: i64,
 }
@@ -23,6 +25,7 @@ impl Seen {
             partition: steps[origin.step].partition.clone(),
             offset: origin.offset,
             place: age.place.map(|place| place.pos),
+            changed: None,
             is_read: age.is_snapshot,
             sent_at: origin.sent_at,
         })
@@ -42,7 +45,10 @@ impl Seen {
             (false, false) => place >= place_before,
             (true, true) => is_later,
             (false, true) => is_later && place > place_before,
-            (true, false) => is_later || place > place_before,
+            (true, false) => {
+                let is_again = before.changed.is_some_and(|changed| place <= changed);
+                place > place_before || is_later && !is_again
+            }
         }
     }
 
@@ -51,6 +57,7 @@ impl Seen {
     pub(super) fn behind(mut self, before: Option<&Self>) -> Self {
         if let Some(before) = before.filter(|_| self.is_read) {
             self.place = self.place.max(before.place);
+            self.changed = if before.is_read { before.changed } else { before.place };
         }
         self
     }

@@ -15,8 +15,6 @@ pub(super) const GUARDED: &str = "g";
 #[derive(Clone, Debug)]
 pub(super) struct Image {
     pub(super) change: i64,
-    /// The place in the source's log that its record says: a change's is its number.
-    pub(super) place: i64,
     /// Whether a snapshot has read it.
     pub(super) is_read: bool,
     pub(super) row: Option<Row>,
@@ -46,13 +44,11 @@ impl Guarded {
             let applied = applied.collect::<Vec<_>>();
             let changes = applied.iter().filter(|image| !image.is_read);
             let least = changes.map(|image| image.change).chain(shown.get(key).copied()).max();
-            let fits = |(at, image): &(usize, &&Image)| {
-                let is_new = least.is_none_or(|least| image.change >= least);
-                (is_new || may_go_back(&applied, *at)) && is_row(*key, image.row.as_ref())
+            let fits = |image: &&&Image| {
+                least.is_none_or(|least| image.change >= least) && is_row(*key, image.row.as_ref())
             };
-            let fitting = applied.iter().enumerate().filter(fits);
             // Nothing can tell apart two changes behind which there is no row.
-            match fitting.map(|(_, image)| image.change).min() {
+            match applied.iter().filter(fits).map(|image| image.change).min() {
                 Some(change) => _ = shown.insert(*key, change),
                 None if applied.is_empty() && is_row(*key, None) => {}
                 None => {
@@ -63,20 +59,4 @@ impl Guarded {
         }
         Ok(())
     }
-}
-
-/// Returns whether a change, of those that are applied in the order they were sent, may be over a newer
-/// row: one that a snapshot has read counts as older than a change that is sent behind it or has a later
-/// place, because the change may be of a transaction that the snapshot did not see. A repetition is no
-/// such change, and nothing tells it from one. The changes that are repeated behind it end that.
-fn may_go_back(applied: &[&Image], at: usize) -> bool {
-    let image = applied[at];
-    let is_overlooked = |(read_at, read): (usize, &&Image)| {
-        let is_before = read_at < at || read.place < image.change;
-        read.is_read && read.change > image.change && is_before
-    };
-    let mut behind = applied[at..].iter().filter(|behind| !behind.is_read);
-    !image.is_read
-        && applied.iter().enumerate().any(is_overlooked)
-        && behind.all(|behind| behind.change <= image.change)
 }

@@ -58,7 +58,7 @@ occurrences! {
     OlderKeptOut: "the guard kept an older image out",
     RowsRead: "a snapshot read the rows again",
     TopicGrown: "a topic got more partitions, and its keys moved",
-    GrowthMet: "a lane asked where a grown topic's partitions stand",
+    GrowthSeen: "a lane asked where a grown topic's partitions stand",
     LogRetained: "retention took the start of a log",
     LogGap: "a partition stopped because records were gone",
     TopicRecreated: "a topic was made again",

@@ -35,8 +35,6 @@ pub(super) struct Sent {
     id: Option<i64>,
     /// The source's transaction, from whose begin the connector repeats itself.
     transaction: i64,
-    /// The place in the source's log.
-    lsn: i64,
     pub(super) key: Option<Arc<[u8]>>,
     pub(super) value: Option<Arc<[u8]>>,
     pub(super) header: Option<&'static str>,
@@ -228,7 +226,7 @@ impl Writer<'_> {
         if self.chance.one_in(8) {
             self.source.met.push(Met::RowsRead);
             for id in 1..=IDS {
-                let read = self.read(topic, id, self.lsn - 1);
+                let read = self.read(topic, id);
                 read.into_iter().for_each(|sent| self.log(sent));
             }
             return;
@@ -236,7 +234,7 @@ impl Writer<'_> {
         let is_there = self.source.rows.contains_key(&(GUARDED, id));
         let row = (!is_there || !self.chance.one_in(4)).then(|| self.new_row());
         self.changes.insert(id, self.lsn);
-        let image = Image { change: self.lsn, place: self.lsn, is_read: false, row: row.clone() };
+        let image = Image { change: self.lsn, is_read: false, row: row.clone() };
         let meaning = Meaning::Image(image);
         let Some(row) = row else {
             self.source.rows.remove(&(GUARDED, id));
@@ -249,15 +247,15 @@ impl Writer<'_> {
         self.send((topic, id), value, None, meaning);
     }
 
-    /// Reads a guarded row for a snapshot, which stands where the connector is.
-    fn read(&mut self, topic: usize, id: i64, lsn: i64) -> Option<Sent> {
+    /// Reads a guarded row for a snapshot, which stands where the last change was.
+    fn read(&mut self, topic: usize, id: i64) -> Option<Sent> {
         let row = self.source.rows.get(&(GUARDED, id)).cloned()?;
         let value = after(id, row.count, row.note.as_deref());
-        let now = std::mem::replace(&mut self.lsn, lsn);
+        self.lsn -= 1;
         let value = self.envelope(topic, "r", &value);
-        let image = Image { change: self.changes[&id], place: lsn, is_read: true, row: Some(row) };
+        let image = Image { change: self.changes[&id], is_read: true, row: Some(row) };
         let sent = self.record((topic, id), value, None, Meaning::Image(image));
-        self.lsn = now;
+        self.lsn += 1;
         Some(sent)
     }
 
@@ -374,8 +372,7 @@ impl Writer<'_> {
     fn garble(&mut self, topic: usize) {
         let (transaction, value) = (self.transaction, Some(Arc::from(&b"nonsense"[..])));
         let (key, meaning) = (None, Meaning::Broken);
-        let lsn = self.lsn;
-        self.log(Sent { topic, id: None, transaction, lsn, key, value, header: None, meaning });
+        self.log(Sent { topic, id: None, transaction, key, value, header: None, meaning });
     }
 
     fn envelope(&self, topic: usize, op: &str, after: &str) -> Option<Arc<[u8]>> {
@@ -410,8 +407,7 @@ impl Writer<'_> {
         let schema = format!(r#"{{"type":"struct","fields":[{field}],"optional":false}}"#);
         let key = format!(r#"{{"schema":{schema},"payload":{{"id":{id}}}}}"#);
         let (key, transaction) = (Some(Arc::from(key.into_bytes())), self.transaction);
-        let lsn = self.lsn;
-        Sent { topic, id: Some(id), transaction, lsn, key, value, header, meaning }
+        Sent { topic, id: Some(id), transaction, key, value, header, meaning }
     }
 
     /// Sends the newest transactions once more, as a connector does that has not noted how far it
@@ -420,19 +416,13 @@ impl Writer<'_> {
         let back = self.chance.index(self.sent.len().min(8)) + 1;
         let from = self.sent[self.sent.len() - back].transaction;
         let again = self.sent.iter().filter(|sent| sent.transaction >= from).cloned();
-        let mut reached = 0;
-        for sent in again.collect::<Vec<_>>() {
-            match (sent.image(), sent.id) {
-                // What a snapshot reads again is what there is by now.
-                (Some(Image { is_read: true, .. }), Some(id)) => {
-                    let read = self.read(sent.topic, id, reached);
-                    read.into_iter().for_each(|sent| self.place(sent));
-                }
-                _ => {
-                    reached = sent.lsn;
-                    self.place(sent);
-                }
-            }
+        let is_read = |sent: &Sent| sent.image().is_some_and(|image| image.is_read);
+        let (reads, changes) = again.partition::<Vec<_>, _>(is_read);
+        changes.into_iter().for_each(|sent| self.place(sent));
+        // A snapshot that is taken again has what there is by now, behind the changes up to there.
+        for Sent { topic, id, .. } in reads {
+            let read = id.and_then(|id| self.read(topic, id));
+            read.into_iter().for_each(|sent| self.place(sent));
         }
         self.source.met.push(Met::ConnectorRepeated);
     }

@@ -304,7 +304,7 @@ impl Target for Connection {
         topic: &str,
     ) -> Result<Vec<(TopicPartition, NextOffset)>, TargetError> {
         self.set_out().await?;
-        self.world.met(Met::GrowthMet);
+        self.world.met(Met::GrowthSeen);
         self.note(|| format!("asks where all of {topic} stands"));
         let places = self.world.database().state.places(topic);
         self.answer(places).await

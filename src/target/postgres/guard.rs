@@ -98,6 +98,17 @@ pub(super) async fn outdate(
     Ok(Ok(()))
 }
 
+/// Adds arrays of files, positions and rows in the source's log.
+fn bind_places(
+    arguments: &mut PgArguments,
+    places: impl Iterator<Item = Option<LogPlace>> + Clone,
+) -> Result<(), Error> {
+    for part in [|it: LogPlace| it.file, |it: LogPlace| it.pos, |it: LogPlace| it.row] {
+        bind(arguments, places.clone().map(|place| place.map(part)).collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
 struct Table<'a> {
     sink: &'a Sink,
     rows: &'a Rows,
@@ -152,16 +163,19 @@ impl Table<'_> {
     }
 
     fn version(&self, row: &PgRow) -> Result<Version, Error> {
-        let place = match (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?) {
-            (Some(file), Some(pos), Some(row)) => Some(LogPlace { file, pos, row }),
-            _ => None,
+        let place = |first: usize| -> Result<_, Error> {
+            let place = (row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?);
+            let (Some(file), Some(pos), Some(row)) = place else { return Ok(None) };
+            Ok(Some(LogPlace { file, pos, row }))
         };
+        let (place, changed) = (place(1)?, place(11)?);
         let age = Age { place, is_snapshot: row.try_get(4)?, source_time: row.try_get(5)? };
         let cluster = row.try_get::<Option<String>, _>(7)?;
         let topic = row.try_get::<String, _>(8)?;
         let is_of_cluster = cluster.as_deref() == Some(&*self.sink.cluster_id);
         Ok(Version {
             age,
+            changed,
             sent_at: row.try_get(6)?,
             topic: is_of_cluster.then(|| Arc::from(topic)),
             partition: row.try_get(9)?,
@@ -183,11 +197,8 @@ impl Table<'_> {
         bind(&mut arguments, self.name.as_str())?;
         bind(&mut arguments, &*self.sink.cluster_id)?;
         let all = || versions.iter().map(|(_, version)| *version);
-        let places = || all().map(|version| version.age.place);
         bind(&mut arguments, versions.iter().map(|(key, _)| &**key).collect::<Vec<_>>())?;
-        bind(&mut arguments, places().map(|it| it.map(|it| it.file)).collect::<Vec<_>>())?;
-        bind(&mut arguments, places().map(|it| it.map(|it| it.pos)).collect::<Vec<_>>())?;
-        bind(&mut arguments, places().map(|it| it.map(|it| it.row)).collect::<Vec<_>>())?;
+        bind_places(&mut arguments, all().map(|version| version.age.place))?;
         bind(&mut arguments, all().map(|it| it.age.is_snapshot).collect::<Vec<_>>())?;
         bind(&mut arguments, all().map(|it| it.age.source_time).collect::<Vec<_>>())?;
         bind(&mut arguments, all().map(|it| it.sent_at).collect::<Vec<_>>())?;
@@ -195,6 +206,7 @@ impl Table<'_> {
         bind(&mut arguments, topics.collect::<Vec<_>>())?;
         bind(&mut arguments, all().map(|it| it.partition).collect::<Vec<_>>())?;
         bind(&mut arguments, all().map(|it| it.offset).collect::<Vec<_>>())?;
+        bind_places(&mut arguments, all().map(|version| version.changed))?;
         let count = session.run(statement.to_owned(), arguments).await?;
         Ok(usize::try_from(count) == Ok(versions.len()))
     }

@@ -97,7 +97,7 @@ async fn lasting(
         .bind(truncate.partition)
         .bind(truncate.offset);
     let found = query.fetch_all(connection).await.map_err(TargetError::of_sqlite)?;
-    let lasting = found.iter().map(|row| Ok((row.try_get(10)?, version_of(sink, row)?)));
+    let lasting = found.iter().map(|row| Ok((row.try_get(13)?, version_of(sink, row)?)));
     lasting.collect::<Result<Vec<_>, _>>().map_err(TargetError::of_sqlite)
 }
 
@@ -107,7 +107,7 @@ async fn keep(
     (table, key): (&str, &[u8]),
     version: &Version,
 ) -> Result<(), TargetError> {
-    let Version { age, sent_at, topic, partition, offset } = version;
+    let Version { age, changed, sent_at, topic, partition, offset } = version;
     let query = sqlx::query(sql::KEEP_GUARD)
         .bind(table)
         .bind(key)
@@ -120,21 +120,27 @@ async fn keep(
         .bind(&*sink.cluster_id)
         .bind(topic.as_deref().unwrap_or_default())
         .bind(partition)
-        .bind(offset);
+        .bind(offset)
+        .bind(changed.map(|place| place.file))
+        .bind(changed.map(|place| place.pos))
+        .bind(changed.map(|place| place.row));
     query.execute(connection).await.map(drop).map_err(TargetError::of_sqlite)
 }
 
 fn version_of(sink: &Sink, row: &SqliteRow) -> Result<Version, sqlx::Error> {
-    let place = match (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?) {
-        (Some(file), Some(pos), Some(row)) => Some(LogPlace { file, pos, row }),
-        _ => None,
+    let place = |first: usize| -> Result<_, sqlx::Error> {
+        let place = (row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?);
+        let (Some(file), Some(pos), Some(row)) = place else { return Ok(None) };
+        Ok(Some(LogPlace { file, pos, row }))
     };
+    let (place, changed) = (place(0)?, place(10)?);
     let age = Age { place, is_snapshot: row.try_get(3)?, source_time: row.try_get(4)? };
     let cluster = row.try_get::<Option<String>, _>(6)?;
     let topic = row.try_get::<String, _>(7)?;
     let is_of_cluster = cluster.as_deref() == Some(&*sink.cluster_id);
     Ok(Version {
         age,
+        changed,
         sent_at: row.try_get(5)?,
         topic: is_of_cluster.then(|| Arc::from(topic)),
         partition: row.try_get(8)?,

@@ -29,7 +29,7 @@ pub(super) use moves::{
 pub(super) use own::{ADDED_COLUMNS, BOOTSTRAP, IS_BOOTSTRAPPED, LACKS_COLUMN, NEWEST_VERSION};
 
 /// The version of our own tables.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// SQLite's default limit for the binds of one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
 const BINDS_MAX: usize = 32_766;

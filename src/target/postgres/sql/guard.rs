@@ -29,7 +29,8 @@ pub(in crate::target::postgres) const LOCK_GUARD: &str = concat!(
     "\
 WITH locked AS (
   SELECT w.ordinal, g.log_file, g.log_pos, g.log_row, g.is_snapshot, g.source_time, g.sent_at,
-    g.cluster_id, g.topic, g.\"partition\", g.record_offset
+    g.cluster_id, g.topic, g.\"partition\", g.record_offset, g.changed_file, g.changed_pos,
+    g.changed_row
   FROM unnest($2::pg_catalog.bytea[], $3::pg_catalog.int8[]) AS w (key, ordinal)
   JOIN afterimage.row_guard AS g
     ON g.table_name = $1 AND g.key_id = ",
@@ -41,7 +42,7 @@ WITH locked AS (
 SELECT * FROM locked
 UNION ALL
 SELECT NULL, log_file, log_pos, log_row, is_snapshot, source_time, sent_at, cluster_id, topic,
-  \"partition\", record_offset
+  \"partition\", record_offset, changed_file, changed_pos, changed_row
 FROM afterimage.row_guard
 WHERE table_name = $1 AND key_id = ''"
 );
@@ -52,7 +53,7 @@ WHERE table_name = $1 AND key_id = ''"
 /// partition, offset.
 pub(in crate::target::postgres) const LASTING_GUARD: &str = "\
 SELECT key, log_file, log_pos, log_row, is_snapshot, source_time, sent_at, cluster_id, topic,
-  \"partition\", record_offset
+  \"partition\", record_offset, changed_file, changed_pos, changed_row
 FROM afterimage.row_guard
 WHERE table_name = $1 AND key_id <> ''
   AND (log_pos IS NULL OR (log_file, log_pos, log_row) >= ($2, $3, $4)
@@ -61,20 +62,24 @@ WHERE table_name = $1 AND key_id <> ''
 /// Begins with keys that were never met; one that another member has begun with is left out.
 ///
 /// Parameters: table, cluster, then arrays: keys, files, positions and rows in the source's log,
-/// whether a snapshot, commit times, times of sending, topics, partitions, offsets.
+/// whether a snapshot, commit times, times of sending, topics, partitions, offsets, and files,
+/// positions and rows of the newest changes before a snapshot.
 pub(in crate::target::postgres) const BEGIN_GUARD: &str = concat!(
     "\
 INSERT INTO afterimage.row_guard (table_name, key_id, key, cluster_id, log_file, log_pos, log_row,
-  is_snapshot, source_time, sent_at, topic, \"partition\", record_offset)
+  is_snapshot, source_time, sent_at, topic, \"partition\", record_offset, changed_file, changed_pos,
+  changed_row)
 SELECT $1, ",
     id!("w.key"),
     ", w.key, $2, w.log_file, w.log_pos, w.log_row, w.is_snapshot,
-  w.source_time, w.sent_at, w.topic, w.\"partition\", w.record_offset
+  w.source_time, w.sent_at, w.topic, w.\"partition\", w.record_offset, w.changed_file, w.changed_pos,
+  w.changed_row
 FROM unnest($3::pg_catalog.bytea[], $4::pg_catalog.int8[], $5::pg_catalog.int8[],
   $6::pg_catalog.int8[], $7::pg_catalog.bool[], $8::pg_catalog.int8[], $9::pg_catalog.int8[],
-  $10::pg_catalog.text[], $11::pg_catalog.int4[], $12::pg_catalog.int8[])
+  $10::pg_catalog.text[], $11::pg_catalog.int4[], $12::pg_catalog.int8[], $13::pg_catalog.int8[],
+  $14::pg_catalog.int8[], $15::pg_catalog.int8[])
   AS w (key, log_file, log_pos, log_row, is_snapshot, source_time, sent_at, topic, \"partition\",
-    record_offset)
+    record_offset, changed_file, changed_pos, changed_row)
 ORDER BY 2
 ON CONFLICT (table_name, key_id) DO NOTHING"
 );
@@ -85,12 +90,14 @@ pub(in crate::target::postgres) const MOVE_GUARD: &str = concat!(
 UPDATE afterimage.row_guard AS g
 SET key = w.key, cluster_id = $2, log_file = w.log_file, log_pos = w.log_pos, log_row = w.log_row,
   is_snapshot = w.is_snapshot, source_time = w.source_time, sent_at = w.sent_at, topic = w.topic,
-  \"partition\" = w.\"partition\", record_offset = w.record_offset
+  \"partition\" = w.\"partition\", record_offset = w.record_offset, changed_file = w.changed_file,
+  changed_pos = w.changed_pos, changed_row = w.changed_row
 FROM unnest($3::pg_catalog.bytea[], $4::pg_catalog.int8[], $5::pg_catalog.int8[],
   $6::pg_catalog.int8[], $7::pg_catalog.bool[], $8::pg_catalog.int8[], $9::pg_catalog.int8[],
-  $10::pg_catalog.text[], $11::pg_catalog.int4[], $12::pg_catalog.int8[])
+  $10::pg_catalog.text[], $11::pg_catalog.int4[], $12::pg_catalog.int8[], $13::pg_catalog.int8[],
+  $14::pg_catalog.int8[], $15::pg_catalog.int8[])
   AS w (key, log_file, log_pos, log_row, is_snapshot, source_time, sent_at, topic, \"partition\",
-    record_offset)
+    record_offset, changed_file, changed_pos, changed_row)
 WHERE g.table_name = $1 AND g.key_id = ",
     id!("w.key")
 );

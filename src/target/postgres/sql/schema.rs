@@ -21,8 +21,9 @@ SELECT pg_catalog.to_regclass('afterimage.checkpoint') IS NOT NULL
   AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
     WHERE attname IN ('former_owners', 'deleted_key')
     AND attrelid = pg_catalog.to_regclass('afterimage.checkpoint')) = 2
-  AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'key_id'
-    AND attrelid = pg_catalog.to_regclass('afterimage.row_guard'))
+  AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
+    WHERE attname IN ('key_id', 'changed_row')
+    AND attrelid = pg_catalog.to_regclass('afterimage.row_guard')) = 2
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'since_offset'
     AND attrelid = pg_catalog.to_regclass('afterimage.refused_key'))
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = 'copied_at'
@@ -206,9 +207,14 @@ CREATE TABLE IF NOT EXISTS afterimage.row_guard (
   topic text NOT NULL,
   \"partition\" integer NOT NULL,
   record_offset bigint NOT NULL,
+  changed_file bigint,
+  changed_pos bigint,
+  changed_row bigint,
   PRIMARY KEY (table_name, key_id)
 ) WITH (fillfactor = 70)",
-    "ALTER TABLE afterimage.row_guard ADD COLUMN IF NOT EXISTS key bytea",
+    "ALTER TABLE afterimage.row_guard ADD COLUMN IF NOT EXISTS key bytea,
+  ADD COLUMN IF NOT EXISTS changed_file bigint, ADD COLUMN IF NOT EXISTS changed_pos bigint,
+  ADD COLUMN IF NOT EXISTS changed_row bigint",
     // Up to version 5 all keys stood under their hashes.
     "\
 DO $do$ BEGIN
@@ -235,7 +241,7 @@ CREATE TABLE IF NOT EXISTS afterimage.schema_version (
   version integer PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT now()
 )",
-    "INSERT INTO afterimage.schema_version (version) VALUES (6) ON CONFLICT (version) DO NOTHING",
+    "INSERT INTO afterimage.schema_version (version) VALUES (7) ON CONFLICT (version) DO NOTHING",
 ];
 
 /// Our own role.

@@ -129,6 +129,9 @@ WHERE since_offset IS NULL"#,
     topic TEXT NOT NULL,
     "partition" INTEGER NOT NULL,
     record_offset INTEGER NOT NULL,
+    changed_file INTEGER,
+    changed_pos INTEGER,
+    changed_row INTEGER,
     PRIMARY KEY (table_name, key)
 ) WITHOUT ROWID"#,
     r#"CREATE TABLE IF NOT EXISTS afterimage_audit (
@@ -146,12 +149,12 @@ WHERE since_offset IS NULL"#,
     at TEXT NOT NULL
 )",
     "INSERT INTO afterimage_schema_version (version, at)
-VALUES (5, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+VALUES (6, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
 ON CONFLICT (version) DO NOTHING",
 ];
 
 /// Columns that tables of earlier versions lack, each with the statement that adds it.
-pub(in crate::target::sqlite) const ADDED_COLUMNS: [(&str, &str, &str); 4] = [
+pub(in crate::target::sqlite) const ADDED_COLUMNS: [(&str, &str, &str); 7] = [
     (
         "afterimage_checkpoint",
         "deleted_key",
@@ -172,6 +175,21 @@ pub(in crate::target::sqlite) const ADDED_COLUMNS: [(&str, &str, &str); 4] = [
         "since_offset",
         "ALTER TABLE afterimage_refused_key ADD COLUMN since_offset INTEGER",
     ),
+    (
+        "afterimage_row_guard",
+        "changed_file",
+        "ALTER TABLE afterimage_row_guard ADD COLUMN changed_file INTEGER",
+    ),
+    (
+        "afterimage_row_guard",
+        "changed_pos",
+        "ALTER TABLE afterimage_row_guard ADD COLUMN changed_pos INTEGER",
+    ),
+    (
+        "afterimage_row_guard",
+        "changed_row",
+        "ALTER TABLE afterimage_row_guard ADD COLUMN changed_row INTEGER",
+    ),
 ];
 
 /// Returns whether a table is there and lacks a column; binds both names.
@@ -188,7 +206,9 @@ pub(in crate::target::sqlite) const IS_BOOTSTRAPPED: &str =
 GROUP BY type HAVING count(*) = 4
     AND EXISTS (SELECT 1 FROM pragma_table_info('afterimage_checkpoint') WHERE name = 'deleted_key')
     AND EXISTS (SELECT 1 FROM pragma_table_info('afterimage_refused_key')
-        WHERE name = 'since_offset')";
+        WHERE name = 'since_offset')
+    AND EXISTS (SELECT 1 FROM pragma_table_info('afterimage_row_guard')
+        WHERE name = 'changed_row')";
 
 /// Returns the newest version of our own tables.
 pub(in crate::target::sqlite) const NEWEST_VERSION: &str =
