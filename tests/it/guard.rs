@@ -197,6 +197,18 @@ fn f57_a_connector_of_another_prefix_brings_the_same_table() {
     world.until_equal_within(SOON, &["t"]);
 }
 
+/// Catches up in PostgreSQL and in a file of SQLite, and returns what they show of the users.
+fn users_in_both(world: &World) -> [String; 2] {
+    let file = format!("sqlite://{}", world.folder().join("target.db").display());
+    [("postgres", world.target_url()), ("sqlite", file)].map(|(label, url)| {
+        let setup = world.member(label).config(&guarded(world)).target(&url);
+        let ended = setup.run(&["run", "--until-caught-up"], LATER);
+        assert_eq!(ended.code, 0, "{}", ended.error);
+        let command = ["debug", "target", "users", "--format", "json"];
+        world.member("look").target(&url).run(&command, SOON).out
+    })
+}
+
 /// That all users went, at a place in the source's log.
 fn emptied(place: i64) -> Draft {
     let truncate = user("delete", "", place).with("\"op\":\"d\"", "\"op\":\"t\"");
@@ -204,24 +216,27 @@ fn emptied(place: i64) -> Draft {
 }
 
 #[test]
+fn f36_a_change_that_comes_again_behind_a_snapshot_is_kept_out() {
+    let world = World::new("guardread");
+    let topic = world.topic("public.users", &[]);
+    let shown = |name: &str| users_in_both(&world).map(|users| users.contains(name));
+    produce(&topic, 0, &[user("create", "first", 100), user("update", "second", 200)]);
+    produce(&topic, 0, &[user("read", "second", 250)]);
+    assert_eq!(shown("second"), [true; 2]);
+
+    produce(&topic, 0, &[user("create", "first", 100), user("read", "second", 250)]);
+    assert_eq!(shown("second"), [true; 2]);
+    produce(&topic, 0, &[user("create", "first", 100)]);
+    assert_eq!(shown("second"), [true; 2], "the snapshots have read what came behind it");
+    produce(&topic, 0, &[user("update", "third", 220)]);
+    assert_eq!(shown("third"), [true; 2], "of a transaction that was open at the snapshot");
+}
+
+#[test]
 fn f60_a_truncate_removes_what_is_older_and_keeps_out_what_comes_late() {
     let world = World::new("guardempty");
     let topic = world.topic_of(3, "public.users", &[]);
-    let file = format!("sqlite://{}", world.folder().join("target.db").display());
-    let run = |label: &str, url: &str| {
-        let setup = world.member(label).config(&guarded(&world)).target(url);
-        let ended = setup.run(&["run", "--until-caught-up"], LATER);
-        assert_eq!(ended.code, 0, "{}", ended.error);
-    };
-    let both = || {
-        run("postgres", &world.target_url());
-        run("sqlite", &file);
-        let shown = |url: &str| {
-            let command = ["debug", "target", "users", "--format", "json"];
-            world.member("look").target(url).run(&command, SOON).out
-        };
-        [shown(&world.target_url()), shown(&file)]
-    };
+    let both = || users_in_both(&world);
     let has = |shown: &[String; 2], name: &str| shown.each_ref().map(|it| it.contains(name));
 
     produce(&topic, 0, &[user("create", "before", 100)]);
