@@ -1,6 +1,6 @@
 //! Rows that move from key to key in the source's transactions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -36,6 +36,7 @@ fn a_row_that_moved_to_a_key_stays_when_it_was_another_that_moved_away() {
     check(">2=ab@7 2!> >2=ab@7 2!>", "2=ab?");
     check("2=xy >2=ab@7 >2=ab@7 2!>", "2=ab");
     check(">2=ab@7 2! >2=ab@7 2!>", "2=ab?");
+    check(">2=ab@7 2!>@5", "2=ab");
     // If the row that moved here stays, it is the one that is written on.
     check("2!> 2=c~", "2=c~ 2!");
     check("2!> 2=c~ 2=~d", "2=cd");
@@ -57,6 +58,32 @@ fn what_the_batch_does_not_know_of_moves_is_asked_and_kept() {
     check_unsettled(">2=ab 2!> >2=cd'", "came to what passed 2");
     check_unsettled("2!> >2=ab 2!> >2=cd'", "came to what passed over a left 2");
     check_unsettled(">2=ab 2!> >2=cd' 2!>' >2=ef", "came to what passed 2");
+}
+
+#[test]
+fn all_rows_are_asked_about_that_a_verdict_depends_on() {
+    let asked = |changes: &str| {
+        let unsettled = fold(&mut parse(changes)).unsettled;
+        unsettled.rows().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(asked("1=xy 2!> >2=ab"), [1, 2]);
+    assert_eq!(asked("1=xy >2=ab 2!> >2=cd'"), [1, 3]);
+    assert_eq!(asked("1=xy 2!> >2=ab 2!> >2=cd'"), [1, 2, 4]);
+}
+
+#[test]
+fn a_delete_that_is_nothing_tells_where_the_row_left() {
+    let mut rows = parse("2!>@8");
+    let winners = fold(&mut rows);
+    let verdict = |left_at: Option<i64>| {
+        let last = Taken { came_at: 5, was_taken: true, left_at };
+        winners.unsettled.verdict(&rows, |_| (Some(last), true))
+    };
+    let left = Taken { came_at: 5, was_taken: true, left_at: Some(8) };
+    assert_eq!(verdict(None).kept, [(0, left)]);
+    assert_eq!(winners.settled(&rows, &verdict(None)).deletes, [0_usize; 0]);
+    assert_eq!(winners.settled(&rows, &verdict(Some(8))).deletes, [0_usize; 0]);
+    assert_eq!(winners.settled(&rows, &verdict(Some(7))).deletes, [0]);
 }
 
 fn check_unsettled(changes: &str, expected: &str) {
