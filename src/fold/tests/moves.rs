@@ -52,6 +52,7 @@ fn what_the_batch_does_not_know_of_moves_is_asked_and_kept() {
     check_unsettled("2=xy >2=ab 2!>", "came to a taken 2, left");
     check_unsettled("2!> >2=ab", "came to a left 2");
     check_unsettled(">2=ab@7 2! >2=ab@7", "came to a 2");
+    check_unsettled(">2=ab@7 2!> >2=ab@7", "came to a 2, left");
     check_unsettled("2!> 2=c~", "left 2");
     check_unsettled("1=xy 1!> 2! >2=ab 2=cd", "");
     // Whether the first row stayed depends on what was there before it.
