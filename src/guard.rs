@@ -23,6 +23,13 @@ pub struct LogPlace {
     pub row: i64,
 }
 
+impl LogPlace {
+    /// Puts a place together from its parts, of which all are there or none.
+    pub(crate) fn of(file: Option<i64>, pos: Option<i64>, row: Option<i64>) -> Option<Self> {
+        Some(Self { file: file?, pos: pos?, row: row? })
+    }
+}
+
 /// What a change says of its age.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Age {

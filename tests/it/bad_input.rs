@@ -1,5 +1,6 @@
 //! Bad input gives one clear line that names the thing and the place, and nothing is lost in silence.
 
+use crate::framing::confluent;
 use crate::support::kafka::{Draft, produce};
 use crate::support::{LATER, SOON, Stack, World, member::Ended, until};
 
@@ -240,7 +241,7 @@ fn f41_a_schema_id_that_does_not_exist_is_a_dead_letter_after_a_minute() {
     let world = World::new("noschema");
     let users = world.topic("public.users", &[]);
     let good = Draft::fixture("json/users-create");
-    let unknown = [&[0][..], &987_654_321_u32.to_be_bytes(), b"\x02\x04"].concat();
+    let unknown = confluent(987_654_321, b"\x02\x04");
     produce(&users, 0, &[good.clone().with("9001", "1")]);
     produce(&users, 0, &[good.clone().with("9001", "2").with_value(Some(unknown))]);
     produce(&users, 0, &[good.with("9001", "3")]);

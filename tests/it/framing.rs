@@ -51,6 +51,11 @@ pub(crate) fn own_ids(subject: &str) -> (i64, i64) {
     (version["globalId"].as_i64().unwrap(), version["contentId"].as_i64().unwrap())
 }
 
+/// Puts Confluent's frame before an Avro body.
+pub(crate) fn confluent(id: u32, body: &[u8]) -> Vec<u8> {
+    [&[0][..], &id.to_be_bytes(), body].concat()
+}
+
 /// The key or the value of a created row, behind a frame.
 fn framed(frame: &[u8], body: &[u8]) -> Option<Vec<u8>> {
     Some([frame, body].concat())
@@ -77,13 +82,12 @@ fn a_schema_is_found_by_whatever_names_it() {
     let ((key_global, key_content), (value_global, value_content)) =
         (own_ids(&key_subject), own_ids(&value_subject));
 
-    let confluent = |id: u32| [[0].as_slice(), &id.to_be_bytes()].concat();
     let header = |name: &str, id: i64| (name.to_owned(), Some(id.to_be_bytes().to_vec()));
     // Rows 1, 2 and 3, in zig-zag form.
     let drafts = [
         Draft {
-            key: framed(&confluent(key_id), b"\x02"),
-            value: framed(&confluent(value_id), b"\x02\x02\x02c"),
+            key: Some(confluent(key_id, b"\x02")),
+            value: Some(confluent(value_id, b"\x02\x02\x02c")),
             headers: Vec::new(),
         },
         Draft {

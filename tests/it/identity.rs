@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use crate::framing::Subjects;
+use crate::framing::{Subjects, confluent};
 use crate::support::kafka::{self, Draft, delete_before, produce};
 use crate::support::{Ended, LATER, Member, SOON, World, until};
 
@@ -352,10 +352,9 @@ fn f63_another_schema_of_the_registry_is_another_encoding() {
     // The same octets behind another id.
     let (one, other) = (register("Key", &id), register("Key2", &id));
     let value = register("Envelope", &value);
-    let framed = |id: u32, body: &[u8]| Some([&[0][..], &id.to_be_bytes(), body].concat());
     let row = |key: u32, id: u8| Draft {
-        key: framed(key, &[2 * id]),
-        value: framed(value, &[2, 2 * id, 2, b'c']),
+        key: Some(confluent(key, &[2 * id])),
+        value: Some(confluent(value, &[2, 2 * id, 2, b'c'])),
         headers: Vec::new(),
     };
     produce(&topic, 0, &[row(one, 1), row(other, 2)]);

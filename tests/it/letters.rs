@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::framing::Subjects;
+use crate::framing::{Subjects, confluent};
 use crate::support::kafka::{Draft, produce};
 use crate::support::{LATER, Member, World, until};
 
@@ -115,7 +115,7 @@ fn avro_that_is_not_of_its_schema_is_named_without_its_values() {
         {"name": "after", "type": ["null", row]}, {"name": "op", "type": "string"}]});
     let key_id = subjects.register(&format!("{name}-key"), &key, &json!([]));
     let value_id = subjects.register(&format!("{name}-value"), &value, &json!([]));
-    let framed = |id: u32, body: &[u8]| Some([&[0][..], &id.to_be_bytes(), body].concat());
+    let framed = |id: u32, body: &[u8]| Some(confluent(id, body));
     let record = |id: u8, body: &[u8]| Draft {
         key: framed(key_id, &[id * 2]),
         value: framed(value_id, body),
@@ -168,7 +168,7 @@ fn a_protobuf_schema_stops_its_partition_by_name() {
     let file = "syntax = \"proto3\"; message Envelope { int64 id = 1; }";
     let id = subjects.register_protobuf(&format!("{}-value", world.name), file);
     // Behind the id stand the message's place in the file, and the message.
-    let value = [&[0][..], &id.to_be_bytes(), b"\x00\x08\x07"].concat();
+    let value = confluent(id, b"\x00\x08\x07");
     produce(&topic, 0, &[Draft { value: Some(value), ..Draft::fixture("json/users-create") }]);
     produce(&users, 0, &[Draft::fixture("json/users-create")]);
 

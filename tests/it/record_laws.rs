@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value as Json, json};
 
-use crate::framing::Subjects;
+use crate::framing::{Subjects, confluent};
 use crate::postgres_laws::{COLUMNS, Row, any_rows, differing};
 use crate::support::kafka::{Draft, produce};
 use crate::support::{LATER, World, until};
@@ -183,7 +183,7 @@ fn in_avro(subjects: &mut Subjects, name: &str, rows: &[Row]) -> Vec<Draft> {
     let framed = |(id, schema): &(u32, Schema), value: Avro| {
         let writer = GenericDatumWriter::builder(schema).build().unwrap();
         let body = writer.write_value_to_vec(value).unwrap();
-        Some([&[0][..], &id.to_be_bytes(), &body].concat())
+        Some(confluent(*id, &body))
     };
     let [key, value] = &framing;
     let draft = |(id, row): (i64, &Row)| Draft {

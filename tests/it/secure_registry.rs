@@ -6,7 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::framing::{Subjects, own_ids};
+use crate::framing::{Subjects, confluent, own_ids};
 use crate::support::certificates::{Authority, write};
 use crate::support::gate::Gate;
 use crate::support::kafka::{Draft, produce};
@@ -51,9 +51,7 @@ impl Scene {
         // The number in zig-zag form.
         let body = [id * 2];
         let (frame, headers) = match name {
-            Name::BeforeTheBytes => {
-                ([[0].as_slice(), &schema_id.to_be_bytes()].concat(), Vec::new())
-            }
+            Name::BeforeTheBytes => (confluent(schema_id, b""), Vec::new()),
             Name::InAHeader => {
                 let (global, _) = own_ids(&subject);
                 let header = |name: &str| (name.to_owned(), Some(global.to_be_bytes().to_vec()));

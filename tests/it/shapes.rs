@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::framing::Subjects;
+use crate::framing::{Subjects, confluent};
 use crate::support::kafka::{Draft, produce};
 use crate::support::{Format, LATER, World, judge, kafka, until};
 
@@ -124,7 +124,7 @@ fn a_change_log_with_schemas_makes_its_table_in_both_databases() {
     let text = |text: &str| [&[u8::try_from(text.len() * 2).unwrap()], text.as_bytes()].concat();
     let avro = LOGGED.map(|(action_id, emp_id, city, action)| {
         let body = [number(action_id), number(emp_id), text(city), text(action)].concat();
-        let value = Some([&[0][..], &id.to_be_bytes(), &body].concat());
+        let value = Some(confluent(id, &body));
         Draft { key: Some(b"key".to_vec()), value, headers: Vec::new() }
     });
     produce(&world.topic("public.avro", &[]), 0, &avro);

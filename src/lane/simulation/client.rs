@@ -130,7 +130,7 @@ impl Client {
 
     async fn assign(&mut self, partitions: Vec<TopicPartition>) {
         self.note_old_records();
-        let numbered = partitions.into_iter().map(|partition| (partition, self.number()));
+        let numbered = partitions.into_iter().map(|partition| (partition, self.assignments.next()));
         let numbered = numbered.collect::<Vec<_>>();
         let positions = Arc::new(Positions::default());
         let offered = Arc::clone(&positions);
@@ -158,10 +158,6 @@ impl Client {
             };
             self.routes.insert(partition, route);
         }
-    }
-
-    fn number(&self) -> u64 {
-        self.assignments.next()
     }
 
     async fn revoke(&mut self, partitions: Vec<TopicPartition>) {

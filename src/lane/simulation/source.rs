@@ -176,9 +176,11 @@ impl Source {
 
     /// Returns the partitions that there are at a moment.
     pub(super) fn partitions(&self, at: Duration) -> impl Iterator<Item = &TopicPartition> {
-        let is_there =
-            move |it: &&TopicPartition| self.grown.get(it).is_none_or(|from| *from <= at);
-        self.logs.keys().filter(is_there)
+        self.logs.keys().filter(move |partition| self.is_there(partition, at))
+    }
+
+    fn is_there(&self, partition: &TopicPartition, at: Duration) -> bool {
+        self.grown.get(partition).is_none_or(|from| *from <= at)
     }
 
     /// Returns where a log ends at a moment.
@@ -435,8 +437,7 @@ impl Writer<'_> {
     /// Puts a record at the end of its partition's log.
     fn place(&mut self, sent: Sent) {
         let topic = &self.topics[sent.topic];
-        let is_there =
-            |it: &&TopicPartition| self.source.grown.get(it).is_none_or(|from| *from <= self.now);
+        let is_there = |it: &&TopicPartition| self.source.is_there(it, self.now);
         let count = topic.partitions.iter().filter(is_there).count();
         let at = usize::try_from(sent.id.unwrap_or(0)).expect("small") % count;
         let partition = topic.partitions[at].clone();

@@ -164,9 +164,8 @@ impl Table<'_> {
 
     fn version(&self, row: &PgRow) -> Result<Version, Error> {
         let place = |first: usize| -> Result<_, Error> {
-            let place = (row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?);
-            let (Some(file), Some(pos), Some(row)) = place else { return Ok(None) };
-            Ok(Some(LogPlace { file, pos, row }))
+            let part = |at: usize| row.try_get(first + at);
+            Ok(LogPlace::of(part(0)?, part(1)?, part(2)?))
         };
         let (place, changed) = (place(1)?, place(11)?);
         let age = Age { place, is_snapshot: row.try_get(4)?, source_time: row.try_get(5)? };

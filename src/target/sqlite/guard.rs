@@ -129,9 +129,8 @@ async fn keep(
 
 fn version_of(sink: &Sink, row: &SqliteRow) -> Result<Version, sqlx::Error> {
     let place = |first: usize| -> Result<_, sqlx::Error> {
-        let place = (row.try_get(first)?, row.try_get(first + 1)?, row.try_get(first + 2)?);
-        let (Some(file), Some(pos), Some(row)) = place else { return Ok(None) };
-        Ok(Some(LogPlace { file, pos, row }))
+        let part = |at: usize| row.try_get(first + at);
+        Ok(LogPlace::of(part(0)?, part(1)?, part(2)?))
     };
     let (place, changed) = (place(0)?, place(10)?);
     let age = Age { place, is_snapshot: row.try_get(3)?, source_time: row.try_get(4)? };
