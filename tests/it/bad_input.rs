@@ -267,8 +267,7 @@ fn a_target_database_that_does_not_exist() {
 }
 
 fn count(world: &World, table: &str) -> i64 {
-    let exists = format!("SELECT to_regclass('{table}') IS NOT NULL");
-    if !world.target.holds(&exists) {
+    if !world.target.has(table) {
         return 0;
     }
     world.target.number(&format!("SELECT count(*) FROM {table}"))
@@ -279,10 +278,10 @@ fn until_stopped(world: &World, topic: &str, reason: &str) -> String {
     let state = format!(
         "SELECT state_reason FROM afterimage.checkpoint WHERE topic = '{topic}' AND state = 'stopped'"
     );
-    let exists = "SELECT to_regclass('afterimage.checkpoint') IS NOT NULL";
     let mut found = None;
     until(LATER, &format!("{topic} is stopped"), || {
-        found = world.target.holds(exists).then(|| world.target.value(&state)).flatten();
+        found =
+            world.target.has("afterimage.checkpoint").then(|| world.target.value(&state)).flatten();
         found.is_some()
     });
     let found = found.unwrap();

@@ -58,9 +58,8 @@ fn a_kill_between_commit_and_copy_loses_no_copy() {
     // The producer waits for more to send.
     let slow = setup("slow").property("linger.ms=29000").start();
     until(LATER, "the copies are on their way", || {
-        let exists = "SELECT to_regclass('afterimage.dead_letter') IS NOT NULL";
         let taken = "SELECT count(copying_until) FROM afterimage.dead_letter";
-        world.target.holds(exists) && world.target.number(taken) == 2
+        world.target.has("afterimage.dead_letter") && world.target.number(taken) == 2
     });
     slow.kill();
     assert_eq!(copied(&world), 0);

@@ -12,8 +12,7 @@ fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 fn rows(world: &World, table: &str) -> String {
     let name = format!("{}.{table}", world.name);
-    let is_there = format!("SELECT to_regclass('{name}') IS NOT NULL");
-    if !world.target.holds(&is_there) {
+    if !world.target.has(&name) {
         return String::new();
     }
     let text = "SELECT string_agg(concat_ws(' ', region, code, id, name), ', ' ORDER BY id)";

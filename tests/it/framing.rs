@@ -112,8 +112,7 @@ fn a_schema_is_found_by_whatever_names_it() {
     let member = world.member("member").start();
 
     until(LATER, "all rows are there", || {
-        world.target.holds("SELECT to_regclass('public.t') IS NOT NULL")
-            && world.target.number("SELECT count(*) FROM public.t") == 3
+        world.target.has("public.t") && world.target.number("SELECT count(*) FROM public.t") == 3
     });
     assert_eq!(world.target.number("SELECT sum(id) FROM public.t"), 6);
     assert_eq!(world.dead_letters(), []);

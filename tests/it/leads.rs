@@ -131,8 +131,7 @@ fn a_member_that_runs_stops_too_once_another_one_has_come() {
     meeting.send(One);
     let member = meeting.member(One).start();
     until_some(LATER, "the first row arrives", || {
-        let is_there = "SELECT to_regclass('public.users') IS NOT NULL";
-        (meeting.world.target.holds(is_there) && meeting.ids("public.users") == "1001")
+        (meeting.world.target.has("public.users") && meeting.ids("public.users") == "1001")
             .then_some(())
     });
     meeting.send(Two);
@@ -159,8 +158,7 @@ fn two_members_at_once_write_one_of_two_tables() {
         (meeting.is_stopped(One, &one) || meeting.is_stopped(Two, &two)).then_some(())
     });
     until_some(LATER, "one of both is written", || {
-        let is_there = "SELECT to_regclass('public.users') IS NOT NULL";
-        (meeting.world.target.holds(is_there) && !meeting.ids("public.users").is_empty())
+        (meeting.world.target.has("public.users") && !meeting.ids("public.users").is_empty())
             .then_some(())
     });
     for member in members {

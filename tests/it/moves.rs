@@ -182,8 +182,7 @@ fn f59_the_halves_of_a_move_reach_two_members_in_either_order() {
     produce(&topic, 0, &[fixture("create-long")]);
     let _members = ["one", "two"].map(|label| world.member(label).start());
     until(LATER, "the row is there", || {
-        world.target.holds("SELECT to_regclass('public.orders') IS NOT NULL")
-            && rows(&world) == "9003 2560"
+        world.target.has("public.orders") && rows(&world) == "9003 2560"
     });
     until(LATER, "each member has a partition", || owners(&world).len() == 2);
     let before = owners(&world);

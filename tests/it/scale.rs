@@ -113,9 +113,8 @@ pub(crate) fn mark_the_end(world: &World, source: &Source) {
     source.database.run("INSERT INTO marks SELECT coalesce(max(id), 0) + 1 FROM marks");
     let mark = source.database.number("SELECT max(id) FROM marks");
     let arrived = format!("SELECT count(*) FROM {}.marks WHERE id = {mark}", world.name);
-    let exists = format!("SELECT to_regclass('{}.marks') IS NOT NULL", world.name);
     until(LATER, "the mark arrives", || {
-        world.target.holds(&exists) && world.target.number(&arrived) == 1
+        world.target.has(&format!("{}.marks", world.name)) && world.target.number(&arrived) == 1
     });
     world.until_at_ends(&world.name);
 }

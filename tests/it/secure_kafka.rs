@@ -74,7 +74,7 @@ impl Scene {
 
     fn rows(&self, label: &str) -> i64 {
         let table = format!("{label}.users");
-        if !self.world.target.holds(&format!("SELECT to_regclass('{table}') IS NOT NULL")) {
+        if !self.world.target.has(&table) {
             return 0;
         }
         self.world.target.number(&format!("SELECT count(*) FROM {table}"))

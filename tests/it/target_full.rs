@@ -13,8 +13,7 @@ fn users(ids: std::ops::Range<u32>) -> Vec<Draft> {
 
 fn until_count(target: &Database, count: i64) {
     until(LATER, &format!("there are {count} rows"), || {
-        target.holds("SELECT to_regclass('public.users') IS NOT NULL")
-            && target.number("SELECT count(*) FROM public.users") == count
+        target.has("public.users") && target.number("SELECT count(*) FROM public.users") == count
     });
 }
 

@@ -82,7 +82,7 @@ struct Seen {
 }
 
 fn seen(target: &crate::support::Database) -> Option<Seen> {
-    if !target.holds("SELECT to_regclass('public.users') IS NOT NULL") {
+    if !target.has("public.users") {
         return None;
     }
     let looked = target.rows(

@@ -15,8 +15,7 @@ fn user(id: u32) -> Draft {
 fn until_users(world: &World, ids: &str, since: Instant) {
     let sql = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM public.users";
     until(LATER, &format!("the users are {ids}"), || {
-        world.target.holds("SELECT to_regclass('public.users') IS NOT NULL")
-            && world.target.value(sql).as_deref() == Some(ids)
+        world.target.has("public.users") && world.target.value(sql).as_deref() == Some(ids)
     });
     eprintln!("all rows are there after {:?}", since.elapsed());
 }

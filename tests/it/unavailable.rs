@@ -72,8 +72,7 @@ fn insert(source: &Source) {
 
 /// The values of the one row, by its `n`; nothing while it is not there.
 fn values_at(world: &World, schema: &str, n: i32) -> Option<String> {
-    let is_there = format!("SELECT to_regclass('{schema}.long') IS NOT NULL");
-    world.target.holds(&is_there).then(|| {
+    world.target.has(&format!("{schema}.long")).then(|| {
         world.target.value(&format!("SELECT {} FROM {schema}.long WHERE n = {n}", values()))
     })?
 }

@@ -76,9 +76,9 @@ fn vectors_arrive_in_their_own_types_and_in_arrays() {
         for (schema, _, columns) in &ways {
             let expected = source.database.rows(&format!("SELECT {OWN} FROM sample ORDER BY id"));
             let sql = format!("SELECT {columns} FROM {schema}.sample ORDER BY id");
-            let is_there = format!("SELECT to_regclass('{schema}.sample') IS NOT NULL");
             until(LATER, &format!("{schema} is {expected:?}"), || {
-                target.database.holds(&is_there) && target.database.rows(&sql) == expected
+                target.database.has(&format!("{schema}.sample"))
+                    && target.database.rows(&sql) == expected
             });
         }
         let expected = source.database.rows(&format!("SELECT {OWN} FROM sample ORDER BY id"));

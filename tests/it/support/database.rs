@@ -64,6 +64,11 @@ impl Database {
         self.value(sql).as_deref() == Some("t")
     }
 
+    /// Returns whether there is such a table, schema and all.
+    pub(crate) fn has(&self, table: &str) -> bool {
+        self.holds(&format!("SELECT to_regclass('{table}') IS NOT NULL"))
+    }
+
     fn fetch(&self, sql: &str) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut connection = self.connection.borrow_mut();
         // The tests write their own SQL; nothing of it comes from outside.

@@ -108,7 +108,7 @@ impl World {
 
     /// Returns the checkpoint; empty while the program has not made the table.
     pub(crate) fn checkpoint(&self) -> Offsets {
-        if !self.target.holds("SELECT to_regclass('afterimage.checkpoint') IS NOT NULL") {
+        if !self.target.has("afterimage.checkpoint") {
             return Offsets::new();
         }
         let rows = self.target.rows(&format!(
@@ -148,7 +148,7 @@ impl World {
 
     /// Returns the dead letters: table's topic, offset, reason, error.
     pub(crate) fn dead_letters(&self) -> Vec<(i64, String, String)> {
-        if !self.target.holds("SELECT to_regclass('afterimage.dead_letter') IS NOT NULL") {
+        if !self.target.has("afterimage.dead_letter") {
             return Vec::new();
         }
         let rows = self.target.rows(
