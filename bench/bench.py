@@ -18,6 +18,7 @@ import growth
 import latency
 import micro
 import model
+import perf
 import places
 import records
 import report
@@ -37,6 +38,7 @@ PARTS = {
     "decode": micro.decode,
     "instructions": micro.instructions,
 }
+BY_NAME = {"profile": perf.profile}
 # How long the fastest of the consumer's runs should take, by its warm-up, and how many changes a run
 # has at most.
 SECONDS = 22
@@ -116,7 +118,7 @@ def main():
         for name in options.part or (SHORT_PARTS if options.short else PARTS):
             bench.say(f"part {name}")
             bench.left_out = []
-            runs = list(PARTS[name](bench))
+            runs = list((PARTS | BY_NAME)[name](bench))
             report.keep(folder, name, runs, bench)
     finally:
         bench.worker.stop()
@@ -135,7 +137,7 @@ def clean_up():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--part", action="append", choices=PARTS)
+    parser.add_argument("--part", action="append", choices=PARTS | BY_NAME)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()

@@ -12,6 +12,7 @@ for name in ("KAFKA_BOOTSTRAP_SERVERS", "CONNECT_URL", "SCHEMA_REGISTRY_URL", "S
     os.environ[name] = "/nowhere"
 
 import goals  # noqa: E402
+import perf  # noqa: E402
 import records  # noqa: E402
 from works import MIX, ORDERS  # noqa: E402
 
@@ -84,6 +85,25 @@ class Goals(unittest.TestCase):
         runs = [{"group": "decode", "name": "avro", "nanos": 300}, {"group": "decode", "name": "json", "nanos": 900}]
         lines = goals.table({"decode": {"runs": runs}}).splitlines()
         self.assertEqual(["(missed)" in line for line in lines[2:]], [True, False])
+
+
+class Profiles(unittest.TestCase):
+    def test_shares_are_of_who_runs_and_of_the_consumers_functions(self):
+        lines = [
+            "    40.00%|swapper        |[kernel.kallsyms]  |[k] pv_native_safe_halt",
+            "    20.50%|postgres       |postgres           |[.] heap_insert",
+            "    10.00%|tokio-rt-worker|consumer           |[.] afterimage::decode::avro::walk_envelope",
+            "     5.00%|rdk:broker1    |consumer           |[.] rd_kafka_broker_serve",
+            "     2.00%|consumer       |[kernel.kallsyms]  |[k] copy_user",
+            "     1.00%|consumer       |libc.so.6          |[.] __memmove_avx",
+            "     3.00%|data-plane-kafk|libjvm.so          |[.] G1Evacuate",
+        ]
+        found = perf.shares(lines, "consumer")
+        self.assertEqual(found["whose"], {"idle": 40.0, "target": 20.5, "consumer": 18.0,
+                                          "others, the broker among them": 3.0})
+        self.assertEqual(list(found["functions"].items()), [
+            ("afterimage::decode::avro::walk_envelope", 10.0), ("rd_kafka_broker_serve", 5.0),
+            ("the kernel", 2.0), ("libc.so.6: __memmove_avx", 1.0)])
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ TITLES = {
     "joining": "A member that joins",
     "decode": "Decode, encode and fold in memory",
     "instructions": "Instructions of decoding a record",
+    "profile": "What bounds it",
 }
 
 
@@ -171,6 +172,18 @@ def _instructions(_folder, _name, runs):
         yield f"| {FORMATS[run['format']]} | {run['instructions']:,} |"
 
 
+def _profile(_folder, _name, runs):
+    """Of each work the round in the middle."""
+    for (work,), same in _grouped((run for run in runs if "whose" in run), "work"):
+        median = sorted(same, key=lambda run: run["rate"])[len(same) // 2]
+        yield f"### {work}\n"
+        yield f"{median['rate']:,} changes a second while perf looked on.\n"
+        for title, part in (("who runs", "whose"), ("in the consumer", "functions")):
+            yield f"| {title} | % of both cores |\n|---|--:|"
+            yield from (f"| {name} | {share:.1f} |" for name, share in median[part].items())
+            yield ""
+
+
 def _throughput(runs):
     yield "| contender | changes/s | lowest to highest | changes | s | CPU s | peak MiB |" \
         " WAL bytes a change | transactions | start to first commit, s |"
@@ -199,7 +212,8 @@ def rates(runs):
 
 
 # How the runs of a part are shown, where they are not of backlogs.
-TABLES = {"latency": _latency, "growth": _growth, "distance": _growth, "joining": _growth, "decode": _decode, "instructions": _instructions}
+TABLES = {"latency": _latency, "growth": _growth, "distance": _growth, "joining": _growth,
+          "decode": _decode, "instructions": _instructions, "profile": _profile}
 
 
 def _grouped(runs, *names):

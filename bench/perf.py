@@ -1,0 +1,83 @@
+"""What bounds a rate: where both cores are while a backlog is taken over, by perf.
+
+Only by name, `make bench PART=profile`: perf comes with the system, and slows what it looks at a
+little, so that the rates here are not those of the other parts.
+"""
+
+import collections
+import re
+import signal
+import subprocess
+
+import throughput
+from contenders import Consumer
+from places import CONSUMER, SCRATCH
+from works import ALTERNATING, CREATES, HOT, UPDATES
+
+HERTZ = 999
+# So many functions are named; what has less says little.
+NAMED = 12
+IDLE = "swapper"
+
+
+def profile(bench):
+    """The works whose goals are missed, one lane each."""
+    for work in (CREATES, UPDATES, HOT, ALTERNATING):
+        yield from throughput.against(bench, work, "avro", [Profiled("consumer, 1 lane")], [])
+
+
+class Profiled(Consumer):
+    """The consumer, while perf looks at all that runs."""
+
+    samples = SCRATCH / "perf.data"
+
+    def begun(self):
+        command = ["perf", "record", "-q", "-a", "-e", "cpu-clock", "-F", str(HERTZ), "-o", self.samples]
+        self.perf = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def extra(self):
+        self.perf.send_signal(signal.SIGINT)
+        self.perf.wait()
+        return super().extra() | shares(_report(self.samples), CONSUMER.name)
+
+
+def _report(samples):
+    """Lines of `share|process|object|function`."""
+    command = ["perf", "report", "-q", "--stdio", "--no-children", "-i", samples, "-t", "|",
+               "--sort", "comm,dso,symbol", "--percent-limit", "0"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def shares(lines, program):
+    """Shares of both cores: by who runs, and by the function that runs in the consumer, in percent."""
+    whose, functions = collections.Counter(), collections.Counter()
+    for line in lines:
+        share, thread, place, symbol = (part.strip() for part in line.split("|", 3))
+        share, symbol = float(share.rstrip("%")), re.sub(r"^\[(.)\] ", "", symbol)
+        owner = _owner(thread, program)
+        whose[owner] += share
+        if owner == "consumer":
+            functions[_named(place, symbol, program)] += share
+    return {"whose": dict(whose.most_common()),
+            "functions": {name: round(share, 2) for name, share in functions.most_common(NAMED)}}
+
+
+def _owner(thread, program):
+    if thread == IDLE:
+        return "idle"
+    if thread.startswith("postgres"):
+        return "target"
+    return "consumer" if _is_own(thread, program) else "others, the broker among them"
+
+
+def _is_own(thread, program):
+    # The program's own name, tokio's, librdkafka's.
+    return thread.startswith((program, "tokio", "rdk:", "afterimage"))
+
+
+def _named(place, symbol, program):
+    """A function of ours or of librdkafka by its name, one of the kernel by where it is."""
+    if place.startswith("["):
+        return "the kernel"
+    symbol = re.sub(r"<[^<>]*>|::h[0-9a-f]{16}$", "", symbol)
+    return symbol if place == program else f"{place}: {symbol}"
