@@ -120,8 +120,8 @@ pub enum Listen {
 const LANES_MAX: u64 = 64;
 /// Rows are indexed in memory; beyond this the index alone is larger than the rows should be.
 const BATCH_ROWS_MAX: u64 = 10_000_000;
-/// Ranges of a batch's buffers are checked at 2 GiB; half of it leaves room for one large record.
-const BATCH_BYTES: std::ops::RangeInclusive<u64> = 1024..=1 << 30;
+/// A batch's rows of a table go in one statement, whose message the server takes up to 1 GiB.
+const BATCH_BYTES: std::ops::RangeInclusive<u64> = 1024..=1 << 28;
 /// A batch older than this would hold up a rebalance.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(60);
 const STARTUP_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -63,7 +63,7 @@ fn all_problems_are_told_at_once() {
             --deletes (DELETES) "harder" must be one of hard, soft, ignore
             --on-refused (ON_REFUSED) "shrug" must be one of dead-letter, stop
             --batch-rows (BATCH_ROWS) "0" must be a whole number from 1 to 10000000
-            --batch-bytes (BATCH_BYTES) "1" must be from 1024 to 1073741824 bytes
+            --batch-bytes (BATCH_BYTES) "1" must be from 1024 to 268435456 bytes
             --batch-age (BATCH_AGE) "2h" must be at most 1m
             --lanes (LANES) "many" must be a whole number from 1 to 64
             --http (HTTP_LISTEN) "here" must be HOST:PORT or off

@@ -10,9 +10,10 @@ use crate::rows::{Cell, NULL};
 use crate::target::postgres::catalog::{Field, Wire};
 use crate::target::postgres::session::bind;
 
-/// A message to the server ends at 1 GiB and an array's elements at the same; far below that,
-/// nothing is gained by more rows in a statement.
-const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A message to the server ends at 1 GiB and an array's elements at the same. A batch stays below
+/// this, its last record aside, and must: only within one statement does the server notice that two
+/// keys which differ as bytes are equal to it.
+const BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// The rows of one statement, column by column; each cell is an array's element already.
 #[derive(Debug)]
