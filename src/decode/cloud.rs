@@ -77,7 +77,7 @@ impl<'a> CloudEvent<'a> {
     pub fn origin(&self) -> Origin {
         let mut origin = Origin::default();
         for (attribute, raw) in self.attributes() {
-            with_literal(raw, |said| {
+            with_literal(raw.get(), |said| {
                 if let Literal::Text(text) = said {
                     place(attribute, text, &mut origin);
                 }
@@ -89,8 +89,9 @@ impl<'a> CloudEvent<'a> {
     /// Notes what the attributes say; `false` when they name another table.
     pub fn note(&self, source: &SourceName, found: &mut Found) -> bool {
         let mut attributes = self.attributes();
-        attributes
-            .all(|(attribute, raw)| with_literal(raw, |said| note(attribute, said, source, found)))
+        attributes.all(|(attribute, raw)| {
+            with_literal(raw.get(), |said| note(attribute, said, source, found))
+        })
     }
 
     fn attributes(&self) -> impl Iterator<Item = (&'static str, &'a RawValue)> {

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use crate::batch::Batch;
 use crate::checkpoint::Deleted;
 use crate::decode::cloud::{self, CloudEvent, Data};
-use crate::decode::found::{Broken, Unheld, key_null};
+use crate::decode::found::Failed;
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
 use crate::decode::schema::avro::{Compiled, Reader, compile};
@@ -141,16 +141,18 @@ impl Decoder {
         if !self.topic(arrival.topic).find(parts.value, parts.key) {
             self.meet(&arrival, parts)?;
         }
-        let layout = self.layout(arrival.topic)?;
-        match self.write(&arrival, parts, &layout, batch) {
-            Err(Failed::Mismatch) => {}
-            ended => return ended.map_err(|failed| failed.early(&layout)),
+        if let Some(decoded) = self.write(&arrival, parts, batch)? {
+            return Ok(decoded);
         }
         // The schema is known, but the record is of another table, or of other fields.
         self.meet(&arrival, parts)?;
-        let other = self.layout(arrival.topic)?;
-        let ended = self.write(&arrival, parts, &other, batch);
-        ended.map_err(|failed| failed.early(&other))
+        let decoded = self.write(&arrival, parts, batch)?;
+        decoded.ok_or_else(|| {
+            let detail = "the fields are not those of the schema".to_owned();
+            let layout = Self::layout(self.front(arrival.topic)).ok();
+            let table = layout.map(|layout| layout.shape.table.name.to_string());
+            Box::new(Decoded::Refused(Refusal { table, ..Refusal::new(Reason::Malformed, detail) }))
+        })
     }
 
     fn is_tombstone_of_last_delete(&self, arrival: &Arrival<'_>) -> bool {
@@ -170,20 +172,22 @@ impl Decoder {
         self.topics.entry_ref(&**topic).or_default()
     }
 
-    /// Returns the layout of the sight that was found or met last, or asks for it.
-    fn layout(&self, topic: &Arc<str>) -> Result<Arc<Layout>, Early> {
-        let sight = self.topics.get(topic).and_then(Topic::front).expect("a sight was met");
+    /// Returns the sight that was found or met last.
+    fn front(&self, topic: &Arc<str>) -> &Sight {
+        self.topics.get(topic).and_then(Topic::front).expect("a sight was met")
+    }
+
+    /// Returns the layout of a sight, or what stands in its place.
+    fn layout(sight: &Sight) -> Result<&Layout, Decoded> {
         match &sight.known {
-            Known::Ignored(ignored) => Err(Box::new(Decoded::Ignored(*ignored))),
-            Known::Rows(rows) if rows.is_absent => {
-                Err(Box::new(Decoded::Ignored(Ignored::Tombstone)))
-            }
-            Known::Rows(rows) => rows.layout.clone().ok_or_else(|| {
+            Known::Ignored(ignored) => Err(Decoded::Ignored(*ignored)),
+            Known::Rows(rows) if rows.is_absent => Err(Decoded::Ignored(Ignored::Tombstone)),
+            Known::Rows(rows) => rows.layout.as_deref().ok_or_else(|| {
                 let (id, source, is_partial) = (rows.id, rows.source.clone(), rows.is_partial);
                 // What has no row does not say for sure which table it is of.
                 let key_encoding = sight.key.encoding().filter(|_| !is_partial);
                 let request = LayoutRequest { id, source, key_encoding, is_partial };
-                Box::new(Decoded::NeedsLayout(Box::new(request)))
+                Decoded::NeedsLayout(Box::new(request))
             }),
         }
     }
@@ -352,27 +356,34 @@ impl Decoder {
             let columns = rows.source.columns.iter_mut();
             columns.filter(|it| it.name == column).for_each(|it| it.kind.add_label(label));
         }
-        self.layout(topic).map_or_else(|early| *early, |_| Decoded::NeedsNewBatch)
+        Self::layout(self.front(topic)).map_or_else(|asked| asked, |_| Decoded::NeedsNewBatch)
     }
 
+    /// Writes a record by the sight that was found or met last; `None` when it is of another table, or
+    /// has other fields.
     fn write(
         &mut self,
         arrival: &Arrival<'_>,
         parts: Pair<'_>,
-        layout: &Layout,
         batch: &mut Batch,
-    ) -> Result<Decoded, Failed> {
+    ) -> Result<Option<Decoded>, Early> {
         let sight = self.topics.get(arrival.topic).and_then(Topic::front);
-        let Sight { value, key, .. } = sight.expect("a sight was met");
+        let sight = sight.expect("a sight was met");
+        let layout = match Self::layout(sight) {
+            Ok(layout) => layout,
+            Err(decoded) => return Ok(Some(decoded)),
+        };
+        let value = match parts.value {
+            Some(part) => sight.value.body(Some(part)),
+            None => Some(Body::Absent),
+        };
+        let (Some(value), Some(key)) = (value, sight.key.body(parts.key)) else { return Ok(None) };
         let Record { key: key_bytes, value: value_bytes, offset, .. } = arrival.record;
         let pass = Pass {
             arrival,
             layout,
-            value: match parts.value {
-                Some(part) => value.body(Some(part)).ok_or(Failed::Mismatch)?,
-                None => Body::Absent,
-            },
-            key: key.body(parts.key).ok_or(Failed::Mismatch)?,
+            value,
+            key,
             schemas: &self.schemas,
             scratch: &mut self.scratch,
             orders: &mut self.orders,
@@ -382,10 +393,15 @@ impl Decoder {
             }),
         };
         let decoded = match pass.run(batch) {
+            Ok(decoded) => decoded,
+            Err(Failed::Mismatch) => return Ok(None),
             Err(Failed::Label { column, label }) => {
-                return Ok(self.ask_for_label(arrival.topic, &column, &label));
+                return Ok(Some(self.ask_for_label(arrival.topic, &column, &label)));
             }
-            ended => ended?,
+            Err(Failed::Refused(reason, detail)) => {
+                return Err(Box::new(Decoded::Refused(layout.refusal(reason, detail))));
+            }
+            Err(Failed::Unheld(unheld)) => return Err(Box::new(unheld.stop(layout))),
         };
         let is_delete = matches!(
             decoded,
@@ -395,7 +411,7 @@ impl Decoder {
             let place = TopicPartition::new(Arc::clone(arrival.topic), arrival.partition);
             self.deleted.insert(place, Deleted { offset, key: key.to_vec() });
         }
-        Ok(decoded)
+        Ok(Some(decoded))
     }
 }
 
@@ -441,54 +457,6 @@ fn plain(object: Vec<(String, &serde_json::value::RawValue)>) -> Field {
         }
     }
     described
-}
-
-/// A record that is not a row of its layout.
-#[derive(Debug)]
-pub(super) enum Failed {
-    /// It is of another table, or has other fields.
-    Mismatch,
-    /// A column's enum must get a label first.
-    Label { column: String, label: String },
-    /// It is refused.
-    Refused(Reason, String),
-    /// A column takes no value like one of its.
-    Unheld(Unheld),
-}
-
-impl From<Broken> for Failed {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Mismatch => Self::Mismatch,
-            Broken::Unheld(unheld) => Self::Unheld(unheld),
-            Broken::Unfit(detail) => Self::Refused(Reason::ValueUnfit, detail),
-            Broken::KeyNull(column) => Self::Refused(Reason::KeyMissing, key_null(&column)),
-            Broken::Label { column, label } => Self::Label { column, label },
-            Broken::Malformed(detail) => Self::Refused(Reason::Malformed, detail),
-        }
-    }
-}
-
-impl Failed {
-    fn early(self, layout: &Layout) -> Early {
-        let refusal = match self {
-            Self::Refused(reason, detail) => layout.refusal(reason, detail),
-            Self::Unheld(Unheld { column, source_type, target_type }) => {
-                let table = &layout.shape.table.name;
-                let detail = format!(
-                    "column \"{column}\" of table \"{table}\": no conversion from {source_type} to \
-                     {target_type}"
-                );
-                return Box::new(Decoded::Stopped(Stop::new(StopReason::ColumnUnfit, detail)));
-            }
-            // What a layout lacks has been asked for by now.
-            Self::Mismatch | Self::Label { .. } => {
-                let detail = "the fields are not those of the schema".to_owned();
-                layout.refusal(Reason::Malformed, detail)
-            }
-        };
-        Box::new(Decoded::Refused(refusal))
-    }
 }
 
 fn refused(reason: Reason, detail: &str) -> Early {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
 use crate::decode::Op;
 use crate::decode::found::{Broken, Found};
 use crate::decode::schema;
@@ -119,8 +117,7 @@ pub fn op_header(headers: Headers<'_>) -> Option<String> {
 }
 
 /// Reads a leaf of JSON as a literal; one that has parts says nothing.
-pub fn with_literal<T>(raw: &RawValue, then: impl FnOnce(Literal<'_>) -> T) -> T {
-    let text = raw.get();
+pub fn with_literal<T>(text: &str, then: impl FnOnce(Literal<'_>) -> T) -> T {
     if text.starts_with('"') {
         let text = serde_json::from_str::<std::borrow::Cow<'_, str>>(text).unwrap_or_default();
         return then(Literal::Text(&text));

@@ -1,9 +1,12 @@
 //! What a walk over a record finds besides its row, or why it broke off.
 
 use crate::checkpoint::SourcePosition;
+use crate::decode::layout::Layout;
 use crate::decode::schema::envelope::Letter;
-use crate::decode::{Change, Op};
+use crate::decode::{Change, Decoded, Op};
 use crate::guard::{Age, LogPlace};
+use crate::refused::Reason;
+use crate::stopped::{Stop, StopReason};
 
 /// What one pass over an envelope found besides the row.
 #[derive(Debug, Default)]
@@ -111,4 +114,43 @@ pub enum Broken {
 /// Says that a column of the key has no value.
 pub fn key_null(column: &str) -> String {
     format!("the key's column \"{column}\" is null or unavailable")
+}
+
+/// A record that is not a row of its layout.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It is of another table, or has other fields.
+    Mismatch,
+    /// A column's enum must get a label first.
+    Label { column: String, label: String },
+    /// It is refused.
+    Refused(Reason, String),
+    /// A column takes no value like one of its.
+    Unheld(Unheld),
+}
+
+impl From<Broken> for Failed {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Mismatch => Self::Mismatch,
+            Broken::Unheld(unheld) => Self::Unheld(unheld),
+            Broken::Unfit(detail) => Self::Refused(Reason::ValueUnfit, detail),
+            Broken::KeyNull(column) => Self::Refused(Reason::KeyMissing, key_null(&column)),
+            Broken::Label { column, label } => Self::Label { column, label },
+            Broken::Malformed(detail) => Self::Refused(Reason::Malformed, detail),
+        }
+    }
+}
+
+impl Unheld {
+    /// Stops its partition: the next record would fare the same.
+    pub(super) fn stop(self, layout: &Layout) -> Decoded {
+        let Self { column, source_type, target_type } = self;
+        let table = &layout.shape.table.name;
+        let detail = format!(
+            "column \"{column}\" of table \"{table}\": no conversion from {source_type} to \
+             {target_type}"
+        );
+        Decoded::Stopped(Stop::new(StopReason::ColumnUnfit, detail))
+    }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::decode::cloud::{self, CloudEvent, Data};
-use crate::decode::decoder::{Failed, Orders, Schemas};
-use crate::decode::found::{Broken, Found, key_null};
+use crate::decode::decoder::{Orders, Schemas};
+use crate::decode::found::{Broken, Failed, Found, key_null};
 use crate::decode::layout::Layout;
 use crate::decode::schema::avro::Compiled;
 use crate::decode::schema::envelope::Letter;
@@ -109,8 +109,8 @@ impl<'a> Pass<'a> {
 
     /// Brings a row the values that only its old key has; what must come first, if anything.
     fn bring(&self, writer: &mut RowWriter<'_>, found: &Found) -> Result<Option<Decoded>, Failed> {
-        let has_moved = self.arrival.record.headers.find(OLD_KEY).is_some();
-        if !(has_moved && writer.is_partial() && !self.layout.shape.key.is_empty()) {
+        let has_moved = || self.arrival.record.headers.find(OLD_KEY).is_some();
+        if !(writer.is_partial() && !self.layout.shape.key.is_empty() && has_moved()) {
             return Ok(None);
         }
         // The deletes of flat records have no place, so that nothing is left behind.

@@ -63,9 +63,9 @@ impl Placeholder {
     pub fn is(&self, kind: &Kind, literal: Literal<'_>) -> bool {
         match literal {
             Literal::Text(text) => {
-                text == &*self.text || *kind == Kind::Json && text == &*self.in_json
+                text == &*self.text || matches!(kind, Kind::Json) && text == &*self.in_json
             }
-            Literal::Bytes(octets) => *kind == Kind::Bytes && octets == self.text.as_bytes(),
+            Literal::Bytes(octets) => matches!(kind, Kind::Bytes) && octets == self.text.as_bytes(),
             Literal::Parts(parts) => match kind {
                 Kind::Array(element) => self.is_list(element, parts),
                 Kind::Map => parts.eq([Literal::Text(&self.text); 2]),

@@ -1,7 +1,6 @@
 //! Writing a change: its cells one after the other, then its place in the index.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::{Cell, Cells, NULL, Row, RowOp, Rows, UNAVAILABLE};
 use crate::decode::value::Value;
@@ -193,18 +192,15 @@ impl<'a> RowWriter<'a> {
 
     /// Copies the key's cells behind the row's, so that a key is one run of bytes.
     fn append_key(&mut self, cells: Range<usize>) -> Result<Range<usize>, usize> {
-        let start = self.rows.bytes.len();
-        let shape = Arc::clone(&self.rows.shape);
+        let Rows { shape, bytes, .. } = &mut *self.rows;
+        let start = bytes.len();
         for &column in &shape.key {
-            let found = Cells::ranges(&self.rows.bytes, cells.clone()).nth(column);
-            let found = found.filter(|cell| cell.len() > 4 || !self.is_mark(cell)).ok_or(column)?;
-            self.rows.bytes.extend_from_within(found);
+            let found = Cells::ranges(bytes, cells.clone()).nth(column);
+            let is_mark = |cell: &Range<usize>| bytes.get(cell.start).is_none_or(|it| *it == 0xff);
+            let found = found.filter(|cell| cell.len() > 4 || !is_mark(cell)).ok_or(column)?;
+            bytes.extend_from_within(found);
         }
-        Ok(start..self.rows.bytes.len())
-    }
-
-    fn is_mark(&self, cell: &Range<usize>) -> bool {
-        self.rows.bytes.get(cell.start).is_none_or(|first| *first == 0xff)
+        Ok(start..bytes.len())
     }
 }
 

@@ -6,8 +6,8 @@ pub mod tree;
 use crate::decode::cloud;
 use crate::decode::found::{Broken, Found};
 use crate::decode::layout::{Layout, Step};
-use crate::decode::schema::avro::Reader;
-use crate::decode::schema::envelope::{Origin, op};
+use crate::decode::schema::avro::{Reader, RecordField};
+use crate::decode::schema::envelope::{EnvelopeField, Origin, op};
 use crate::decode::value::packed::{Packer, Parts};
 use crate::decode::value::semantic::Literal;
 use crate::rows::RowWriter;
@@ -71,7 +71,7 @@ pub fn walk_flat(
 pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
     let mut cursor = Cursor(body);
     let mut origin = Origin::default();
-    for (name, reader) in cursor.record(reader)?? {
+    for RecordField { name, reader, .. } in cursor.record(reader)?? {
         if let Some(part) = origin.added(name) {
             if let Literal::Text(text) = cursor.literal(reader)? {
                 *part = Some(text.to_owned());
@@ -86,7 +86,7 @@ pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
             cursor.skip(reader)?;
             continue;
         }
-        for (name, reader) in cursor.record(reader)?? {
+        for RecordField { name, reader, .. } in cursor.record(reader)?? {
             if !["name", "connector", "db", "schema", "table"].contains(&name.as_str()) {
                 cursor.skip(reader)?;
                 continue;
@@ -113,7 +113,7 @@ pub fn cloud_event<'a>(
 ) -> Option<&'a [u8]> {
     let mut cursor = Cursor(body);
     let mut data = None;
-    for (name, reader) in cursor.record(reader)?? {
+    for RecordField { name, reader, .. } in cursor.record(reader)?? {
         if let Some(attribute) = name.strip_prefix(cloud::PREFIX) {
             note(attribute, cursor.literal(reader)?);
         } else if name == "data" {
@@ -134,6 +134,11 @@ fn broken_in(place: &str) -> Broken {
     Broken::Malformed(format!("the bytes do not follow their schema in {place}"))
 }
 
+/// Undoes the zig-zag, which has the sign in the lowest bit.
+fn signed(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
 /// What is left of a record's bytes. Every method that returns an option returns `None` when the
 /// bytes break off or say what no schema allows.
 pub(super) struct Cursor<'a>(&'a [u8]);
@@ -147,17 +152,36 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a number in zig-zag form.
+    #[inline]
     fn long(&mut self) -> Option<i64> {
+        // Most are lengths, branches or counts.
+        if let [byte @ ..0x80, rest @ ..] = self.0 {
+            self.0 = rest;
+            return Some(signed(u64::from(*byte)));
+        }
+        self.long_of_many()
+    }
+
+    fn long_of_many(&mut self) -> Option<i64> {
         let mut number = 0_u64;
-        for (index, byte) in self.0.iter().enumerate().take(10) {
-            number |= u64::from(byte & 0x7f).checked_shl(u32::try_from(index * 7).ok()?)?;
+        for (byte, shift) in self.0.iter().zip((0..64).step_by(7)) {
+            number |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                self.0 = self.0.get(index + 1..)?;
-                let magnitude = (number >> 1).cast_signed();
-                return Some(if number & 1 == 0 { magnitude } else { !magnitude });
+                self.0 = self.0.get(shift / 7 + 1..)?;
+                return Some(signed(number));
             }
         }
         None
+    }
+
+    fn skip_long(&mut self) -> Option<()> {
+        // Only the last byte lacks the highest bit.
+        let ends = |word: &[u8; 8]| !u64::from_le_bytes(*word) & 0x8080_8080_8080_8080;
+        let length = match self.0.split_first_chunk().map(|(word, _)| ends(word)) {
+            None | Some(0) => return self.long_of_many().map(drop),
+            Some(ends) => ends.trailing_zeros() / 8 + 1,
+        };
+        self.take(usize::try_from(length).ok()?).map(drop)
     }
 
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
@@ -184,10 +208,7 @@ impl<'a> Cursor<'a> {
 
     /// Enters a record that may be null: its fields, which the caller reads in turn.
     #[expect(clippy::option_option, reason = "the outer one is broken bytes, the inner one null")]
-    pub(super) fn record<'r>(
-        &mut self,
-        reader: &'r Reader,
-    ) -> Option<Option<&'r [(String, Reader)]>> {
+    pub(super) fn record<'r>(&mut self, reader: &'r Reader) -> Option<Option<&'r [RecordField]>> {
         match reader {
             Reader::Record(fields) => Some(Some(fields)),
             Reader::Null => Some(None),
@@ -202,33 +223,33 @@ impl<'a> Cursor<'a> {
     /// Reads the fields of an envelope.
     fn envelope(
         &mut self,
-        fields: &[(String, Reader)],
+        fields: &[RecordField],
         layout: &Layout,
         (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
         found: &mut Found,
     ) -> Result<(), Broken> {
-        for (name, reader) in fields {
+        for RecordField { name, part, reader } in fields {
             let broken = || broken_in(&format!("field \"{name}\""));
-            match name.as_str() {
-                "before" if layout.reads_before() && !found.has_after => {
+            match part {
+                Some(EnvelopeField::Before) if layout.reads_before() && !found.has_after => {
                     if let Some(row) = self.record(reader).ok_or_else(broken)? {
                         self.row(row, &layout.row, (writer, scratch), found)?;
                         writer.end_before();
                         found.has_before = true;
                     }
                 }
-                "after" => {
+                Some(EnvelopeField::After) => {
                     if let Some(row) = self.record(reader).ok_or_else(broken)? {
                         self.row(row, &layout.row, (writer, scratch), found)?;
                         found.has_after = true;
                     }
                 }
-                "source" => {
+                Some(EnvelopeField::Source) => {
                     if !self.source(reader, layout, found).ok_or_else(broken)? {
                         return Err(Broken::Mismatch);
                     }
                 }
-                "op" => {
+                Some(EnvelopeField::Op) => {
                     if let Literal::Text(letter) = self.literal(reader).ok_or_else(broken)? {
                         found.letter = op(letter);
                     }
@@ -241,7 +262,7 @@ impl<'a> Cursor<'a> {
 
     fn row(
         &mut self,
-        fields: &[(String, Reader)],
+        fields: &[RecordField],
         steps: &[Step],
         (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
         found: &mut Found,
@@ -249,7 +270,7 @@ impl<'a> Cursor<'a> {
         if fields.len() != steps.len() {
             return Err(Broken::Mismatch);
         }
-        for ((_, reader), step) in fields.iter().zip(steps) {
+        for (RecordField { reader, .. }, step) in fields.iter().zip(steps) {
             let broken = || broken_in(&step.place());
             if step.role.is_none() && (!step.is_written || step.is_blank) {
                 self.skip(reader).ok_or_else(broken)?;
@@ -310,31 +331,29 @@ impl<'a> Cursor<'a> {
     /// Reads the source block; `false` when it names another table than the layout's.
     fn source(&mut self, reader: &Reader, layout: &Layout, found: &mut Found) -> Option<bool> {
         let mut is_ours = true;
-        for (name, reader) in self.record(reader)?? {
-            match name.as_str() {
-                "ts_ms" | "lsn" | "pos" | "txId" | "row" => {
-                    let Literal::Int(int) = self.literal(reader)? else { continue };
-                    match name.as_str() {
-                        "ts_ms" => found.source_time = Some(int),
-                        "lsn" => found.lsn = Some(int),
-                        "row" => found.row = Some(int),
-                        "txId" => found.transaction = Some(int),
-                        _ => found.pos = Some(int),
-                    }
+        for RecordField { part, reader, .. } in self.record(reader)?? {
+            let Some(part) = part.filter(|part| part.is_of_source()) else {
+                self.skip(reader)?;
+                continue;
+            };
+            match (part, self.literal(reader)?) {
+                (EnvelopeField::Time, Literal::Int(int)) => found.source_time = Some(int),
+                (EnvelopeField::Lsn, Literal::Int(int)) => found.lsn = Some(int),
+                (EnvelopeField::Pos, Literal::Int(int)) => found.pos = Some(int),
+                (EnvelopeField::Row, Literal::Int(int)) => found.row = Some(int),
+                (EnvelopeField::Transaction, Literal::Int(int)) => found.transaction = Some(int),
+                (EnvelopeField::Database, Literal::Text(text)) => {
+                    let database = layout.source.database.as_deref();
+                    is_ours &= database.is_none_or(|database| database == text);
                 }
-                "db" | "schema" | "table" | "file" => {
-                    let Literal::Text(text) = self.literal(reader)? else { continue };
-                    match name.as_str() {
-                        "db" => {
-                            let database = layout.source.database.as_deref();
-                            is_ours &= database.is_none_or(|database| database == text);
-                        }
-                        "schema" => is_ours &= text == layout.source.schema,
-                        "table" => is_ours &= text == layout.source.table,
-                        _ => found.file = Some(text.to_owned()),
-                    }
+                (EnvelopeField::Schema, Literal::Text(text)) => {
+                    is_ours &= text == layout.source.schema;
                 }
-                _ => self.skip(reader)?,
+                (EnvelopeField::Table, Literal::Text(text)) => {
+                    is_ours &= text == layout.source.table;
+                }
+                (EnvelopeField::File, Literal::Text(text)) => found.file = Some(text.to_owned()),
+                _ => {}
             }
         }
         Some(is_ours)
@@ -344,7 +363,7 @@ impl<'a> Cursor<'a> {
         match reader {
             Reader::Null => Some(()),
             Reader::Bool => self.take(1).map(drop),
-            Reader::Int | Reader::Enum(_) => self.long().map(drop),
+            Reader::Int | Reader::Enum(_) => self.skip_long(),
             Reader::Float => self.take(4).map(drop),
             Reader::Double => self.take(8).map(drop),
             Reader::Bytes | Reader::Text => self.bytes().map(drop),
@@ -354,7 +373,7 @@ impl<'a> Cursor<'a> {
                 cursor.bytes()?;
                 cursor.skip(values)
             }),
-            Reader::Record(fields) => fields.iter().try_for_each(|(_, field)| self.skip(field)),
+            Reader::Record(fields) => fields.iter().try_for_each(|it| self.skip(&it.reader)),
             Reader::Union(branches) => {
                 let branch = self.branch(branches)?;
                 self.skip(branch)

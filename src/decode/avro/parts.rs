@@ -1,7 +1,7 @@
 //! Avro arrays, maps and records: one walk over their bytes into packed literals.
 
 use crate::decode::avro::Cursor;
-use crate::decode::schema::avro::Reader;
+use crate::decode::schema::avro::{Reader, RecordField};
 use crate::decode::value::packed::{Packer, Packing};
 use crate::decode::value::semantic::Literal;
 
@@ -35,9 +35,9 @@ impl Cursor<'_> {
             (Reader::Array(items), Packing::Pairs) => {
                 let opened = packer.open();
                 self.blocks(|cursor| {
-                    let [(_, key), (_, value)] = cursor.record(items)?? else { return None };
-                    cursor.pack(key, Packing::Plain, packer)?;
-                    cursor.pack(value, Packing::Plain, packer)
+                    let [key, value] = cursor.record(items)?? else { return None };
+                    cursor.pack(&key.reader, Packing::Plain, packer)?;
+                    cursor.pack(&value.reader, Packing::Plain, packer)
                 })?;
                 packer.close(&opened);
             }
@@ -46,7 +46,7 @@ impl Cursor<'_> {
             }
             (Reader::Record(fields), Packing::Fields(known)) => {
                 let opened = packer.open();
-                for (name, reader) in &**fields {
+                for RecordField { name, reader, .. } in &**fields {
                     let mut known = (0..).zip(known);
                     let Some((index, (_, packing))) = known.find(|(_, (it, _))| it == name) else {
                         self.skip(reader)?;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
 use crate::decode::avro::Cursor;
-use crate::decode::schema::avro::Reader;
+use crate::decode::schema::avro::{Reader, RecordField};
 
 /// Reads a whole value as the tree that JSON would carry for it, octets as base64; `None` when the
 /// bytes do not follow their schema.
@@ -51,7 +51,7 @@ impl Cursor<'_> {
             }
             Reader::Record(fields) => {
                 let named =
-                    |(name, field): &(String, Reader)| Some((name.clone(), self.tree(field)?));
+                    |field: &RecordField| Some((field.name.clone(), self.tree(&field.reader)?));
                 Json::Object(fields.iter().map(named).collect::<Option<_>>()?)
             }
             Reader::Union(branches) => {

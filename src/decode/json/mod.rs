@@ -1,18 +1,16 @@
 //! JSON: one pass over a record's bytes, from its text straight into the row's cells.
 
+mod cursor;
 mod field;
 pub(in crate::decode) mod parts;
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 
 use crate::decode::flat::with_literal;
 use crate::decode::found::{Broken, Found};
-use crate::decode::json::field::FieldSeed;
+use crate::decode::json::cursor::{Cursor, Met};
 use crate::decode::layout::{Layout, Step};
-use crate::decode::schema::envelope::op;
+use crate::decode::schema::envelope::{EnvelopeField, op};
 use crate::rows::RowWriter;
 
 /// Walks an envelope; the row goes to the writer.
@@ -26,14 +24,11 @@ pub fn walk_envelope(
     writer: &mut RowWriter<'_>,
     scratch: &mut Vec<u8>,
 ) -> Result<Found, Broken> {
-    let mut found = Found::default();
-    let mut broken = None;
-    let row =
-        RowSeed { steps: &layout.row, writer, scratch, broken: &mut broken, found: &mut found };
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let seed = EnvelopeSeed { layout, row };
-    let walked = seed.deserialize(&mut json).and_then(|()| json.end());
-    walked.map(|()| found).map_err(|error| ended(&error, broken))
+    walk(bytes, |cursor| {
+        let mut found = Found::default();
+        envelope(cursor, layout, (writer, scratch), &mut found)?;
+        Ok(found)
+    })
 }
 
 /// Walks a flat record; the row goes to the writer.
@@ -47,9 +42,11 @@ pub fn walk_flat(
     writer: &mut RowWriter<'_>,
     scratch: &mut Vec<u8>,
 ) -> Result<Found, Broken> {
-    let mut found = Found::default();
-    found.has_after = walk_row(bytes, &layout.row, writer, (scratch, &mut found))?;
-    Ok(found)
+    walk(bytes, |cursor| {
+        let mut found = Found::default();
+        found.has_after = row(cursor, &layout.row, (writer, scratch), &mut found)?;
+        Ok(found)
+    })
 }
 
 /// Walks a record's key, an object with the layout's key fields in their order.
@@ -63,266 +60,160 @@ pub fn walk_key(
     writer: &mut RowWriter<'_>,
     scratch: &mut Vec<u8>,
 ) -> Result<(), Broken> {
-    walk_row(bytes, &layout.key, writer, (scratch, &mut Found::default())).map(drop)
+    walk(bytes, |cursor| {
+        row(cursor, &layout.key, (writer, scratch), &mut Found::default()).map(drop)
+    })
 }
 
-/// Walks an object whose fields are the steps'; yields whether it was there.
-fn walk_row(
+/// Walks a whole text. Of one that breaks off, or is no UTF-8 from somewhere on, the walk tells how
+/// far it came.
+fn walk<T>(
     bytes: &[u8],
-    steps: &[Step],
-    writer: &mut RowWriter<'_>,
-    (scratch, found): (&mut Vec<u8>, &mut Found),
-) -> Result<bool, Broken> {
-    let mut broken = None;
-    let row = RowSeed { steps, writer, scratch, broken: &mut broken, found };
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let walked = row.deserialize(&mut json).and_then(|is_there| json.end().map(|()| is_there));
-    walked.map_err(|error| ended(&error, broken))
+    read: impl FnOnce(&mut Cursor<'_>) -> Result<T, Broken>,
+) -> Result<T, Broken> {
+    let text = std::str::from_utf8(bytes)
+        .or_else(|error| std::str::from_utf8(bytes.get(..error.valid_up_to()).unwrap_or_default()))
+        .unwrap_or_default();
+    let mut cursor = Cursor::new(text);
+    let read = read(&mut cursor).and_then(|read| {
+        let is_all = cursor.end().is_some() && text.len() == bytes.len();
+        is_all.then_some(read).ok_or_else(unexpected)
+    });
+    read.map_err(|broken| match broken {
+        Broken::Malformed(place) => Broken::Malformed(describe(bytes, cursor.at(), &place)),
+        other => other,
+    })
 }
 
-/// Says why a walk has ended. Of a text that is no JSON the walk knows the column, and the parser the
-/// place; what it expected there it says with the value.
-fn ended(error: &serde_json::Error, broken: Option<Broken>) -> Broken {
-    let what = match error.classify() {
-        serde_json::error::Category::Eof => "breaks off",
-        serde_json::error::Category::Data => "is not of the expected form",
-        serde_json::error::Category::Syntax | serde_json::error::Category::Io => "is no JSON",
+/// Stands for a text that is no JSON, or not of the form that a record has; [`describe`] finds out.
+fn unexpected() -> Broken {
+    Broken::Malformed(String::new())
+}
+
+/// Says what is wrong with a text. Of one that is no JSON the library knows the place; of a value that
+/// says nothing, and of another form, only the walk does, which has come so far.
+fn describe(bytes: &[u8], at: usize, place: &str) -> String {
+    let read = bytes.get(..at).unwrap_or_default();
+    let line = read.split(|byte| *byte == b'\n').count();
+    let byte = read.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len);
+    let (what, line, byte) = match serde_json::from_slice::<IgnoredAny>(bytes) {
+        Err(error) if error.is_eof() => ("breaks off", error.line(), error.column()),
+        Err(error) => ("is no JSON", error.line(), error.column()),
+        Ok(_) if place.is_empty() && std::str::from_utf8(bytes).is_ok() => {
+            ("is not of the expected form", line, byte)
+        }
+        Ok(_) => ("is no JSON", line, byte),
     };
-    let (line, byte) = (error.line(), error.column());
-    let malformed = format!("the text {what} at byte {byte} of line {line}");
-    match broken {
-        Some(Broken::Malformed(place)) => Broken::Malformed(format!("{malformed}, in {place}")),
-        Some(broken) => broken,
-        None => Broken::Malformed(malformed),
-    }
+    let within = if place.is_empty() { String::new() } else { format!(", in {place}") };
+    format!("the text {what} at byte {byte} of line {line}{within}")
 }
 
-/// Reads an envelope's fields by name, in any order.
-struct EnvelopeSeed<'a, 'w, 'r> {
-    layout: &'a Layout,
-    row: RowSeed<'a, 'w, 'r>,
+/// Reads an envelope's fields, in any order.
+fn envelope(
+    cursor: &mut Cursor<'_>,
+    layout: &Layout,
+    (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
+    found: &mut Found,
+) -> Result<(), Broken> {
+    if cursor.object() != Some(true) {
+        return Err(unexpected());
+    }
+    let mut is_first = true;
+    while cursor.field(is_first).ok_or_else(unexpected)? {
+        is_first = false;
+        match cursor.name(EnvelopeField::of).ok_or_else(unexpected)? {
+            Some(EnvelopeField::After) => {
+                found.has_after = row(cursor, &layout.row, (writer, scratch), found)?;
+            }
+            Some(EnvelopeField::Source) => {
+                if !source(cursor, layout, found).ok_or_else(unexpected)? {
+                    return Err(Broken::Mismatch);
+                }
+            }
+            Some(EnvelopeField::Op) => {
+                found.letter = cursor.text(op).ok_or_else(unexpected)?.flatten();
+            }
+            // The cells of the row follow those of the image before.
+            Some(EnvelopeField::Before) if layout.reads_before() && !found.has_after => {
+                found.has_before = row(cursor, &layout.row, (writer, scratch), found)?;
+                if found.has_before {
+                    writer.end_before();
+                }
+            }
+            _ => _ = cursor.value().ok_or_else(unexpected)?,
+        }
+    }
+    Ok(())
 }
 
-impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_, '_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(self)
+/// Reads the source block: whether it names the layout's table, the time and the position; `None` when
+/// the text goes on with something else.
+fn source(cursor: &mut Cursor<'_>, layout: &Layout, found: &mut Found) -> Option<bool> {
+    if !cursor.object()? {
+        return None;
     }
+    let (mut is_first, mut is_ours) = (true, true);
+    while cursor.field(is_first)? {
+        is_first = false;
+        match cursor.name(EnvelopeField::of)? {
+            Some(EnvelopeField::Time) => found.source_time = cursor.int()?,
+            Some(EnvelopeField::Lsn) => found.lsn = cursor.int()?,
+            Some(EnvelopeField::Pos) => found.pos = cursor.int()?,
+            Some(EnvelopeField::Row) => found.row = cursor.int()?,
+            Some(EnvelopeField::Transaction) => {
+                found.transaction = cursor.value()?.text.parse().ok();
+            }
+            Some(EnvelopeField::File) => found.file = cursor.text(str::to_owned)?,
+            Some(EnvelopeField::Schema) => {
+                is_ours &= cursor.text(|it| it == layout.source.schema)?.unwrap_or(true);
+            }
+            Some(EnvelopeField::Table) => {
+                is_ours &= cursor.text(|it| it == layout.source.table)?.unwrap_or(true);
+            }
+            Some(EnvelopeField::Database) => {
+                let ours = layout.source.database.as_deref();
+                let is_same = |it: &str| ours.is_none_or(|ours| it == ours);
+                is_ours &= cursor.text(is_same)?.unwrap_or(true);
+            }
+            _ => _ = cursor.value()?,
+        }
+    }
+    Some(is_ours)
 }
 
-impl<'de> Visitor<'de> for EnvelopeSeed<'_, '_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an envelope")
+/// Reads an object whose fields are the steps', in their order; returns whether it was there.
+fn row(
+    cursor: &mut Cursor<'_>,
+    steps: &[Step],
+    (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
+    found: &mut Found,
+) -> Result<bool, Broken> {
+    if !cursor.object().ok_or_else(unexpected)? {
+        return Ok(false);
     }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Self { layout, row } = self;
-        let RowSeed { steps, writer, scratch, broken, found } = row;
-        while let Some(name) = map.next_key_seed(NameSeed(&["after", "source", "op", "before"]))? {
-            match name {
-                Some(0) => {
-                    let row = RowSeed { steps, writer, scratch, broken, found };
-                    found.has_after = map.next_value_seed(row)?;
+    let mut is_first = true;
+    for step in steps {
+        let malformed = || Broken::Malformed(step.place());
+        let is_there = cursor.field(is_first).ok_or_else(unexpected)?;
+        if !(is_there && cursor.name(|name| name == step.name).ok_or_else(malformed)?) {
+            return Err(Broken::Mismatch);
+        }
+        is_first = false;
+        let met = cursor.value().ok_or_else(malformed)?;
+        if let Some(role) = &step.role {
+            match met {
+                Met { plain: Some(said), .. } => role.note(&step.name, said, found)?,
+                Met { text, .. } => {
+                    with_literal(text, |said| role.note(&step.name, said, found))?;
                 }
-                Some(1) => {
-                    let is_ours = map.next_value_seed(SourceSeed { layout, found })?;
-                    if !is_ours {
-                        *broken = Some(Broken::Mismatch);
-                        return Err(A::Error::custom("another table"));
-                    }
-                }
-                Some(2) => found.letter = map.next_value_seed(TextSeed(op))?,
-                // The cells of the row follow those of the image before.
-                Some(_) if layout.reads_before() && !found.has_after => {
-                    let row = RowSeed { steps, writer, scratch, broken, found };
-                    found.has_before = map.next_value_seed(row)?;
-                    if found.has_before {
-                        writer.end_before();
-                    }
-                }
-                Some(_) | None => _ = map.next_value::<IgnoredAny>()?,
             }
         }
-        Ok(())
-    }
-}
-
-/// Compares a key of an object with names, without keeping it; yields the name's index.
-struct NameSeed<'a>(&'a [&'a str]);
-
-impl<'de> DeserializeSeed<'de> for NameSeed<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        json.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for NameSeed<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field's name")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().position(|name| *name == text))
-    }
-}
-
-/// Hands a text to a function, without keeping it; null yields nothing.
-struct TextSeed<F>(F);
-
-impl<'de, T, F: FnOnce(&str) -> Option<T>> DeserializeSeed<'de> for TextSeed<F> {
-    type Value = Option<T>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<T, F: FnOnce(&str) -> Option<T>> Visitor<'_> for TextSeed<F> {
-    type Value = Option<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text or null")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok((self.0)(text))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-}
-
-/// Reads the source block: whether it names the layout's table, the time and the position.
-struct SourceSeed<'a> {
-    layout: &'a Layout,
-    found: &'a mut Found,
-}
-
-impl<'de> DeserializeSeed<'de> for SourceSeed<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
-        json.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for SourceSeed<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a source block")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        const NAMES: [&str; 9] =
-            ["ts_ms", "schema", "table", "lsn", "file", "db", "pos", "txId", "row"];
-        let Self { layout, found } = self;
-        let mut is_ours = true;
-        while let Some(name) = map.next_key_seed(NameSeed(&NAMES))? {
-            match name {
-                Some(0) => found.source_time = map.next_value()?,
-                Some(1) => {
-                    let is_same = |text: &str| Some(text == layout.source.schema);
-                    is_ours &= map.next_value_seed(TextSeed(is_same))?.unwrap_or(true);
-                }
-                Some(2) => {
-                    let is_same = |text: &str| Some(text == layout.source.table);
-                    is_ours &= map.next_value_seed(TextSeed(is_same))?.unwrap_or(true);
-                }
-                Some(3) => found.lsn = map.next_value()?,
-                Some(4) => found.file = map.next_value()?,
-                Some(5) => {
-                    let is_same = |text: &str| {
-                        let database = layout.source.database.as_deref();
-                        Some(database.is_none_or(|database| database == text))
-                    };
-                    is_ours &= map.next_value_seed(TextSeed(is_same))?.unwrap_or(true);
-                }
-                Some(6) => found.pos = map.next_value()?,
-                Some(8) => found.row = map.next_value()?,
-                Some(_) => found.transaction = map.next_value::<&RawValue>()?.get().parse().ok(),
-                None => _ = map.next_value::<IgnoredAny>()?,
-            }
-        }
-        Ok(is_ours)
-    }
-}
-
-/// Reads an object whose fields are the steps', in their order; yields whether it was there.
-struct RowSeed<'a, 'w, 'r> {
-    steps: &'a [Step],
-    writer: &'a mut RowWriter<'r>,
-    scratch: &'w mut Vec<u8>,
-    broken: &'a mut Option<Broken>,
-    found: &'a mut Found,
-}
-
-impl<'de> DeserializeSeed<'de> for RowSeed<'_, '_, '_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for RowSeed<'_, '_, '_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a row or null")
-    }
-
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let mut row = self;
-        for step in row.steps {
-            if map.next_key_seed(NameSeed(&[&step.name]))? != Some(Some(0)) {
-                *row.broken = Some(Broken::Mismatch);
-                return Err(A::Error::custom("other fields"));
-            }
-            if let Err(error) = row.take(step, &mut map) {
-                row.broken.get_or_insert_with(|| Broken::Malformed(step.place()));
-                return Err(error);
-            }
-        }
-        if map.next_key::<IgnoredAny>()?.is_some() {
-            *row.broken = Some(Broken::Mismatch);
-            return Err(A::Error::custom("more fields"));
-        }
-        Ok(true)
-    }
-}
-
-impl RowSeed<'_, '_, '_> {
-    /// Takes the value of a step's field.
-    fn take<'de, A: MapAccess<'de>>(&mut self, step: &Step, map: &mut A) -> Result<(), A::Error> {
-        let Self { writer, scratch, broken, found, .. } = self;
-        let Some(role) = &step.role else {
-            if step.is_written {
-                return map.next_value_seed(FieldSeed { step, writer, scratch, broken });
-            }
-            return map.next_value::<IgnoredAny>().map(drop);
-        };
-        let raw = map.next_value::<&RawValue>()?;
-        with_literal(raw, |said| role.note(&step.name, said, found)).map_err(|why| {
-            **broken = Some(why);
-            A::Error::custom("says otherwise")
-        })?;
         if step.is_written {
-            let field = FieldSeed { step, writer, scratch, broken };
-            field.deserialize(raw).map_err(A::Error::custom)?;
+            field::write(step, met, writer, scratch)?;
         }
-        Ok(())
     }
+    if cursor.field(is_first).ok_or_else(unexpected)? {
+        return Err(Broken::Mismatch);
+    }
+    Ok(true)
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::decode::RegisteredSchema;
 use crate::decode::schema::connect::Field;
+use crate::decode::schema::envelope::EnvelopeField;
 
 /// How to read one type's bytes.
 #[derive(Clone, Debug)]
@@ -34,9 +35,20 @@ pub enum Reader {
     /// Blocks of texts and items.
     Map(Arc<Reader>),
     /// One reader after the other.
-    Record(Arc<[(String, Reader)]>),
+    Record(Arc<[RecordField]>),
     /// The index of a branch, and its bytes.
     Union(Arc<[Reader]>),
+}
+
+/// A field of a record.
+#[derive(Clone, Debug)]
+pub struct RecordField {
+    /// Its name.
+    pub name: String,
+    /// What it is in an envelope or a source block.
+    pub part: Option<EnvelopeField>,
+    /// How its bytes are read.
+    pub reader: Reader,
 }
 
 /// A compiled schema: how its bytes are read, and what they mean.
@@ -182,7 +194,8 @@ impl Compiler {
             let field_name = text(entry, "name").ok_or("a field has no name")?;
             let schema = entry.get("type").ok_or("a field has no type")?;
             let compiled = self.compile(schema, &inner, field_name)?;
-            readers.push((field_name.to_owned(), compiled.reader));
+            let (name, part) = (field_name.to_owned(), EnvelopeField::of(field_name));
+            readers.push(RecordField { name, part, reader: compiled.reader });
             fields.push(compiled.field);
         }
         let mut described = field("struct", object);

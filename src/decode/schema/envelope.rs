@@ -74,6 +74,64 @@ pub fn side_object(names: &[String]) -> Option<Ignored> {
     (names == ["ts_ms"]).then_some(Ignored::Heartbeat)
 }
 
+/// A field of an envelope, or of its source block, that the path of a row reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvelopeField {
+    /// `before`.
+    Before,
+    /// `after`.
+    After,
+    /// `source`.
+    Source,
+    /// `op`.
+    Op,
+    /// `ts_ms`, which the source block has as well as the envelope.
+    Time,
+    /// `db`.
+    Database,
+    /// `schema`.
+    Schema,
+    /// `table`.
+    Table,
+    /// `txId`.
+    Transaction,
+    /// `lsn`.
+    Lsn,
+    /// `file`.
+    File,
+    /// `pos`.
+    Pos,
+    /// `row`.
+    Row,
+}
+
+impl EnvelopeField {
+    /// Returns the part of that name.
+    pub fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "before" => Self::Before,
+            "after" => Self::After,
+            "source" => Self::Source,
+            "op" => Self::Op,
+            "ts_ms" => Self::Time,
+            "db" => Self::Database,
+            "schema" => Self::Schema,
+            "table" => Self::Table,
+            "txId" => Self::Transaction,
+            "lsn" => Self::Lsn,
+            "file" => Self::File,
+            "pos" => Self::Pos,
+            "row" => Self::Row,
+            _ => return None,
+        })
+    }
+
+    /// Returns whether it is a part of the source block.
+    pub fn is_of_source(self) -> bool {
+        !matches!(self, Self::Before | Self::After | Self::Source | Self::Op)
+    }
+}
+
 /// Reads Debezium's letter.
 pub fn op(letter: &str) -> Option<Letter> {
     Some(match letter {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::record::{Headers, Record};
+use crate::record::Record;
 
 /// What names a schema in a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,10 +76,18 @@ pub struct Pair<'a> {
 impl<'a> Pair<'a> {
     /// Takes a record apart.
     pub fn of(record: Record<'a>) -> Self {
-        let part = |bytes: Option<&'a [u8]>, side: &Side| {
-            bytes.map(|bytes| Part { bytes, id: side.id(record.headers) })
+        let (mut value, mut key) = (InHeaders::default(), InHeaders::default());
+        for (name, content) in record.headers.parts() {
+            // Debezium's own headers are in every record, and about neither.
+            if !name.starts_with(b"__debezium.") {
+                value.note(&VALUE, name, content);
+                key.note(&KEY, name, content);
+            }
+        }
+        let part = |bytes: Option<&'a [u8]>, named: InHeaders| {
+            bytes.map(|bytes| Part { bytes, id: named.id() })
         };
-        Self { value: part(record.value, &VALUE), key: part(record.key, &KEY) }
+        Self { value: part(record.value, value), key: part(record.key, key) }
     }
 }
 
@@ -108,29 +116,31 @@ const KEY: Side = Side {
     encoding: "apicurio.key.encoding",
 };
 
-impl Side {
-    /// Returns the schema that a header names.
-    fn id(&self, headers: Headers<'_>) -> Option<SchemaId> {
-        let mut found = None;
-        for (name, value) in headers.parts() {
-            // Debezium's own headers are in every record, and about neither.
-            if name.starts_with(b"__debezium.") {
-                continue;
-            }
-            let is = |known: &str| name == known.as_bytes();
-            let wide = |value: Option<&[u8]>| value?.try_into().ok().map(i64::from_be_bytes);
-            if is(self.confluent) {
-                found = frame(value?).map(|(id, _)| id);
-            } else if is(self.content) {
-                found = wide(value).map(SchemaId::Content);
-            } else if is(self.global) {
-                found = wide(value).map(SchemaId::Global).or(found);
-            } else if is(self.encoding) && value == Some(b"JSON") {
-                // Such a record is JSON, and needs no schema to be read.
-                return None;
-            }
+/// What the headers name as the schema of one part.
+#[derive(Debug, Default)]
+struct InHeaders {
+    found: Option<SchemaId>,
+    is_json: bool,
+}
+
+impl InHeaders {
+    fn note(&mut self, side: &Side, name: &[u8], content: Option<&[u8]>) {
+        let is = |known: &str| name == known.as_bytes();
+        let wide = || content?.try_into().ok().map(i64::from_be_bytes);
+        if is(side.confluent) {
+            self.found = content.and_then(frame).map(|(id, _)| id);
+        } else if is(side.content) {
+            self.found = wide().map(SchemaId::Content);
+        } else if is(side.global) {
+            self.found = wide().map(SchemaId::Global).or(self.found);
+        } else if is(side.encoding) {
+            self.is_json |= content == Some(b"JSON");
         }
-        found
+    }
+
+    /// Returns the schema; a record that is JSON needs none to be read.
+    fn id(&self) -> Option<SchemaId> {
+        self.found.filter(|_| !self.is_json)
     }
 }
 

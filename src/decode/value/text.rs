@@ -5,7 +5,7 @@ use crate::decode::value::{Day, Interval, Moment};
 const NANOS: i64 = 1_000_000_000;
 
 /// The furthest year that a text can say.
-const YEAR_MAX: i64 = 999_999_999;
+const YEAR_MAX: u64 = 999_999_999;
 
 /// Reads a date and a time with an offset, such as `2016-11-04T11:51:30.123456Z`,
 /// `+21016-11-04T06:51:30Z`, `infinity`; returns the moment in UTC and the offset in seconds.
@@ -15,66 +15,149 @@ pub fn moment(text: &str) -> Option<(Moment, i32)> {
         "-infinity" => return Some((Moment::NegativeInfinity, 0)),
         _ => {}
     }
-    let (date, clock) = text.split_once('T')?;
-    let Day::Finite(days) = day(date)? else { return None };
-    let (nanos, offset) = time(clock)?;
+    let mut scan = Scan(text.as_bytes());
+    let days = scan.day()?;
+    scan.expect(b'T')?;
+    let (nanos, offset) = scan.time()?;
     let offset = offset?;
+    scan.end()?;
     if nanos == 86_400 * NANOS {
         return None;
     }
-    let seconds = i64::from(days) * 86_400 + nanos.div_euclid(NANOS) - i64::from(offset);
-    let nanos = u32::try_from(nanos.rem_euclid(NANOS)).ok()?;
+    let seconds = i64::from(days) * 86_400 + nanos / NANOS - i64::from(offset);
+    let nanos = u32::try_from(nanos % NANOS).ok()?;
     Some((Moment::Finite { seconds, nanos }, offset))
 }
 
 /// Reads a day such as `2016-11-04`, `-4713-12-31` or `+21016-11-04`; the year 0 is 1 BC.
 pub fn day(text: &str) -> Option<Day> {
-    let (sign, digits) = match text.as_bytes().first()? {
-        b'-' => (-1, text.get(1..)?),
-        b'+' => (1, text.get(1..)?),
-        _ => (1, text),
-    };
-    let mut parts = digits.split('-');
-    let year = sign * number(parts.next()?, 4..=9)?;
-    let (month, day) = (number(parts.next()?, 2..=2)?, number(parts.next()?, 2..=2)?);
-    if parts.next().is_some() {
-        return None;
-    }
-    day_of(year, month, day).map(Day::Finite)
+    let mut scan = Scan(text.as_bytes());
+    let days = scan.day()?;
+    scan.end()?;
+    Some(Day::Finite(days))
 }
 
 /// Counts the days since 1970-01-01 to a day of the proleptic Gregorian calendar; `None` for one
 /// that it does not have. The year 0 is 1 BC.
 pub fn day_of(year: i64, month: i64, day: i64) -> Option<i32> {
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year.abs() > YEAR_MAX {
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let last = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + i64::from(is_leap),
+        _ => return None,
+    };
+    if !(1..=last).contains(&day) || year.unsigned_abs() > YEAR_MAX {
         return None;
     }
-    let days = days_from_civil(year, month, day);
-    // A day that the month does not have would come out as one of the next.
-    (civil_month(days) == month).then(|| i32::try_from(days).ok()).flatten()
+    i32::try_from(days_from_civil(year, month, day)).ok()
 }
 
 /// Reads a time of day such as `11:51:30.123789Z`, `24:00:00Z` or `11:51:30+05:30`; returns
 /// nanoseconds and the offset in seconds, where there is one.
 pub fn time(text: &str) -> Option<(i64, Option<i32>)> {
-    let at = text.bytes().position(|byte| matches!(byte, b'Z' | b'+' | b'-'));
-    let at = at.unwrap_or(text.len());
-    let (clock, zone) = text.split_at_checked(at)?;
-    let offset = match zone {
-        "" => None,
-        "Z" => Some(0),
-        zone => Some(offset(zone)?),
-    };
-    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
-    let mut parts = clock.split(':');
-    let hours = number(parts.next()?, 2..=2)?;
-    let minutes = number(parts.next()?, 2..=2)?;
-    let seconds = parts.next().map_or(Some(0), |text| number(text, 2..=2))?;
-    if parts.next().is_some() || hours > 24 || minutes > 59 || seconds > 59 {
-        return None;
+    let mut scan = Scan(text.as_bytes());
+    let time = scan.time()?;
+    scan.end()?;
+    Some(time)
+}
+
+/// What is left of a text. Every method that returns an option returns `None` for another form.
+struct Scan<'a>(&'a [u8]);
+
+impl Scan<'_> {
+    fn end(&self) -> Option<()> {
+        self.0.is_empty().then_some(())
     }
-    let nanos = ((hours * 60 + minutes) * 60 + seconds) * NANOS + nanos(fraction)?;
-    (nanos <= 86_400 * NANOS).then_some((nanos, offset))
+
+    /// Takes this byte, if it comes next.
+    fn take(&mut self, byte: u8) -> bool {
+        let rest = self.0.split_first().filter(|(first, _)| **first == byte);
+        rest.inspect(|(_, rest)| self.0 = rest).is_some()
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        self.take(byte).then_some(())
+    }
+
+    /// Reads digits as far as there are some, ten of them at most; returns their count as well.
+    fn digits(&mut self) -> (i64, u32) {
+        let (mut number, mut count) = (0, 0);
+        while let [digit @ b'0'..=b'9', rest @ ..] = self.0
+            && count < 10
+        {
+            number = number * 10 + i64::from(digit - b'0');
+            count += 1;
+            self.0 = rest;
+        }
+        (number, count)
+    }
+
+    fn two_digits(&mut self) -> Option<i64> {
+        let ([tens @ b'0'..=b'9', ones @ b'0'..=b'9'], rest) = self.0.split_first_chunk()? else {
+            return None;
+        };
+        self.0 = rest;
+        Some(i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
+    }
+
+    /// Reads up to nine digits of a fraction of a second, as nanoseconds.
+    fn fraction(&mut self) -> Option<i64> {
+        let (digits, count) = self.digits();
+        (1..=9).contains(&count).then(|| digits * 10_i64.pow(9 - count))
+    }
+
+    fn day(&mut self) -> Option<i32> {
+        let is_before = self.take(b'-');
+        if !is_before {
+            self.take(b'+');
+        }
+        let (year, count) = self.digits();
+        self.expect(b'-')?;
+        let month = self.two_digits()?;
+        self.expect(b'-')?;
+        let day = self.two_digits()?;
+        (4..=9)
+            .contains(&count)
+            .then(|| day_of(if is_before { -year } else { year }, month, day))
+            .flatten()
+    }
+
+    fn time(&mut self) -> Option<(i64, Option<i32>)> {
+        let hours = self.two_digits()?;
+        self.expect(b':')?;
+        let minutes = self.two_digits()?;
+        let seconds = if self.take(b':') { self.two_digits()? } else { 0 };
+        let fraction = if self.take(b'.') { self.fraction()? } else { 0 };
+        if minutes > 59 || seconds > 59 {
+            return None;
+        }
+        let nanos = ((hours * 60 + minutes) * 60 + seconds) * NANOS + fraction;
+        let offset = match self.0 {
+            [] => None,
+            [b'Z', rest @ ..] => {
+                self.0 = rest;
+                Some(0)
+            }
+            _ => Some(self.offset()?),
+        };
+        (nanos <= 86_400 * NANOS).then_some((nanos, offset))
+    }
+
+    /// Reads an offset such as `+05:30`, `-08` or `+00:19:32`, as seconds.
+    fn offset(&mut self) -> Option<i32> {
+        let is_west = self.take(b'-');
+        if !is_west {
+            self.expect(b'+')?;
+        }
+        let mut seconds = self.two_digits()? * 3600;
+        for unit in [60, 1] {
+            if self.take(b':') {
+                seconds += self.two_digits()? * unit;
+            }
+        }
+        i32::try_from(if is_west { -seconds } else { seconds }).ok()
+    }
 }
 
 /// Reads `P1Y2M3DT4H5M6.78S`, each part with a sign of its own.
@@ -125,41 +208,13 @@ fn parts(
 }
 
 fn seconds(text: &str) -> Option<i128> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let sign = if whole.starts_with('-') { -1 } else { 1 };
     let whole = i128::from(whole.parse::<i64>().ok()?) * i128::from(NANOS);
-    Some(whole + sign * i128::from(nanos(fraction)?))
-}
-
-fn offset(text: &str) -> Option<i32> {
-    let (sign, digits) = text.split_at_checked(1)?;
-    let mut parts = digits.split(':');
-    let mut total = number(parts.next()?, 2..=2)? * 3600;
-    for (part, unit) in parts.zip([60, 1]) {
-        total += number(part, 2..=2)? * unit;
-    }
-    let total = i32::try_from(total).ok()?;
-    match sign {
-        "+" => Some(total),
-        "-" => Some(-total),
-        _ => None,
-    }
-}
-
-/// Reads up to nine digits of a fraction of a second.
-fn nanos(fraction: &str) -> Option<i64> {
-    if fraction.is_empty() {
-        return Some(0);
-    }
-    let digits = number(fraction, 1..=9)?;
-    let missing = u32::try_from(9 - fraction.len()).ok()?;
-    Some(digits * 10_i64.pow(missing))
-}
-
-fn number(text: &str, lengths: std::ops::RangeInclusive<usize>) -> Option<i64> {
-    let digit = |byte: u8| byte.is_ascii_digit().then(|| i64::from(byte - b'0'));
-    let mut digits = Some(text).filter(|text| lengths.contains(&text.len()))?.bytes();
-    digits.try_fold(0, |number, byte| Some(number * 10 + digit(byte)?))
+    let mut scan = Scan(fraction.as_bytes());
+    let nanos = scan.fraction()?;
+    scan.end()?;
+    Some(whole + sign * i128::from(nanos))
 }
 
 /// Counts the days since 1970-01-01 in the proleptic Gregorian calendar
@@ -171,15 +226,6 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     era * 146_097 + day_of_era - 719_468
-}
-
-/// Returns the month of a day, from the same source.
-fn civil_month(days: i64) -> i64 {
-    let day_of_era = (days + 719_468).rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    (5 * day_of_year + 2) / 153 + if (5 * day_of_year + 2) / 153 < 10 { 3 } else { -9 }
 }
 
 #[cfg(test)]
