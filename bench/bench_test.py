@@ -90,7 +90,8 @@ class Goals(unittest.TestCase):
 class Profiles(unittest.TestCase):
     def test_shares_are_of_who_runs_and_of_the_consumers_functions(self):
         lines = [
-            "    40.00%|swapper        |[kernel.kallsyms]  |[k] pv_native_safe_halt",
+            "    40.00%|swapper        |[kernel.kallsyms]  |[k] pv_native_safe_halt  |-      -",
+            "",
             "    20.50%|postgres       |postgres           |[.] heap_insert",
             "    10.00%|tokio-rt-worker|consumer           |[.] afterimage::decode::avro::walk_envelope",
             "     5.00%|rdk:broker1    |consumer           |[.] rd_kafka_broker_serve",

@@ -51,8 +51,8 @@ def _report(samples):
 def shares(lines, program):
     """Shares of both cores: by who runs, and by the function that runs in the consumer, in percent."""
     whose, functions = collections.Counter(), collections.Counter()
-    for line in lines:
-        share, thread, place, symbol = (part.strip() for part in line.split("|", 3))
+    for line in filter(str.strip, lines):
+        share, thread, place, symbol = (part.strip() for part in line.split("|")[:4])
         share, symbol = float(share.rstrip("%")), re.sub(r"^\[(.)\] ", "", symbol)
         owner = _owner(thread, program)
         whose[owner] += share
