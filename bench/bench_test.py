@@ -12,6 +12,7 @@ for name in ("KAFKA_BOOTSTRAP_SERVERS", "CONNECT_URL", "SCHEMA_REGISTRY_URL", "S
     os.environ[name] = "/nowhere"
 
 import goals  # noqa: E402
+import micro  # noqa: E402
 import perf  # noqa: E402
 import records  # noqa: E402
 from works import MIX, ORDERS  # noqa: E402
@@ -105,6 +106,13 @@ class Profiles(unittest.TestCase):
         self.assertEqual(list(found["functions"].items()), [
             ("afterimage::decode::avro::walk_envelope", 10.0), ("rd_kafka_broker_serve", 5.0),
             ("the kernel", 2.0), ("libc.so.6: __memmove_avx", 1.0)])
+
+
+class Instructions(unittest.TestCase):
+    def test_a_function_has_its_own_cost_and_not_that_of_what_it_calls(self):
+        lines = ["fn=(1) main", "10 5", "cfn=(2) decode", "calls=3 20", "11 900", "+1 2", "* 1",
+                 "fn=(2)", "20 800", "cfn=(1)", "calls=1 1", "-4 7", "summary: 816"]
+        self.assertEqual(dict(micro.own_costs(lines)), {"main": 8, "decode": 800})
 
 
 if __name__ == "__main__":

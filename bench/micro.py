@@ -1,15 +1,17 @@
 """The parts in memory: criterion's times, and callgrind's counts, which no noise moves."""
 
+import collections
 import json
-import os
 import re
 import subprocess
 
-from places import PROGRAMS, ROOT
+from places import PROGRAMS, ROOT, SCRATCH
 from records import FORMATS
 
 # Two counts, so that what comes before the first record goes out of the difference.
 COUNTS = (1_000, 11_000)
+# So many functions are named.
+NAMED = 10
 
 
 def decode(bench):
@@ -32,16 +34,38 @@ def decode(bench):
 
 
 def instructions(bench):
-    """Instructions of decoding a record of `orders`."""
+    """Instructions of decoding a record of `orders`, and the functions that most of them are in."""
     for format in FORMATS:
         few, many = (_counted(format, count) for count in COUNTS)
-        counted = round((many - few) / (COUNTS[1] - COUNTS[0]))
+        each = {name: (cost - few.get(name, 0)) / (COUNTS[1] - COUNTS[0]) for name, cost in many.items()}
+        counted = round(sum(each.values()))
         bench.say(f"  {format}: {counted:,} instructions a record")
-        yield {"format": format, "instructions": counted}
+        most = sorted(each, key=each.get, reverse=True)[:NAMED]
+        yield {"format": format, "instructions": counted,
+               "functions": {name: round(each[name]) for name in most}}
 
 
 def _counted(format, count):
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={os.devnull}",
+    kept = SCRATCH / "callgrind.out"
+    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={kept}",
                PROGRAMS / "examples" / "instructions", format, str(count)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return int(re.search(r"Collected : (\d+)", done.stderr)[1])
+    subprocess.run(command, check=True, capture_output=True)
+    with kept.open(errors="replace") as lines:
+        return own_costs(lines)
+
+
+def own_costs(lines):
+    """What each function has cost itself, by a file of callgrind's
+    (https://valgrind.org/docs/manual/cl-format.html): the line behind `calls=` is another's."""
+    names, costs, current, is_calls = {}, collections.Counter(), None, False
+    for line in lines:
+        if found := re.match(r"(c?)fn=\((\d+)\)(?: (.*))?", line):
+            is_callee, id, name = found.groups()
+            names.setdefault(id, name)
+            current = current if is_callee else id
+        elif line.startswith("calls="):
+            is_calls = True
+        elif found := re.match(r"[+\-*\d]\S* (\d+)$", line):
+            costs[names.get(current)] += 0 if is_calls else int(found[1])
+            is_calls = False
+    return costs

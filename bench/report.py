@@ -170,6 +170,9 @@ def _instructions(_folder, _name, runs):
     yield "| format | instructions a record |\n|---|--:|"
     for run in runs:
         yield f"| {FORMATS[run['format']]} | {run['instructions']:,} |"
+    for run in runs:
+        yield f"\n| of {FORMATS[run['format']]}, in | instructions |\n|---|--:|"
+        yield from (f"| `{name}` | {count:,} |" for name, count in run.get("functions", {}).items())
 
 
 def _profile(_folder, _name, runs):
