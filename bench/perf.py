@@ -30,15 +30,25 @@ class Profiled(Consumer):
     """The consumer, while perf looks at all that runs."""
 
     samples = SCRATCH / "perf.data"
+    perf = None
 
     def begun(self):
         command = ["perf", "record", "-q", "-a", "-e", "cpu-clock", "-F", str(HERTZ), "-o", self.samples]
         self.perf = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def extra(self):
-        self.perf.send_signal(signal.SIGINT)
-        self.perf.wait()
+        self._look_away()
         return super().extra() | shares(_report(self.samples), CONSUMER.name)
+
+    def stop(self):
+        self._look_away()
+        super().stop()
+
+    def _look_away(self):
+        if self.perf is not None:
+            self.perf.send_signal(signal.SIGINT)
+            self.perf.wait()
+            self.perf = None
 
 
 def _report(samples):
@@ -72,7 +82,7 @@ def _owner(thread, program):
 
 def _is_own(thread, program):
     # The program's own name, tokio's, librdkafka's.
-    return thread.startswith((program, "tokio", "rdk:", "afterimage"))
+    return thread.startswith((program, "tokio", "rdk:"))
 
 
 def _named(place, symbol, program):

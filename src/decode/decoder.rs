@@ -149,7 +149,7 @@ impl Decoder {
         let decoded = self.write(&arrival, parts, batch)?;
         decoded.ok_or_else(|| {
             let detail = "the fields are not those of the schema".to_owned();
-            let layout = Self::layout(self.front(arrival.topic)).ok();
+            let layout = Self::layout(front(&self.topics, arrival.topic)).ok();
             let table = layout.map(|layout| layout.shape.table.name.to_string());
             Box::new(Decoded::Refused(Refusal { table, ..Refusal::new(Reason::Malformed, detail) }))
         })
@@ -170,11 +170,6 @@ impl Decoder {
 
     fn topic(&mut self, topic: &Arc<str>) -> &mut Topic {
         self.topics.entry_ref(&**topic).or_default()
-    }
-
-    /// Returns the sight that was found or met last.
-    fn front(&self, topic: &Arc<str>) -> &Sight {
-        self.topics.get(topic).and_then(Topic::front).expect("a sight was met")
     }
 
     /// Returns the layout of a sight, or what stands in its place.
@@ -356,7 +351,8 @@ impl Decoder {
             let columns = rows.source.columns.iter_mut();
             columns.filter(|it| it.name == column).for_each(|it| it.kind.add_label(label));
         }
-        Self::layout(self.front(topic)).map_or_else(|asked| asked, |_| Decoded::NeedsNewBatch)
+        let asked = Self::layout(front(&self.topics, topic)).err();
+        asked.unwrap_or(Decoded::NeedsNewBatch)
     }
 
     /// Writes a record by the sight that was found or met last; `None` when it is of another table, or
@@ -367,8 +363,7 @@ impl Decoder {
         parts: Pair<'_>,
         batch: &mut Batch,
     ) -> Result<Option<Decoded>, Early> {
-        let sight = self.topics.get(arrival.topic).and_then(Topic::front);
-        let sight = sight.expect("a sight was met");
+        let sight = front(&self.topics, arrival.topic);
         let layout = match Self::layout(sight) {
             Ok(layout) => layout,
             Err(decoded) => return Ok(Some(decoded)),
@@ -413,6 +408,11 @@ impl Decoder {
         }
         Ok(Some(decoded))
     }
+}
+
+/// Returns the sight that was found or met last.
+fn front<'t>(topics: &'t HashMap<Arc<str>, Topic>, topic: &Arc<str>) -> &'t Sight {
+    topics.get(topic).and_then(Topic::front).expect("a sight was met")
 }
 
 /// Returns whether a row has the columns of its key; what a router has added to the key it has not.

@@ -41,10 +41,12 @@ impl<'a> Cursor<'a> {
     /// Enters an object; `false` where null stands for it.
     pub(super) fn object(&mut self) -> Option<bool> {
         match self.next()? {
-            b'{' => self.at += 1,
-            _ => return (self.value()?.plain? == Literal::Null).then_some(false),
+            b'{' => {
+                self.at += 1;
+                Some(true)
+            }
+            _ => self.null().map(|()| false),
         }
-        Some(true)
     }
 
     /// Goes to the next field of an object; `false` at its end, which it takes.
@@ -95,7 +97,7 @@ impl<'a> Cursor<'a> {
         if self.next()? == b'"' {
             return self.string(read).map(Some);
         }
-        (self.value()?.plain? == Literal::Null).then_some(None)
+        self.null().map(|()| None)
     }
 
     /// Takes a whole number; the inner `None` is null.
@@ -108,6 +110,10 @@ impl<'a> Cursor<'a> {
             Some(_) => None,
             None => text.parse().ok().map(Some),
         }
+    }
+
+    fn null(&mut self) -> Option<()> {
+        (self.value()?.plain? == Literal::Null).then_some(())
     }
 
     /// Passes over blanks; returns what comes behind them.

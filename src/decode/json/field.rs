@@ -29,29 +29,27 @@ pub(super) fn write(
     if step.is_blank {
         return step.write(writer, Literal::Null);
     }
-    if let Some(kind) = &step.object {
-        if text.starts_with('{') {
-            return write_parts((step, kind), text, writer, scratch);
-        }
-        return write_plain(step, met, writer, scratch);
+    let packing = step.kind.packing();
+    let of_parts = match &step.object {
+        Some(kind) => text.starts_with('{').then_some(kind),
+        None => packing.has_parts().then_some(&step.kind),
+    };
+    if let Some(kind) = of_parts {
+        return write_parts((step, kind), text, writer, scratch);
     }
-    match step.kind.packing() {
-        // A decimal as a JSON number has digits that no double holds.
-        Packing::Decimal | Packing::Digits
-            if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) =>
-        {
-            step.write(writer, Literal::Text(text))
+    // Of a number its own digits: a decimal's no double holds, and a single's it may round.
+    let number = match packing {
+        _ if step.object.is_some() => None,
+        Packing::Decimal | Packing::Digits => {
+            let is_number = text.starts_with(|it: char| it == '-' || it.is_ascii_digit());
+            is_number.then_some(Literal::Text(text))
         }
-        Packing::Single => match single(text) {
-            Some(literal) => step.write(writer, literal),
-            None => write_plain(step, met, writer, scratch),
-        },
-        Packing::List(_) | Packing::Pairs | Packing::Scaled | Packing::Fields(_) => {
-            write_parts((step, &step.kind), text, writer, scratch)
-        }
-        Packing::Plain | Packing::Octets | Packing::Decimal | Packing::Digits => {
-            write_plain(step, met, writer, scratch)
-        }
+        Packing::Single => single(text),
+        _ => None,
+    };
+    match number {
+        Some(literal) => step.write(writer, literal),
+        None => write_plain(step, met, writer, scratch),
     }
 }
 
