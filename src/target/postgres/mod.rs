@@ -18,6 +18,7 @@ mod leads;
 mod letters;
 mod moves;
 mod named;
+mod nodelay;
 mod session;
 mod sql;
 mod taken;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::settings::Secret;
+use crate::target::postgres::nodelay;
 
 /// How long a server may take to let us in.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -23,6 +24,9 @@ const ROUND_TRIP_MAX: Duration = Duration::from_secs(150);
 
 /// How long a farewell may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// How many statements stay prepared: a few for each of a thousand tables.
+const PREPARED_MAX: usize = 4096;
 
 /// What every session of ours asks of the server.
 const SETTINGS: [(&str, &str); 10] = [
@@ -105,8 +109,10 @@ impl Session {
             .now()?
             .application_name(&format!("{name}afterimage {}", env!("CARGO_PKG_VERSION")))
             .options(SETTINGS)
+            .statement_cache_capacity(PREPARED_MAX)
             .disable_statement_logging();
         let mut connection = bounded(CONNECT_MAX, options.connect()).await?;
+        nodelay::set(options.get_port());
         let has_settings = sqlx::query_scalar(HAS_SETTINGS).fetch_one(&mut connection);
         if !bounded(CONNECT_MAX, has_settings).await? {
             return Err(sqlx::Error::Configuration(SETTINGS_DROPPED.into()));
