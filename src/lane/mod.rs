@@ -280,7 +280,9 @@ impl Lane {
                 !self.filling.schema_changes.is_empty() || self.filling.leaves(request).is_none()
             }
             Some(Blocked::Layout(request)) => self.is_before(request),
-            blocked => blocked.is_some(),
+            // Mostly there in a moment: with many tables each would end a batch.
+            Some(Blocked::Schema(..)) | None => false,
+            Some(Blocked::PartitionCount(_) | Blocked::Batch) => true,
         }
     }
 

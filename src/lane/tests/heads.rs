@@ -96,6 +96,25 @@ async fn f41_a_schema_that_does_not_come_holds_up_only_its_partition() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_goes_on_filling_while_a_schema_is_on_its_way() {
+    let mut bench = schema_awaited().await;
+    bench.answer_registry("schema 1", Some(SCHEMA)).await;
+    bench.answer("table t", found("t")).await;
+    let apply = "apply u[0] 0..1 t[0] 0..1, u leads to u, t leads to t, t +0, u +0";
+    bench.answer(apply, committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_waits_for_a_schema_no_longer_than_it_may_fill() {
+    let mut bench = schema_awaited().await;
+    bench.quiet(SECOND / 4).await;
+    bench.answer("apply u[0] 0..1, u leads to u, u +0", committed()).await;
+    bench.answer_registry("schema 1", Some(SCHEMA)).await;
+    bench.answer("table t", found("t")).await;
+    bench.answer("apply t[0] 0..1, t leads to t, t +0", committed()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn f41_a_schema_that_the_registry_does_not_know_is_asked_for_again_after_a_minute() {
     let mut bench = Bench::start().await;
     bench.hold(&["t[0]"]).await;
@@ -269,4 +288,14 @@ async fn the_first_record_of_a_table_ends_no_batch_but_one_that_changes_tables()
     bench.answer(first, committed()).await;
     bench.answer("table v", absent()).await;
     bench.answer("apply v[0] 0..1, creates v, v leads to v, v +0", committed()).await;
+}
+
+/// A row is collected, and the record behind it needs a schema.
+async fn schema_awaited() -> Bench {
+    let mut bench = Bench::start().await;
+    bench.hold(&["t[0]", "u[0]"]).await;
+    bench.deliver("u[0]", 0, &[create("u", 1)]).await;
+    bench.deliver("t[0]", 0, &[avro(1)]).await;
+    bench.answer("table u", found("u")).await;
+    bench
 }

@@ -20,6 +20,9 @@ use crate::target::{Claimed, Claims, Holding, Known, Sink, Touched};
 /// How long a former owner may hold us up, and how often we look who does.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How many first rows the server counts at once; fewer it counts by itself, within a minute.
+const MANY: usize = 100;
+
 /// Whose rows, and under which name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lane<'a> {
@@ -152,7 +155,9 @@ pub(super) async fn begin(
 ) -> Result<(), sqlx::Error> {
     let mut arguments = partition_arguments(sink, first.iter().map(|(partition, _)| partition))?;
     bind(&mut arguments, first.iter().map(|(_, next)| next.get()).collect::<Vec<_>>())?;
-    session.run(sql::BEGIN.to_owned(), arguments).await.map(drop)
+    session.run(sql::BEGIN.to_owned(), arguments).await?;
+    // Without statistics every look-up of some partitions reads the rows of all.
+    if first.len() >= MANY { session.run_all(sql::ANALYZE.to_owned()).await } else { Ok(()) }
 }
 
 /// Shows that the owner lives, or gives its claims up.
