@@ -43,6 +43,7 @@ pub(super) async fn apply(
         may_copy: true,
         copied,
         one_by_one,
+        has_deferrable: false,
         older: 0,
     };
     let mut fault = None;
@@ -162,6 +163,8 @@ struct Attempt<'a> {
     /// Tables whose rows go one by one, in the order they came: the server finds two keys of the
     /// batch equal that differ as bytes, or an image before is no row of a table without a key.
     one_by_one: BTreeSet<TableName>,
+    /// Whether some constraint may be checked only at the end.
+    has_deferrable: bool,
     /// How many rows the guard has kept out.
     older: usize,
 }
@@ -175,7 +178,7 @@ impl Attempt<'_> {
             self.clear(session, rows, wires).await?;
             refused.extend(self.write(session, (rows, winners), wires).await?);
         }
-        if !all_wires.is_empty() {
+        if self.has_deferrable {
             let check = session.run_all(sql::CHECK_CONSTRAINTS.to_owned()).await;
             check.map_err(deferred)?;
         }
@@ -424,6 +427,7 @@ impl Attempt<'_> {
         let described = catalog::describe(session, &names).await.map_err(other)?;
         let mut all_wires = Vec::with_capacity(names.len());
         self.copied.clear();
+        self.has_deferrable = described.iter().any(|described| described.has_deferrable);
         for (changes, described) in self.batch.tables.iter().zip(described) {
             let (shape, table) = (changes.0.shape(), &changes.0.shape().table.name);
             let wires = wires(&shape.columns, &described);

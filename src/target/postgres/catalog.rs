@@ -29,6 +29,9 @@ pub(super) struct Described {
     pub(super) columns: Vec<DescribedColumn>,
     /// Whether rules rewrite statements on it.
     pub(super) has_rules: bool,
+    /// Whether anything in the database may be checked as late as at COMMIT: each deferrable
+    /// constraint has a trigger.
+    pub(super) has_deferrable: bool,
     /// The time of the transaction, as the cell of a `timestamptz`.
     pub(super) now: Vec<u8>,
 }
@@ -212,6 +215,7 @@ pub(super) async fn describe(
             let unique_indexes = row.try_get("unique_indexes")?;
             table.columns.push(DescribedColumn { column, wire, unique_indexes });
             table.has_rules = row.try_get("has_rules")?;
+            table.has_deferrable = row.try_get("has_deferrable")?;
             table.now = row.try_get_raw("now")?.as_bytes().map_err(sqlx::Error::Decode)?.to_vec();
         }
     }

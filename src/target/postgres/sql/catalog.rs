@@ -39,6 +39,7 @@ SELECT w.ordinal, a.attname::text,
   END AS base_name,
   enumeration.name AS enum_name, enumeration.labels AS enum_labels,
   c.relhasrules AS has_rules, pg_catalog.now() AS now,
+  EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgdeferrable) AS has_deferrable,
   ARRAY (
     SELECT x.indexrelid FROM pg_catalog.pg_index AS x
     WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate
