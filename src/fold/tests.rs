@@ -157,6 +157,41 @@ fn fold_images(changes: &str) -> Winners {
     fold(&mut parse_images(changes))
 }
 
+#[test]
+fn a_key_is_one_run_of_cells_wherever_its_columns_are() {
+    let text = |cells: &[u8]| {
+        let content = |cell| match cell {
+            Cell::Content(content) => char::from(content[0]),
+            _ => panic!("{cell:?}"),
+        };
+        Cells::new(cells).map(content).collect::<String>()
+    };
+    for (key, expected) in [
+        (&[][..], ""),
+        (&[1], "b"),
+        (&[0, 1], "ab"),
+        (&[1, 2], "bc"),
+        (&[1, 0], "ba"),
+        (&[0, 2], "ac"),
+        (&[0, 1, 2], "abc"),
+        (&[0, 2, 1], "acb"),
+        (&[1, 2, 0], "bca"),
+    ] {
+        let mut rows = Rows::new(shape(key));
+        for _ in 0..2 {
+            let mut writer = rows.upsert();
+            ["a", "b", "c"].map(|cell| writer.push(Value::Text(cell)).unwrap());
+            writer.finish(Origin { step: 0, offset: 0, sent_at: 0 }, kept(0)).unwrap();
+        }
+        for row in rows.index() {
+            assert_eq!(
+                (text(rows.key(row)).as_str(), text(rows.cells(row)).as_str()),
+                (expected, "abc")
+            );
+        }
+    }
+}
+
 fn parse_images(changes: &str) -> Rows {
     let mut rows = Rows::new(shape(&[]));
     for (offset, change) in (0..).zip(changes.split_whitespace()) {

@@ -146,7 +146,7 @@ impl<'a> RowWriter<'a> {
         }
         let key = match (self.op, &self.before) {
             (_, Some(before)) => before.clone(),
-            (RowOp::Upsert, None) => self.append_key(cells.clone())?,
+            (RowOp::Upsert, None) => self.place_key(cells.clone())?,
             (RowOp::Delete, None) => cells.clone(),
         };
         if self.is_partial || self.before.is_some() {
@@ -175,7 +175,7 @@ impl<'a> RowWriter<'a> {
                 self.keep(record);
                 before
             }
-            None => self.append_key(self.start..self.rows.bytes.len())?,
+            None => self.place_key(self.start..self.rows.bytes.len())?,
         };
         let (op, is_partial, is_new, cells) = (RowOp::Delete, false, false, key.clone());
         let Origin { step, offset, sent_at } = origin;
@@ -190,17 +190,29 @@ impl<'a> RowWriter<'a> {
         self.rows.kept.push((self.rows.index.len(), record));
     }
 
-    /// Copies the key's cells behind the row's, so that a key is one run of bytes.
-    fn append_key(&mut self, cells: Range<usize>) -> Result<Range<usize>, usize> {
+    /// Returns where the key's cells lie as one run of bytes: among the row's own where they follow one
+    /// another, else copied behind them.
+    fn place_key(&mut self, cells: Range<usize>) -> Result<Range<usize>, usize> {
         let Rows { shape, bytes, .. } = &mut *self.rows;
         let start = bytes.len();
+        let mut run = start..start;
         for &column in &shape.key {
             let found = Cells::ranges(bytes, cells.clone()).nth(column);
             let is_mark = |cell: &Range<usize>| bytes.get(cell.start).is_none_or(|it| *it == 0xff);
             let found = found.filter(|cell| cell.len() > 4 || !is_mark(cell)).ok_or(column)?;
-            bytes.extend_from_within(found);
+            if run.is_empty() {
+                run = found;
+            } else if run.end == found.start {
+                run.end = found.end;
+            } else {
+                if run.start < start {
+                    bytes.extend_from_within(run);
+                }
+                bytes.extend_from_within(found);
+                run = start..bytes.len();
+            }
         }
-        Ok(start..bytes.len())
+        Ok(run)
     }
 }
 
