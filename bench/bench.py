@@ -24,7 +24,7 @@ import records
 import report
 import throughput
 import topics
-from contenders import Worker
+from contenders import LARGEST, Worker
 from works import KINDS
 
 PARTS = {
@@ -38,7 +38,7 @@ PARTS = {
     "decode": micro.decode,
     "instructions": micro.instructions,
 }
-BY_NAME = {"profile": perf.profile}
+BY_NAME = {"guard": throughput.guard, "profile": perf.profile}
 # How long the fastest of the consumer's runs should take, by its warm-up, and how many changes a run
 # has at most.
 SECONDS = 22
@@ -59,7 +59,7 @@ class Bench:
     def __init__(self, options):
         self.is_short = options.short
         self.rounds = 1 if self.is_short else options.rounds
-        self.few_sinks = ["sink, 3000 a batch, reduction buffer"]
+        self.few_sinks = [LARGEST]
         if not self.is_short:
             self.few_sinks.insert(0, "sink, defaults")
         self.worker = Worker(os.environ["BENCH_JAVA"], os.environ["BENCH_PLUGINS"].split(":"),

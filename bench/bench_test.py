@@ -13,6 +13,7 @@ for name in ("KAFKA_BOOTSTRAP_SERVERS", "CONNECT_URL", "SCHEMA_REGISTRY_URL", "S
 
 import goals  # noqa: E402
 import micro  # noqa: E402
+import heap  # noqa: E402
 import perf  # noqa: E402
 import records  # noqa: E402
 from works import MIX, ORDERS  # noqa: E402
@@ -106,6 +107,27 @@ class Profiles(unittest.TestCase):
         self.assertEqual(list(found["functions"].items()), [
             ("afterimage::decode::avro::walk_envelope", 10.0), ("rd_kafka_broker_serve", 5.0),
             ("the kernel", 2.0), ("libc.so.6: __memmove_avx", 1.0)])
+
+
+class Heaps(unittest.TestCase):
+    def test_bytes_are_of_the_first_own_function_above_them_at_the_peak(self):
+        lines = [
+            "mem_heap_B=9", "heap_tree=detailed", "n0: 9 (heap allocation functions)", "#-----------",
+            "mem_heap_B=700", "mem_heap_extra_B=1", "heap_tree=peak",
+            "n3: 700 (heap allocation functions) malloc/new/new[], --alloc-fns, etc.",
+            " n2: 600 0x1: alloc::raw_vec::RawVecInner<A>::finish_grow (mod.rs:555)",
+            "  n1: 200 0x2: encode_with<sqlx_postgres::message::bind::Bind> (mod.rs:218)",
+            "   n0: 200 0x3: afterimage::target::postgres::session::Session::run::{{closure}} (session.rs:145)",
+            "  n1: 400 0x4: push<afterimage::rows::Row, alloc::alloc::Global> (mod.rs:992)",
+            "   n1: 400 0x4: afterimage::rows::writer::RowWriter::finish (writer.rs:157)",
+            "    n0: 400 0x5: afterimage::decode::decoder::Decoder::write (decoder.rs:9)",
+            " n0: 60 0x6: rd_kafka_op_new0 (rdkafka_op.c:297)",
+            " n0: 40 in 12 places, all below massif's threshold (1.00%)",
+            "#-----------", "mem_heap_B=8", "heap_tree=empty",
+        ]
+        self.assertEqual(heap.peak(lines), {"heap": 700, "owners": {
+            "afterimage::rows::writer::RowWriter::finish": 400, "sqlx: messages to the server": 200,
+            "rd_kafka_op_new0": 60, "others": 40}})
 
 
 class Instructions(unittest.TestCase):

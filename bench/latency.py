@@ -12,7 +12,7 @@ import time
 import model
 import records
 import topics
-from contenders import SINKS, Consumer, Sink
+from contenders import LARGEST, SINKS, Consumer, Sink
 from places import FILL, NAME, SOURCE, TARGET, connect
 from works import CLOCKED, CLOCKED_CREATES, ORDERS
 
@@ -20,12 +20,11 @@ RATES = (100, 1_000, 10_000)
 SOURCE_RATES = (100, 1_000)
 # Seconds that are measured, behind some that are not.
 LEAD_IN = 5
-BEST = "sink, 3000 a batch, reduction buffer"
 COMMITS = 1_000
 
 
 def latency(bench):
-    sink = Sink(bench.worker, BEST, **SINKS[BEST])
+    sink = Sink(bench.worker, LARGEST, **SINKS[LARGEST])
     contenders = [Consumer("consumer, 1 lane"), sink]
     yield from bare_commits(bench)
     for rate in RATES[1:2] if bench.is_short else RATES:

@@ -1,4 +1,5 @@
-"""What bounds a rate: where both cores are while a backlog is taken over, by perf.
+"""What bounds a rate: where both cores are while a backlog is taken over, by perf; and what bounds
+memory, by `heap`.
 
 Only by name, `make bench PART=profile`: perf comes with the system, and slows what it looks at a
 little, so that the rates here are not those of the other parts.
@@ -9,6 +10,8 @@ import re
 import signal
 import subprocess
 
+import growth
+import heap
 import throughput
 from contenders import Consumer
 from places import CONSUMER, SCRATCH
@@ -17,13 +20,24 @@ from works import ALTERNATING, CREATES, HOT, UPDATES
 HERTZ = 999
 # So many functions are named; what has less says little.
 NAMED = 12
+# How many changes are taken over in valgrind: some batches.
+WEIGHED = 400_000
 IDLE = "swapper"
+
+
+FAR_MILLIS = 10
 
 
 def profile(bench):
     """The works whose goals are missed, one lane each."""
-    for work in (CREATES, UPDATES, HOT, ALTERNATING):
-        yield from throughput.against(bench, work, "avro", [Profiled("consumer, 1 lane")], [])
+    with growth.away(FAR_MILLIS) as far:
+        own = [Profiled("consumer, 1 lane")]
+        away = [Profiled(f"consumer, {FAR_MILLIS} ms away", target=far)]
+        for work, contenders in ((CREATES, own + away), (UPDATES, own), (HOT, own), (ALTERNATING, own)):
+            yield from throughput.against(bench, work, "avro", contenders, [])
+    work = UPDATES.sized(bench.scaled(WEIGHED))
+    with throughput.Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
+        yield from throughput.run(bench, heap.Weighed("consumer, 1 lane"), backlog, 0)
 
 
 class Profiled(Consumer):

@@ -25,6 +25,7 @@ TITLES = {
     "joining": "A member that joins",
     "decode": "Decode, encode and fold in memory",
     "instructions": "Instructions of decoding a record",
+    "guard": "The row guard",
     "profile": "What bounds it",
 }
 
@@ -176,15 +177,23 @@ def _instructions(_folder, _name, runs):
 
 
 def _profile(_folder, _name, runs):
-    """Of each work the round in the middle."""
-    for (work,), same in _grouped((run for run in runs if "whose" in run), "work"):
+    """Of each work and contender the round in the middle, and the heap where it was looked at."""
+    for (work, contender), same in _grouped((run for run in runs if "whose" in run), "work", "contender"):
         median = sorted(same, key=lambda run: run["rate"])[len(same) // 2]
-        yield f"### {work}\n"
-        yield f"{median['rate']:,} changes a second while perf looked on.\n"
+        yield f"### {work}, {contender}\n"
+        yield (f"{median['rate']:,} changes a second while perf looked on, in {median['seconds']:.1f} s;"
+               f" {median['apply_seconds']:.1f} s within {median['transactions']} transactions.\n")
         for title, part in (("who runs", "whose"), ("in the consumer", "functions")):
             yield f"| {title} | % of both cores |\n|---|--:|"
             yield from (f"| {name} | {share:.1f} |" for name, share in median[part].items())
             yield ""
+    for run in (run for run in runs if "heap" in run):
+        yield f"### {run['work']}, memory\n"
+        yield (f"The heap at its peak, {run['heap']['heap'] / 2**20:.1f} MiB, by who asked for it, with what"
+               " buffers have in reserve; the program's own code, stacks and gaps come to it.\n")
+        yield "| asked for by | MiB |\n|---|--:|"
+        yield from (f"| {name} | {size / 2**20:.1f} |" for name, size in run["heap"]["owners"].items())
+        yield ""
 
 
 def _throughput(runs):

@@ -7,7 +7,7 @@ import ceilings
 import measure
 import model
 import topics
-from contenders import SINKS, UNNEST, Consumer, Failed, Sink
+from contenders import LARGEST, SINKS, UNNEST, Consumer, Failed, Sink
 from places import NAME
 from works import (ALTERNATING, BIG_VALUES, CREATES, GUARDED, HOT, MIX, PLAIN_CREATES, TABLES, UPDATES,
                    WIDE_ROWS)
@@ -30,28 +30,33 @@ def throughput(bench):
         return
     sinks = [Sink(bench.worker, name, **config)
              for name, config in itertools.chain(SINKS.items(), UNNEST.items())
-             if name in bench.few_sinks or name in UNNEST]
+             if name == LARGEST or name in UNNEST]
     yield from against(bench, PLAIN_CREATES, "avro", own[:1], sinks)
 
 
 def formats(bench):
     """The same work as JSON. The peer needs schemas."""
-    own = [Consumer("consumer, 1 lane"), Consumer("consumer, 2 lanes", "--lanes", "2")]
-    sinks = [Sink(bench.worker, name, **SINKS[name]) for name in bench.few_sinks]
+    own = [Consumer("consumer, 1 lane")]
+    sinks = [Sink(bench.worker, LARGEST, **SINKS[LARGEST])]
     for work in (CREATES, UPDATES, MIX):
         yield from against(bench, work, "json", own, sinks)
-        yield from against(bench, work, "plain_json", own[:1], [])
+        yield from against(bench, work, "plain_json", own, [])
 
 
 def shapes(bench):
     """Other work, in Avro: what the consumer does best and worst."""
-    guard = Consumer("consumer, row guard", rules=f'[table."{NAME}.{CREATES.kind.name}"]\nrow_guard = true\n')
-    yield from against(bench, GUARDED, "avro", [Consumer("consumer, 1 lane"), guard], [])
     own = [Consumer("consumer, 1 lane"), Consumer("consumer, 2 lanes", "--lanes", "2")]
     for work in (HOT, WIDE_ROWS, BIG_VALUES, TABLES):
         yield from against(bench, work, "avro", own, [])
     sinks = [Sink(bench.worker, name, **SINKS[name]) for name in bench.few_sinks]
     yield from against(bench, ALTERNATING, "avro", own[:1], sinks)
+
+
+def guard(bench):
+    """What the row guard costs."""
+    rules = f'[table."{NAME}.{CREATES.kind.name}"]\nrow_guard = true\n'
+    own = [Consumer("consumer, 1 lane"), Consumer("consumer, row guard", rules=rules)]
+    yield from against(bench, GUARDED, "avro", own, [])
 
 
 def against(bench, work, format, own, sinks):
