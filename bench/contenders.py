@@ -25,8 +25,8 @@ class Consumer:
     """The consumer with its shipped defaults, but for what the run is about."""
 
     process = "consumer"
-    # What it runs in.
-    prefix = ()
+    # What it runs in, and how many seconds it may take to end.
+    prefix, patience = (), 30
     # How many records are committed: the checkpoint knows.
     committed = "SELECT coalesce(sum(next_offset), 0)::bigint FROM afterimage.checkpoint"
 
@@ -94,7 +94,7 @@ class Consumer:
             member.send_signal(signal.SIGTERM)
         for member in self.running:
             try:
-                member.wait(30)
+                member.wait(self.patience)
             except subprocess.TimeoutExpired:
                 member.kill()
                 member.wait()

@@ -13,6 +13,7 @@ NAMED = 10
 class Weighed(Consumer):
     """The consumer in valgrind, which is so slow that its batches must be allowed to fill."""
 
+    patience = 120
     file = SCRATCH / "massif"
     prefix = ("valgrind", "--tool=massif", "--detailed-freq=1", f"--massif-out-file={file}")
 
@@ -49,15 +50,14 @@ def peak(lines):
 
 def _leaves(lines):
     """Yields each way to an allocation: its bytes, and functions from the allocation upwards."""
-    path, counts = [], []
+    path = []
     for line in lines:
         node = re.match(r"( *)n(\d+): (\d+) (?:0x\w+: )?(.*)", line)
         if node is None:
             return
         depth, callers = len(node[1]), int(node[2])
-        del path[depth:], counts[depth:]
+        del path[depth:]
         path.append(node[4])
-        counts.append(callers)
         if callers == 0:
             yield int(node[3]), path
 

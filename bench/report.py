@@ -187,7 +187,7 @@ def _profile(_folder, _name, runs):
             yield f"| {title} | % of both cores |\n|---|--:|"
             yield from (f"| {name} | {share:.1f} |" for name, share in median[part].items())
             yield ""
-    for run in (run for run in runs if "heap" in run):
+    for run in (run for run in runs if run.get("heap")):
         yield f"### {run['work']}, memory\n"
         yield (f"The heap at its peak, {run['heap']['heap'] / 2**20:.1f} MiB, by who asked for it, with what"
                " buffers have in reserve; the program's own code, stacks and gaps come to it.\n")

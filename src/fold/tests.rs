@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::decode::value::Value;
 use crate::refused::KeptRecord;
-use crate::rows::{Cell, Cells, Deletes, Keyless, Move, Origin, Shape};
+use crate::rows::{Cell, Cells, Deletes, Keyless, Move, Origin, RowWriter, Shape};
 use crate::table::{Column, Misfit, Table, TableName};
 
 mod moves;
@@ -52,6 +52,44 @@ fn a_row_is_new_if_the_first_change_of_its_key_says_so() {
     assert_eq!(is_new("1! 1+ab"), [false], "there was a row to delete");
     assert_eq!(is_new("1=ab 1! 1+cd"), [false]);
     assert_eq!(is_new("1+ab 1! 1+cd"), [true]);
+}
+
+#[test]
+fn a_key_is_copied_only_where_its_cells_are_apart() {
+    let text = |cells: &[u8]| {
+        let content = |cell| match cell {
+            Cell::Content(content) => char::from(content[0]),
+            _ => panic!("{cell:?}"),
+        };
+        Cells::new(cells).map(content).collect::<String>()
+    };
+    for (key, expected, copied) in [
+        (&[1][..], "b", 0),
+        (&[0, 1], "ab", 0),
+        (&[1, 2], "bc", 0),
+        (&[0, 1, 2], "abc", 0),
+        (&[1, 0], "ba", 2),
+        (&[0, 2], "ac", 2),
+        (&[0, 2, 1], "acb", 3),
+        (&[0, 1, 0], "aba", 3),
+    ] {
+        let mut rows = Rows::new(shape(key));
+        for is_delete in [false, true, false] {
+            let mut writer = rows.upsert();
+            for cell in ["a", "b", "c"] {
+                writer.push(Value::Text(cell)).unwrap();
+            }
+            let origin = Origin { step: 0, offset: 0, sent_at: 0 };
+            let finish = if is_delete { RowWriter::finish_delete } else { RowWriter::finish };
+            finish(writer, origin, kept(0)).unwrap();
+        }
+        let keys = rows.index().iter().map(|row| text(rows.key(row)));
+        assert_eq!(keys.collect::<Vec<_>>(), [expected; 3]);
+        let upserts = rows.index().iter().step_by(2).map(|row| text(rows.cells(row)));
+        assert_eq!(upserts.collect::<Vec<_>>(), ["abc"; 2]);
+        const CELL_BYTES: usize = 5;
+        assert_eq!(rows.byte_count(), 3 * (3 + copied) * CELL_BYTES, "{expected}");
+    }
 }
 
 #[test]
@@ -155,41 +193,6 @@ fn check_images(changes: &str, expected: &str) {
 
 fn fold_images(changes: &str) -> Winners {
     fold(&mut parse_images(changes))
-}
-
-#[test]
-fn a_key_is_one_run_of_cells_wherever_its_columns_are() {
-    let text = |cells: &[u8]| {
-        let content = |cell| match cell {
-            Cell::Content(content) => char::from(content[0]),
-            _ => panic!("{cell:?}"),
-        };
-        Cells::new(cells).map(content).collect::<String>()
-    };
-    for (key, expected) in [
-        (&[][..], ""),
-        (&[1], "b"),
-        (&[0, 1], "ab"),
-        (&[1, 2], "bc"),
-        (&[1, 0], "ba"),
-        (&[0, 2], "ac"),
-        (&[0, 1, 2], "abc"),
-        (&[0, 2, 1], "acb"),
-        (&[1, 2, 0], "bca"),
-    ] {
-        let mut rows = Rows::new(shape(key));
-        for _ in 0..2 {
-            let mut writer = rows.upsert();
-            ["a", "b", "c"].map(|cell| writer.push(Value::Text(cell)).unwrap());
-            writer.finish(Origin { step: 0, offset: 0, sent_at: 0 }, kept(0)).unwrap();
-        }
-        for row in rows.index() {
-            assert_eq!(
-                (text(rows.key(row)).as_str(), text(rows.cells(row)).as_str()),
-                (expected, "abc")
-            );
-        }
-    }
 }
 
 fn parse_images(changes: &str) -> Rows {

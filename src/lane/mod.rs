@@ -281,8 +281,8 @@ impl Lane {
             }
             Some(Blocked::Layout(request)) => self.is_before(request),
             // Mostly there in a moment: with many tables each would end a batch.
-            Some(Blocked::Schema(..)) | None => false,
-            Some(Blocked::PartitionCount(_) | Blocked::Batch) => true,
+            Some(Blocked::Schema(..) | Blocked::PartitionCount(_)) | None => false,
+            Some(Blocked::Batch) => true,
         }
     }
 

@@ -149,6 +149,34 @@ async fn only_the_holder_of_the_claim_gives_it_up_or_marks_it() {
 }
 
 #[tokio::test]
+async fn many_first_rows_are_counted_at_once_unless_somebody_works_on_the_table() {
+    let world = World::new().await;
+    let mut target = world.target();
+    let first = |from: i32| {
+        (from..from + 100).map(|number| (partition(number), NextOffset::at(0))).collect::<Vec<_>>()
+    };
+    target.begin(&first(0)[..99]).await.unwrap();
+    let lock = "LOCK TABLE afterimage.checkpoint IN SHARE UPDATE EXCLUSIVE MODE";
+    let works = frozen(&world, "somebody", lock).await;
+    timeout(BOUND, target.begin(&first(100))).await.unwrap().unwrap();
+    works.close().await.unwrap();
+
+    let before = world.sql("SELECT clock_timestamp()").await[0][0].clone().unwrap();
+    let counted = format!(
+        "SELECT (last_analyze > '{before}')::text FROM pg_stat_user_tables
+         WHERE schemaname = 'afterimage' AND relname = 'checkpoint'"
+    );
+    // A vacuum may be at work too.
+    for from in (200..1200).step_by(100) {
+        target.begin(&first(from)).await.unwrap();
+        if world.sql(&counted).await[0][0].as_deref() == Some("true") {
+            return;
+        }
+    }
+    panic!("the server has not counted");
+}
+
+#[tokio::test]
 async fn f07_nothing_of_a_stale_owner_survives() {
     let world = World::new().await;
     let (mut old, mut new) = (world.target(), world.target());

@@ -55,12 +55,16 @@ pub(super) async fn apply(
         };
         // At most once in vain: what comes behind it is settled by other ways.
         attempt.may_copy = false;
-        match ended {
-            Ok(refused) => {
-                session.run_all(sql::COMMIT.to_owned()).await.map_err(other)?;
-                return Ok(Applied::Committed { refused, older: attempt.older });
-            }
-            Err(Failure::NotMoved { refused }) => {
+        let failure = match ended {
+            Ok(refused) => match session.run_all(sql::COMMIT.to_owned()).await {
+                Ok(()) => return Ok(Applied::Committed { refused, older: attempt.older }),
+                // A constraint that was made deferrable meanwhile speaks only now.
+                Err(error) => deferred(error),
+            },
+            Err(failure) => failure,
+        };
+        match failure {
+            Failure::NotMoved { refused } => {
                 let standing = roll_back(session, lane, &steps).await?;
                 // Before cannot be, unless the claim came back meanwhile: claiming again is safe.
                 let all = || steps.iter().map(|step| step.partition.clone()).collect();
@@ -70,14 +74,14 @@ pub(super) async fn apply(
                     Standing::Elsewhere(partitions) => Applied::Fenced { partitions },
                 });
             }
-            Err(Failure::Again) => {
+            Failure::Again => {
                 session.run_all(sql::ROLLBACK.to_owned()).await.map_err(other)?;
             }
-            Err(Failure::Refused(rows)) => {
+            Failure::Refused(rows) => {
                 let settled = settled(roll_back(session, lane, &steps).await?);
                 return Ok(settled.unwrap_or(Applied::Refused { rows }));
             }
-            Err(Failure::Target(error)) => match verdict(session, lane, &steps, error).await {
+            Failure::Target(error) => match verdict(session, lane, &steps, error).await {
                 Err(TargetError::Row(found)) if fault.is_none() => fault = Some(found),
                 verdict => return verdict,
             },

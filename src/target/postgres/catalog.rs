@@ -29,8 +29,8 @@ pub(super) struct Described {
     pub(super) columns: Vec<DescribedColumn>,
     /// Whether rules rewrite statements on it.
     pub(super) has_rules: bool,
-    /// Whether anything in the database may be checked as late as at COMMIT: each deferrable
-    /// constraint has a trigger.
+    /// Whether anything in the database, of which the table is, may be checked as late as at COMMIT:
+    /// each deferrable constraint has a trigger.
     pub(super) has_deferrable: bool,
     /// The time of the transaction, as the cell of a `timestamptz`.
     pub(super) now: Vec<u8>,

@@ -3,31 +3,53 @@
 //! sqlx 0.9.0 leaves Nagle's algorithm on, which holds a short message back until the server has
 //! acknowledged the one before it: 40 ms at the end of a COPY, and a round trip to one far away
 //! (<https://github.com/transact-rs/sqlx/issues/4335>, mended behind 0.9.0). It keeps its socket to
-//! itself, so the socket is found among those of the process.
+//! itself, so the socket is found among the descriptors of the process.
 
+use std::ffi::{c_int, c_void};
 use std::fs::read_dir;
-use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::mem::{size_of, zeroed};
+use std::os::fd::RawFd;
 
-use socket2::SockRef;
-
-/// Has whatever the process sends to a server's port go at once.
-pub(super) fn set(port: u16) {
+/// Has whatever the process sends to a server's port go at once; returns how many connections there are.
+pub(super) fn set(port: u16) -> usize {
     let open = read_dir("/dev/fd").into_iter().flatten().flatten();
-    let descriptors = open.filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
-    descriptors.for_each(|descriptor| set_one(descriptor, port));
+    let descriptors = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    descriptors
+        .filter(|&descriptor| peer_port(descriptor) == Some(port) && set_one(descriptor))
+        .count()
 }
 
+/// Returns the port at the other end of a TCP connection; `None` of all else.
 #[expect(unsafe_code, reason = "sqlx keeps its socket to itself")]
-fn set_one(descriptor: RawFd, port: u16) {
-    // SAFETY: it was open a moment ago, and is not -1. It may be closed by now, or be another file's:
-    // only a TCP connection to the port takes the option, and none minds it.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    let socket = SockRef::from(&descriptor);
-    let peer = socket.peer_addr().ok().and_then(|peer| peer.as_socket());
-    if peer.as_ref().map(SocketAddr::port) == Some(port) {
-        // Without it everything goes its way, only later.
-        _ = socket.set_tcp_nodelay(true);
+fn peer_port(descriptor: RawFd) -> Option<u16> {
+    // SAFETY: an address is numbers, which may all be zero.
+    let mut peer: libc::sockaddr_storage = unsafe { zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::sockaddr_storage>()).ok()?;
+    // SAFETY: the server of the call writes no more than the length into what outlives it; a number that
+    // is no socket's, or nobody's any more, is an error.
+    let outcome = unsafe { libc::getpeername(descriptor, (&raw mut peer).cast(), &raw mut length) };
+    if outcome != 0 {
+        return None;
+    }
+    let port = match c_int::from(peer.ss_family) {
+        // SAFETY: the family says what the address is, and all fit into the storage.
+        libc::AF_INET => unsafe { (*(&raw const peer).cast::<libc::sockaddr_in>()).sin_port },
+        // SAFETY: the same.
+        libc::AF_INET6 => unsafe { (*(&raw const peer).cast::<libc::sockaddr_in6>()).sin6_port },
+        _ => return None,
+    };
+    Some(u16::from_be(port))
+}
+
+/// Returns whether a connection takes the option; none minds it, should the number be another's by now.
+#[expect(unsafe_code, reason = "sqlx keeps its socket to itself")]
+fn set_one(descriptor: RawFd) -> bool {
+    let on: c_int = 1;
+    let value = (&raw const on).cast::<c_void>();
+    let Ok(length) = libc::socklen_t::try_from(size_of::<c_int>()) else { return false };
+    // SAFETY: the value outlives the call, which reads as many bytes as it has.
+    unsafe {
+        libc::setsockopt(descriptor, libc::IPPROTO_TCP, libc::TCP_NODELAY, value, length) == 0
     }
 }
 
@@ -39,13 +61,15 @@ mod tests {
 
     #[test]
     fn connections_to_the_port_send_at_once_and_others_are_left_alone() {
-        let [server, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let ours = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        let theirs = TcpStream::connect(other.local_addr().unwrap()).unwrap();
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let [server, other] = [(); 2].map(|()| TcpListener::bind(address).unwrap());
+            let ours = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+            let theirs = TcpStream::connect(other.local_addr().unwrap()).unwrap();
 
-        set(server.local_addr().unwrap().port());
+            assert_eq!(set(server.local_addr().unwrap().port()), 1);
 
-        assert!(ours.nodelay().unwrap());
-        assert!(!theirs.nodelay().unwrap());
+            assert!(ours.nodelay().unwrap());
+            assert!(!theirs.nodelay().unwrap());
+        }
     }
 }

@@ -10,6 +10,7 @@ use sqlx::{
     Type,
 };
 use tokio::time::timeout;
+use tracing::debug;
 use uuid::Uuid;
 
 use crate::settings::Secret;
@@ -112,7 +113,9 @@ impl Session {
             .statement_cache_capacity(PREPARED_MAX)
             .disable_statement_logging();
         let mut connection = bounded(CONNECT_MAX, options.connect()).await?;
-        nodelay::set(options.get_port());
+        if nodelay::set(options.get_port()) == 0 {
+            debug!("the connection's socket is not among those of the process: it may send late");
+        }
         let has_settings = sqlx::query_scalar(HAS_SETTINGS).fetch_one(&mut connection);
         if !bounded(CONNECT_MAX, has_settings).await? {
             return Err(sqlx::Error::Configuration(SETTINGS_DROPPED.into()));

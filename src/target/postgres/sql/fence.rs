@@ -69,8 +69,9 @@ FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[])
 ORDER BY w.topic, w.\"partition\"
 ON CONFLICT (sink, cluster_id, topic, \"partition\") DO NOTHING";
 
-/// Has the server count the rows; who may not, is only warned.
-pub(in crate::target::postgres) const ANALYZE: &str = "ANALYZE afterimage.checkpoint";
+/// Has the server count the rows, unless somebody's work on the table would have to be waited for; who
+/// may not is only warned.
+pub(in crate::target::postgres) const ANALYZE: &str = "ANALYZE (SKIP_LOCKED) afterimage.checkpoint";
 
 /// Shows that the owner lives, or gives its claims up; a row that carries another claim is left alone.
 /// One that an operator has counted up since is the same claim, whose steps alone are void.
