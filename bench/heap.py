@@ -15,7 +15,9 @@ class Weighed(Consumer):
 
     patience = 120
     file = SCRATCH / "massif"
-    prefix = ("valgrind", "--tool=massif", "--detailed-freq=1", f"--massif-out-file={file}")
+    # Its threads take turns, or batches would never be full.
+    prefix = ("valgrind", "--fair-sched=yes", "--tool=massif", "--detailed-freq=1",
+              f"--massif-out-file={file}")
 
     def __init__(self, name):
         super().__init__(name, "--batch-age", "1m")
