@@ -12,8 +12,8 @@ for name in ("KAFKA_BOOTSTRAP_SERVERS", "CONNECT_URL", "SCHEMA_REGISTRY_URL", "S
     os.environ[name] = "/nowhere"
 
 import goals  # noqa: E402
-import micro  # noqa: E402
 import heap  # noqa: E402
+import micro  # noqa: E402
 import perf  # noqa: E402
 import records  # noqa: E402
 from works import MIX, ORDERS  # noqa: E402

@@ -50,8 +50,8 @@ class Consumer:
         """Starts one more member."""
         topics = filled.names if len(filled.names) == 1 else [f"^{_shared(filled.names)}.*"]
         port = 19_300 + len(self.running)
-        command = [*self.prefix, CONSUMER, "run", "--brokers", BROKERS, "--group", self.group, "--sink", self.group,
-                   "--topics", topics[0], "--http", f"127.0.0.1:{port}",
+        command = [*self.prefix, CONSUMER, "run", "--brokers", BROKERS, "--group", self.group,
+                   "--sink", self.group, "--topics", topics[0], "--http", f"127.0.0.1:{port}",
                    "--config", SCRATCH / "rules.toml", *self.options]
         environment = {"PATH": os.environ["PATH"], "TARGET_DATABASE_URL": self.target,
                        "SCHEMA_REGISTRY_URL": REGISTRY}

@@ -55,18 +55,20 @@ fn set_one(descriptor: RawFd) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{IpAddr, TcpListener, TcpStream};
 
     use super::*;
 
     #[test]
     fn connections_to_the_port_send_at_once_and_others_are_left_alone() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let [server, other] = [(); 2].map(|()| TcpListener::bind(address).unwrap());
-            let ours = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-            let theirs = TcpStream::connect(other.local_addr().unwrap()).unwrap();
+        // The second is an address of IPv6 that needs no network of it.
+        for host in ["127.0.0.1", "::ffff:127.0.0.1"].map(|host| host.parse::<IpAddr>().unwrap()) {
+            let [server, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+            let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+            let ours = TcpStream::connect((host, port(&server))).unwrap();
+            let theirs = TcpStream::connect((host, port(&other))).unwrap();
 
-            assert_eq!(set(server.local_addr().unwrap().port()), 1);
+            assert_eq!(set(port(&server)), 1);
 
             assert!(ours.nodelay().unwrap());
             assert!(!theirs.nodelay().unwrap());
