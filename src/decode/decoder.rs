@@ -117,6 +117,27 @@ impl Decoder {
         self.topics.clear();
     }
 
+    /// Returns the schemas that a record names and nobody has learned yet.
+    pub fn unknown_schemas(&self, record: Record<'_>) -> impl Iterator<Item = SchemaId> {
+        let Pair { key, value } = Pair::of(record);
+        let ids = [key, value].into_iter().flatten().filter_map(|part| Some(part.frame()?.0));
+        ids.filter(|id| !self.schemas.contains_key(id))
+    }
+
+    /// Returns what will be asked of a table when the first record of its topic is decoded; `None`
+    /// where that cannot be told yet, and where it depends on the records before.
+    pub fn foresee(&mut self, topic: &Arc<str>, record: Record<'_>) -> Option<Box<LayoutRequest>> {
+        let parts = Pair::of(record);
+        if self.topics.contains_key(topic) || parts.value.is_none_or(|value| is_null(value.bytes)) {
+            return None;
+        }
+        self.meet(topic, parts).ok()?;
+        match Self::layout(front(&self.topics, topic)) {
+            Err(Decoded::NeedsLayout(request)) if !request.is_partial => Some(request),
+            _ => None,
+        }
+    }
+
     fn try_decode(&mut self, arrival: Arrival<'_>, batch: &mut Batch) -> Result<Decoded, Early> {
         let mut arrival = arrival;
         let mut parts = Pair::of(arrival.record);
@@ -139,13 +160,13 @@ impl Decoder {
             return Err(refused(Reason::NotAnEnvelope, detail));
         }
         if !self.topic(arrival.topic).find(parts.value, parts.key) {
-            self.meet(&arrival, parts)?;
+            self.meet(arrival.topic, parts)?;
         }
         if let Some(decoded) = self.write(&arrival, parts, batch)? {
             return Ok(decoded);
         }
         // The schema is known, but the record is of another table, or of other fields.
-        self.meet(&arrival, parts)?;
+        self.meet(arrival.topic, parts)?;
         let decoded = self.write(&arrival, parts, batch)?;
         decoded.ok_or_else(|| {
             let detail = "the fields are not those of the schema".to_owned();
@@ -188,7 +209,7 @@ impl Decoder {
     }
 
     /// Finds out what a record with unknown schemas means.
-    fn meet(&mut self, arrival: &Arrival<'_>, parts: Pair<'_>) -> Result<(), Early> {
+    fn meet(&mut self, topic: &Arc<str>, parts: Pair<'_>) -> Result<(), Early> {
         let Pair { key, value } = parts;
         let (value_mark, value_field, place) = self.read(value, "value")?;
         let meant = value_field.as_ref().map(meaning);
@@ -235,14 +256,14 @@ impl Decoder {
                         "the value is neither an envelope nor a row with the columns of its key";
                     return Err(refused(Reason::NotAnEnvelope, detail));
                 }
-                let source = source_table(place, arrival.topic, form, row, key_field.as_ref());
+                let source = source_table(place, topic, form, row, key_field.as_ref());
                 self.layout_count += 1;
                 let id = LayoutId(self.layout_count);
                 let (is_partial, layout, is_absent) = (row.is_none(), None, false);
                 Known::Rows(Box::new(RowSight { id, source, is_partial, layout, is_absent }))
             }
         };
-        self.topic(arrival.topic).meet(Sight { value: value_mark, key: key_mark, known });
+        self.topic(topic).meet(Sight { value: value_mark, key: key_mark, known });
         Ok(())
     }
 

@@ -20,6 +20,8 @@ pub fn consumer(kafka: &Kafka) -> ClientConfig {
         // a full lane pauses: all three count for each partition, and librdkafka keeps half a kilobyte
         // beside each record. A record that is larger than a fetch comes all the same.
         .set("max.partition.fetch.bytes", "524288")
+        // Over many partitions the default of 50 MiB would have all of them wait for one answer.
+        .set("fetch.max.bytes", "4194304")
         .set("queued.min.messages", "2000")
         .set("queued.max.messages.kbytes", "1024");
     if kafka.protocol == GroupProtocol::Classic {

@@ -39,13 +39,16 @@ enum Collected {
 }
 
 impl Lane {
-    /// Collects from the run at the head until it is used up or something must come first.
+    /// Collects until the runs are used up, or something must come first.
     pub(super) fn collect(&mut self) {
         self.give_up_waiting();
-        if self.blocked.is_some() || self.is_full() {
-            return;
+        while self.blocked.is_none() && !self.is_ended && !self.is_full() {
+            let Some(run) = self.current.take().or_else(|| self.ahead.pop()) else { return };
+            self.collect_from(run);
         }
-        let Some(run) = self.current.take() else { return };
+    }
+
+    fn collect_from(&mut self, run: Run) {
         // Taken out of the map for the time of the run, so that no record looks it up.
         let Some(mut held) = self.held.remove(&run.partition) else { return };
         let ended = self.collect_run(&run, &mut held);
@@ -58,11 +61,10 @@ impl Lane {
             Ended::Stopped(stop) => self.stop(&run.partition, stop),
             Ended::Early => self.park(&run.partition, State::Waiting(CONSTRAINT)),
             Ended::Blocked(blocked) => {
-                match blocked {
-                    Blocked::Schema(id, _) => self.fetch_schema(id),
-                    Blocked::PartitionCount(_) => self.count_partitions(&run.partition.topic),
-                    Blocked::Layout(_) | Blocked::Moved(_) | Blocked::Batch => {}
+                if matches!(blocked, Blocked::PartitionCount(_)) {
+                    self.count_partitions(&run.partition.topic);
                 }
+                self.is_ended = !self.filling.is_empty() && self.ends_batch(&blocked);
                 self.blocked = Some(blocked);
                 self.current = Some(run);
             }
@@ -164,7 +166,7 @@ impl Lane {
                 self.refuse(partition, held, record, refusal);
                 Ok(Collected::Refused)
             }
-            Decoded::NeedsSchema(id) => Err(self.await_schema(id)),
+            Decoded::NeedsSchema(id) => Err(self.await_schema(id, record)),
             Decoded::NeedsLayout(request) => Err(Ended::Blocked(Blocked::Layout(request))),
             Decoded::NeedsMoved(request) => Err(Ended::Blocked(Blocked::Moved(request))),
             Decoded::NeedsPartitionCount => {
@@ -200,11 +202,13 @@ impl Lane {
     }
 
     /// Waits for a schema, which without a registry would never come.
-    fn await_schema(&self, id: SchemaId) -> Ended {
+    fn await_schema(&mut self, id: SchemaId, record: Record<'_>) -> Ended {
         if self.registry.is_none() {
             let detail = format!("schema {id} is Avro's: it needs --schema-registry-url");
             return Ended::Stopped(Stop::new(StopReason::SchemaUnreadable, detail));
         }
+        self.fetch_schema(id);
+        self.fetch_schemas(record);
         Ended::Blocked(Blocked::Schema(id, Instant::now() + HEAD_WAIT))
     }
 
@@ -293,7 +297,7 @@ impl Lane {
     /// its answer.
     pub(super) fn rewind(&mut self) {
         self.filling = Batch::default();
-        self.filling_since = None;
+        (self.filling_since, self.is_ended) = (None, false);
         self.blocked = None;
         let head = self.current.take().map(|run| run.partition);
         for (partition, held) in &mut self.held {

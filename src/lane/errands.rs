@@ -19,7 +19,7 @@ use crate::decode::{LayoutId, RegisteredSchema, SchemaId};
 use crate::identity::TopicIdentity;
 use crate::kafka::log::{Ask, LogError, Watermarks};
 use crate::kafka::{Membership, Reset};
-use crate::record::TopicPartition;
+use crate::record::{Record, TopicPartition};
 use crate::status::SCHEMA;
 use crate::stopped::{Stop, StopReason};
 use crate::target::Known;
@@ -93,6 +93,15 @@ impl Lane {
             Finding::Topics(topics) => self.compare_topics(&topics),
             Finding::Growth(topic, seen, identity, behind) => {
                 self.settle_growth(&topic, seen, identity, behind);
+            }
+        }
+    }
+
+    /// Sends for all schemas that a record names, so that none waits for another one.
+    pub(super) fn fetch_schemas(&mut self, record: Record<'_>) {
+        if self.registry.is_some() {
+            for id in self.decoder.unknown_schemas(record).collect::<Vec<_>>() {
+                self.fetch_schema(id);
             }
         }
     }

@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::Lane;
 use super::errands::{ASK_AGAIN, Finding, again, no_answer};
 use super::held::{GROWTH, State};
 use super::jitter::Pauses;
 use super::writer::Order;
-use super::{Blocked, Lane};
 use crate::checkpoint::{Claim, NextOffset};
-use crate::identity::{KeyMet, TopicIdentity, Trace};
+use crate::identity::{TopicIdentity, Trace};
 use crate::kafka::log::{Ask, LogError, Watermarks};
 use crate::record::TopicPartition;
 use crate::stopped::{Stop, StopReason};
@@ -265,26 +265,6 @@ impl Lane {
         for partition in grown.map(|(partition, _)| partition.clone()).collect::<Vec<_>>() {
             self.stop(&partition, stop.clone());
         }
-    }
-
-    /// Has the head go on whose keys are encoded as before, and stops it where not: keys have moved,
-    /// and another partition may hold older records of them.
-    pub(super) fn learn_key(&mut self, met: &KeyMet, is_accepted: bool) {
-        let Some(Blocked::Layout(request)) = &mut self.blocked else { return };
-        let is_head = self.current.as_ref().is_some_and(|run| run.partition.topic == met.topic);
-        if !is_head || request.key_encoding.as_ref() != Some(&met.encoding) {
-            return;
-        }
-        if is_accepted || self.mapping.is_guarded(&met.source) {
-            request.key_encoding = None;
-            return;
-        }
-        let detail = format!(
-            "keys of table \"{}\" come as {} now, and did not before: they have moved between the \
-             topic's partitions; consumer checkpoint release goes on",
-            met.source, met.encoding
-        );
-        self.stop_head(Stop::new(StopReason::KeyEncodingChanged, detail));
     }
 
     /// Returns what tells logs from others, where the rows do not say it yet.

@@ -27,8 +27,9 @@ impl Leads {
         self.open.iter().filter(is_written).cloned().collect()
     }
 
-    /// Takes the lead of a layout.
-    pub(super) fn open(&mut self, lead: Lead) {
+    /// Takes the lead of a layout, if the target does not know it.
+    pub(super) fn open(&mut self, lead: Option<Lead>) {
+        let Some(lead) = lead else { return };
         self.open.retain(|it| (&it.target, &it.leader) != (&lead.target, &lead.leader));
         self.open.push(lead);
     }

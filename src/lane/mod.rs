@@ -17,7 +17,6 @@ use crate::batch::{Batch, Folded, KeyMark};
 use crate::checkpoint::{Claim, Deleted, NextOffset, Step};
 use crate::decode::schema::registry::Schemas;
 use crate::decode::{Decoder, LayoutRequest, SchemaId};
-use crate::identity::KeyMet;
 use crate::kafka::log::Ask;
 use crate::kafka::{Event, Link};
 use crate::mapping::Mapping;
@@ -28,6 +27,7 @@ use crate::stopped::Stop;
 use crate::target::{Holding, Target};
 use crate::telemetry;
 
+mod ahead;
 mod collect;
 mod errands;
 mod held;
@@ -40,10 +40,12 @@ mod settle;
 mod show;
 #[cfg(test)]
 mod simulation;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod writer;
 
+use ahead::Ahead;
 use errands::Finding;
 use held::{Held, HeldByPartition, State};
 use identity::Looks;
@@ -127,7 +129,10 @@ pub struct Lane {
     jitter: Jitter,
     filling: Batch,
     filling_since: Option<Instant>,
+    // Whether the batch takes no more records: something must come before the next one.
+    is_ended: bool,
     current: Option<Run>,
+    ahead: Ahead,
     blocked: Option<Blocked>,
     begins: Vec<(TopicPartition, NextOffset)>,
     errands: JoinSet<Finding>,
@@ -209,7 +214,9 @@ impl Lane {
             jitter: parts.jitter,
             filling: Batch::default(),
             filling_since: None,
+            is_ended: false,
             current: None,
+            ahead: Ahead::default(),
             blocked: None,
             begins: Vec::new(),
             errands: JoinSet::new(),
@@ -247,13 +254,17 @@ impl Lane {
         if let Some(small) = small.or_else(|| self.touch_due()) {
             return Some(small);
         }
+        // Before the batch that ends at a new table: while it is applied, the next one has that table.
+        if let Some(table) = self.keys_due().or_else(|| self.tables_due()) {
+            return Some(table);
+        }
         if self.is_apply_due(is_queue_empty) {
             return Some(self.apply());
         }
-        let table = self.key_due().or_else(|| self.table_due()).or_else(|| self.moved_due());
+        let moved = self.moved_due();
         // A claim of nothing connects, so that a member without partitions is ready for some.
         let is_unconnected = self.target_state != TargetState::Reachable && self.held.is_empty();
-        table.or_else(|| is_unconnected.then(|| Order::Claim(Vec::new(), Uuid::nil())))
+        moved.or_else(|| is_unconnected.then(|| Order::Claim(Vec::new(), Uuid::nil())))
     }
 
     /// Decides whether the batch ends here: a free lane applies what it has once nothing more is at
@@ -263,35 +274,27 @@ impl Lane {
             let age = self.filling_since.map(|since| since.elapsed());
             age.is_some_and(|age| age >= self.limits.batch_age)
         };
-        let is_at_end = is_queue_empty && self.current.is_none();
+        let is_at_end = is_queue_empty && self.current.is_none() && self.ahead.is_empty();
         !self.filling.is_empty()
             && (is_at_end
-                || self.is_batch_awaited()
+                || self.is_ended
                 || !self.leaving.is_empty()
                 || self.is_full()
                 || is_old())
     }
 
-    /// Returns whether the batch must end before what the head waits for can come.
-    fn is_batch_awaited(&self) -> bool {
-        match &self.blocked {
+    /// Returns whether the batch ends before the record at the head.
+    fn ends_batch(&self, blocked: &Blocked) -> bool {
+        match blocked {
             // The table must be as the row's values are read.
-            Some(Blocked::Moved(request)) => {
+            Blocked::Moved(request) => {
                 !self.filling.schema_changes.is_empty() || self.filling.leaves(request).is_none()
             }
-            Some(Blocked::Layout(request)) => self.is_before(request),
-            // Mostly there in a moment: with many tables each would end a batch.
-            Some(Blocked::Schema(..) | Blocked::PartitionCount(_)) | None => false,
-            Some(Blocked::Batch) => true,
+            Blocked::Schema(..)
+            | Blocked::Layout(_)
+            | Blocked::PartitionCount(_)
+            | Blocked::Batch => true,
         }
-    }
-
-    /// Returns whether the batch must end before a table is looked at: what it changes is not there
-    /// yet, and its rows of the table are as the table is.
-    fn is_before(&self, request: &LayoutRequest) -> bool {
-        let target = self.mapping.target(&request.source.name);
-        let is_held = target.is_ok_and(|table| self.filling.holds(&table));
-        !self.filling.is_empty() && (!self.filling.schema_changes.is_empty() || is_held)
     }
 
     fn is_full(&self) -> bool {
@@ -304,7 +307,7 @@ impl Lane {
         metrics::histogram!(telemetry::BATCH_ROWS).record(rows);
         let mut batch = std::mem::take(&mut self.filling).fold();
         batch.leads = self.leads.of(&batch);
-        self.filling_since = None;
+        (self.filling_since, self.is_ended) = (None, false);
         if matches!(self.blocked, Some(Blocked::Batch)) {
             self.blocked = None;
         }
@@ -331,34 +334,6 @@ impl Lane {
             partitions.push(partition.clone());
         }
         (!partitions.is_empty()).then(|| Order::Claim(partitions, Uuid::new_v4()))
-    }
-
-    /// Returns the question for the table that the head waits for.
-    fn table_due(&mut self) -> Option<Order> {
-        let Some(Blocked::Layout(request)) = &self.blocked else { return None };
-        if self.is_before(request) {
-            return None;
-        }
-        match self.mapping.target(&request.source.name) {
-            Ok(name) => Some(Order::Table(name)),
-            Err(stop) => {
-                self.stop_head(stop);
-                None
-            }
-        }
-    }
-
-    /// Returns the question whether the head's keys may come in their encoding.
-    fn key_due(&mut self) -> Option<Order> {
-        let Some(Blocked::Layout(request)) = &self.blocked else { return None };
-        let (encoding, run) = (request.key_encoding.clone()?, self.current.as_ref()?);
-        let seen = self.held.get(&run.partition).and_then(|held| held.remembered.partitions_seen);
-        Some(Order::MeetKey(KeyMet {
-            topic: Arc::clone(&run.partition.topic),
-            source: request.source.name.rule_name(),
-            encoding,
-            is_alone: seen == Some(1),
-        }))
     }
 
     /// Returns the question for what a row has left under its old key, or is about to leave: then
@@ -488,8 +463,8 @@ impl LaneLoop {
                 Some(Ok(finding)) = lane.errands.join_next() => lane.use_finding(finding),
                 // The clock before records, which could otherwise starve it.
                 () = tokio::time::sleep_until(alarm) => {}
-                // Records, when the last run is collected.
-                Some(run) = runs.recv(), if lane.current.is_none() => lane.current = Some(run),
+                // Records, when there is use for them.
+                Some(run) = runs.recv(), if lane.takes_runs() => lane.take_run(run),
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Settling: what an answer of the target means for partitions, batches and the next order.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,16 +9,14 @@ use super::held::{FENCED, MOVE, State, Taints};
 use super::show::count;
 use super::writer::{Answer, Order, Outcome};
 use super::{Blocked, Lane};
-use crate::batch::{Folded, Leader, SchemaChange};
+use crate::batch::Folded;
 use crate::checkpoint::Claim;
-use crate::decode::LayoutRequest;
 use crate::kafka::Membership;
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
 use crate::status::TargetState;
 use crate::stopped::{Stop, StopReason};
-use crate::table::{Table, TableName};
 use crate::target::{Applied, Claimed, Claims, Disposition, TargetError};
 use crate::telemetry;
 
@@ -64,13 +61,11 @@ impl Lane {
     fn succeed(&mut self, order: Order, outcome: Outcome) {
         match (order, outcome) {
             (Order::Claim(..), Outcome::Claims(claims)) => self.claimed(claims),
-            (Order::Table(name), Outcome::Table(table, leaders)) if self.head_wants(&name) => {
-                self.lay_out(table, &leaders);
+            (Order::Tables(names), Outcome::Tables(existing)) => {
+                self.learn_tables(&names, existing);
             }
             (Order::Places(topic), Outcome::Places(places)) => self.look_for_ends(topic, places),
-            (Order::MeetKey(met), Outcome::KeyMet(is_accepted)) => {
-                self.learn_key(&met, is_accepted);
-            }
+            (Order::MeetKeys(met), Outcome::KeysMet(accepted)) => self.learn_keys(&met, accepted),
             (Order::Moved(request), Outcome::Moved(moved)) => self.bring(&request, moved),
             (Order::Apply(batch), Outcome::Applied(applied)) => self.applied(&batch, applied),
             (Order::Begin(first), _) => {
@@ -149,9 +144,9 @@ impl Lane {
             }
             // The others are derived from the lane's state, which still wants them.
             Order::Claim(..)
-            | Order::Table(_)
+            | Order::Tables(_)
             | Order::Moved(_)
-            | Order::MeetKey(_)
+            | Order::MeetKeys(_)
             | Order::Release(..) => {}
         }
     }
@@ -190,17 +185,20 @@ impl Lane {
                     self.stop(&partition, Stop::new(reason, text));
                 }
             }
-            Order::Table(name) if self.head_wants(&name) => {
+            // Which of them is refused shows when each is asked for alone.
+            Order::Tables(names) if names.len() > 1 => self.ahead.look_away(),
+            Order::MeetKeys(met) if met.len() > 1 => self.ahead.look_away(),
+            Order::Tables(names) if names.iter().any(|name| self.head_wants(name)) => {
                 self.stop_head(Stop::new(reason, text));
             }
             Order::Moved(_) if matches!(self.blocked, Some(Blocked::Moved(_))) => {
                 self.stop_head(Stop::new(reason, text));
             }
-            Order::MeetKey(_) if matches!(self.blocked, Some(Blocked::Layout(_))) => {
+            Order::MeetKeys(_) if matches!(self.blocked, Some(Blocked::Layout(_))) => {
                 self.stop_head(Stop::new(reason, text));
             }
             // The head that asked has been taken away.
-            Order::Table(_) | Order::Moved(_) | Order::MeetKey(_) => {}
+            Order::Tables(_) | Order::Moved(_) | Order::MeetKeys(_) => {}
             Order::Places(topic) => self.stop_grown(&topic, &Stop::new(reason, text)),
             Order::Identify(_)
             | Order::Mark(..)
@@ -284,57 +282,6 @@ impl Lane {
             && held.state != State::Leaving
         {
             held.state = state;
-        }
-    }
-
-    /// Returns whether the head still waits for this table: a rebalance may have changed the head
-    /// while the catalogue was asked.
-    fn head_wants(&self, name: &TableName) -> bool {
-        let Some(Blocked::Layout(request)) = &self.blocked else { return false };
-        self.mapping.target(&request.source.name).is_ok_and(|wanted| wanted == *name)
-    }
-
-    /// Gives the decoder the target's side of the table that the head waits for.
-    fn lay_out(&mut self, table: Option<Table>, leaders: &[Leader]) {
-        let Some(Blocked::Layout(request)) = self.blocked.take() else { return };
-        let Some(run) = &self.current else { return };
-        let LayoutRequest { id, source, is_partial, .. } = *request;
-        let leader =
-            Leader { source: source.name.clone(), topic: Arc::clone(&run.partition.topic) };
-        let planned = match table {
-            None if is_partial => return self.miss_table(id, &source),
-            // Only the topic names its table: it leads nowhere by itself.
-            Some(table) if is_partial => {
-                let allowed = self.mapping.follow(&leader, leaders);
-                let plan = allowed.and_then(|()| self.mapping.plan_partial(source, table));
-                plan.map(|plan| (plan, None))
-            }
-            table => self
-                .mapping
-                .lead(leader.clone(), leaders)
-                .and_then(|lead| self.mapping.plan(source, table).map(|plan| (plan, lead))),
-        };
-        match planned {
-            Ok((plan, lead)) => {
-                if let Some(change) = plan.change {
-                    let SchemaChange { after, statements, labels, .. } = &change;
-                    let statements = labels.iter().chain(statements).collect::<Vec<_>>();
-                    info!(table = %after.name, ?statements, "changes the target's schema");
-                    self.filling.schema_changes.push(change);
-                }
-                if let Some(lead) = lead {
-                    self.leads.open(lead);
-                }
-                self.decoder.learn_layout(id, plan.mapped);
-            }
-            Err(stop) => {
-                if stop.reason == StopReason::TableShared && !is_partial {
-                    self.contest(leader);
-                    // A table of this lane that came first learns of it at its next record.
-                    self.decoder.forget_layouts();
-                }
-                self.stop_head(stop);
-            }
         }
     }
 

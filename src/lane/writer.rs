@@ -6,14 +6,14 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::Leaving;
-use crate::batch::{Folded, Lead, Leader};
+use crate::batch::{Folded, Lead};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
-use crate::table::{Table, TableName};
-use crate::target::{Applied, Claims, Holding, Target, TargetError, Touched};
+use crate::table::TableName;
+use crate::target::{Applied, Claims, Existing, Holding, Target, TargetError, Touched};
 
 /// What a lane asks of its target.
 #[derive(Debug)]
@@ -32,12 +32,12 @@ pub(super) enum Order {
     Identify(Vec<(TopicPartition, Claim, Remembered)>),
     /// Read where every partition of a topic stands.
     Places(Arc<str>),
-    /// Keep how a table's keys are encoded, and say whether such records may be applied.
-    MeetKey(KeyMet),
+    /// Keep how the keys of tables are encoded, and say whether such records may be applied.
+    MeetKeys(Vec<KeyMet>),
     /// Keep that a source table leads where it may not write.
     Contest(Lead),
-    /// Read a table from the catalogue, and what leads to it.
-    Table(TableName),
+    /// Read tables from the catalogue, and what leads to them.
+    Tables(Vec<TableName>),
     /// Find what a row has left under its old key.
     Moved(Box<MoveRequest>),
     /// Apply a batch.
@@ -49,14 +49,14 @@ pub(super) enum Order {
 pub(super) enum Outcome {
     /// What a claim found.
     Claims(Claims),
-    /// The table as the catalogue has it, and the source tables that lead to it.
-    Table(Option<Table>, Vec<Leader>),
+    /// What the target has of each table.
+    Tables(Vec<Existing>),
     /// What an owner has learned from its rows.
     Touched(Touched),
     /// Where a topic's partitions stand.
     Places(Vec<(TopicPartition, NextOffset)>),
-    /// Whether records with such keys may be applied.
-    KeyMet(bool),
+    /// Of each encoding whether records with such keys may be applied.
+    KeysMet(Vec<bool>),
     /// What the row has left; `None` while its delete is not applied.
     Moved(Option<Moved>),
     /// How the batch ended.
@@ -118,10 +118,7 @@ impl<T: Target> Writer<T> {
             Order::Claim(partitions, token) => {
                 target.claim(partitions, *token, self.take_over).await.map(Outcome::Claims)
             }
-            Order::Table(name) => {
-                let table = target.table(name).await?;
-                target.leaders(name).await.map(|leaders| Outcome::Table(table, leaders))
-            }
+            Order::Tables(names) => target.tables(names).await.map(Outcome::Tables),
             Order::Contest(lead) => target.contest(lead).await.map(|()| Outcome::Done),
             Order::Moved(request) => target.moved(request).await.map(Outcome::Moved),
             Order::Apply(batch) => target.apply(batch).await.map(Outcome::Applied),
@@ -130,7 +127,7 @@ impl<T: Target> Writer<T> {
             Order::Touch(holdings) => target.touch(holdings).await.map(Outcome::Touched),
             Order::Identify(claims) => target.identify(claims).await.map(|()| Outcome::Done),
             Order::Places(topic) => target.places(topic).await.map(Outcome::Places),
-            Order::MeetKey(met) => target.meet_key(met).await.map(Outcome::KeyMet),
+            Order::MeetKeys(met) => target.meet_keys(met).await.map(Outcome::KeysMet),
             Order::Mark(partition, claim, stop) => {
                 target.mark(partition, *claim, Some(stop)).await.map(|()| Outcome::Done)
             }

@@ -96,10 +96,13 @@ pub trait Target: Send + 'static {
         topic: &str,
     ) -> impl Future<Output = Result<Vec<(TopicPartition, NextOffset)>, TargetError>> + Send;
 
-    /// Keeps how keys of a table are encoded, and returns whether records with such keys may be
-    /// applied: those of the first encoding, those of a topic's only partition, and those that an
-    /// operator has released.
-    fn meet_key(&mut self, met: &KeyMet) -> impl Future<Output = Result<bool, TargetError>> + Send;
+    /// Keeps how keys of tables are encoded, and returns of each in turn whether records with such
+    /// keys may be applied: those of the table's first encoding, those of a topic's only partition,
+    /// and those that an operator has released.
+    fn meet_keys(
+        &mut self,
+        met: &[KeyMet],
+    ) -> impl Future<Output = Result<Vec<bool>, TargetError>> + Send;
 
     /// Writes why a partition is stopped into its row; `None` when it runs again.
     fn mark(
@@ -109,17 +112,11 @@ pub trait Target: Send + 'static {
         stop: Option<&Stop>,
     ) -> impl Future<Output = Result<(), TargetError>> + Send;
 
-    /// Reads a table from the catalogue; `None` when it does not exist.
-    fn table(
+    /// Reads tables, and returns each in turn as the target has it.
+    fn tables(
         &mut self,
-        name: &TableName,
-    ) -> impl Future<Output = Result<Option<Table>, TargetError>> + Send;
-
-    /// Reads which source tables lead to a table.
-    fn leaders(
-        &mut self,
-        name: &TableName,
-    ) -> impl Future<Output = Result<Vec<Leader>, TargetError>> + Send;
+        names: &[TableName],
+    ) -> impl Future<Output = Result<Vec<Existing>, TargetError>> + Send;
 
     /// Keeps that a source table leads to a table where it may not write, so that those learn of it
     /// that lead there too.
@@ -145,6 +142,15 @@ pub trait Target: Send + 'static {
         &mut self,
         batch: &Folded,
     ) -> impl Future<Output = Result<Applied, TargetError>> + Send;
+}
+
+/// What the target has of a table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Existing {
+    /// The table as the catalogue has it; `None` when it does not exist.
+    pub table: Option<Table>,
+    /// The source tables that lead to it.
+    pub leaders: Vec<Leader>,
 }
 
 /// What an owner believes of a partition's row.

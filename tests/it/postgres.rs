@@ -18,7 +18,7 @@ use afterimage::target::postgres::Postgres;
 use afterimage::target::{Applied, Disposition, RefusedRow, Target, TargetError};
 use uuid::Uuid;
 
-use crate::postgres_support::{Does, World, batch, claim, creation, shape};
+use crate::postgres_support::{Does, One as _, World, batch, claim, creation, shape};
 
 const COMMITTED: Applied = Applied::Committed { refused: Vec::new(), older: 0 };
 

@@ -18,7 +18,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::postgres_support::{Does, World, batch, claim, creation, last, shape, sql};
+use crate::postgres_support::{Does, One as _, World, batch, claim, creation, last, shape, sql};
 
 /// A former owner is ended within this; it holds us up for a second before we look.
 pub(crate) const BOUND: Duration = Duration::from_secs(4);

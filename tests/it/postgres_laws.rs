@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use crate::postgres_support::{Does, batch, claim, shape};
+use crate::postgres_support::{Does, One as _, batch, claim, shape};
 use crate::postgres_types::world;
 
 const ROWS: usize = 300;

@@ -8,7 +8,7 @@ use afterimage::rows::Deletes;
 use afterimage::table::TableName;
 use afterimage::target::{Applied, Holding, Target, TargetError};
 
-use crate::postgres_support::{Does, World, batch, claim, creation, shape};
+use crate::postgres_support::{Does, One as _, World, batch, claim, creation, shape};
 
 fn partition(number: i32) -> TopicPartition {
     TopicPartition::new("topic", number)

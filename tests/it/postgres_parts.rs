@@ -10,7 +10,7 @@ use afterimage::record::TopicPartition;
 use afterimage::rows::Deletes;
 use afterimage::target::Target;
 
-use crate::postgres_support::{Does, batch, claim, shape};
+use crate::postgres_support::{Does, One as _, batch, claim, shape};
 use crate::postgres_types::{check, world};
 
 fn packed(literals: &[Literal<'_>]) -> Vec<u8> {

@@ -10,7 +10,7 @@ use afterimage::rows::{Deletes, Origin, Shape};
 use afterimage::target::postgres::Postgres;
 use afterimage::target::{Applied, Claimed, Target};
 
-use crate::postgres_support::{Does, World, batch, claim, last, record, shape};
+use crate::postgres_support::{Does, One as _, World, batch, claim, last, record, shape};
 
 const COMMITTED: Applied = Applied::Committed { refused: Vec::new(), older: 0 };
 

@@ -13,7 +13,7 @@ use afterimage::table::{Column, Table};
 use afterimage::target::postgres::Postgres;
 use afterimage::target::{Applied, Dialect, Disposition, Target, TargetError};
 
-use crate::postgres_support::{Does, World, batch, claim, creation, shape};
+use crate::postgres_support::{Does, One as _, World, batch, claim, creation, shape};
 
 const DIALECT: Dialect = Postgres::DIALECT;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use afterimage::batch::{Batch, Folded, SchemaChange};
+use afterimage::batch::{Batch, Folded, Leader, SchemaChange};
 use afterimage::checkpoint::{LastRecord, NextOffset, SourcePosition};
 use afterimage::decode::value::Value;
 use afterimage::decode::value::kind::{Kind, SourceColumn};
@@ -11,7 +11,7 @@ use afterimage::refused::KeptRecord;
 use afterimage::rows::{Deletes, Keyless, Origin, Shape};
 use afterimage::table::{Column, Table, TableName};
 use afterimage::target::postgres::Postgres;
-use afterimage::target::{Claimed, Sink, Target};
+use afterimage::target::{Claimed, Existing, Sink, Target, TargetError};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row};
 use tokio::sync::OnceCell;
@@ -27,6 +27,25 @@ pub(crate) fn address(name: &str) -> String {
 
 /// So many new rows of a table that they are copied.
 pub(crate) const NEW_ROWS: usize = 200;
+
+/// Asks about one table.
+pub(crate) trait One: Target {
+    /// Reads it from the catalogue.
+    async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
+        Ok(self.one(name).await?.table)
+    }
+
+    /// Reads which source tables lead to it.
+    async fn leaders(&mut self, name: &TableName) -> Result<Vec<Leader>, TargetError> {
+        Ok(self.one(name).await?.leaders)
+    }
+
+    async fn one(&mut self, name: &TableName) -> Result<Existing, TargetError> {
+        Ok(self.tables(std::slice::from_ref(name)).await?.remove(0))
+    }
+}
+
+impl<T: Target> One for T {}
 
 /// A place of a test's own at the target: a schema and a sink.
 pub(crate) struct World {

@@ -9,7 +9,9 @@ use afterimage::target::postgres::Postgres;
 use afterimage::target::{Claimed, Target};
 use uuid::Uuid;
 
-use crate::postgres_support::{Does, NEW_ROWS, World, batch, claim, creation, saying, shape};
+use crate::postgres_support::{
+    Does, NEW_ROWS, One as _, World, batch, claim, creation, saying, shape,
+};
 
 /// Writes each value into a column of its type, and reads what the server prints: one row of them all,
 /// and of each so many new ones that they are copied.

@@ -85,6 +85,7 @@ occurrences! {
     LetterKept: "a refused record was kept",
     ValueKept: "an unavailable value was kept from the target's row",
     ValueAwaited: "a row waited for what it had left",
+    LookedAhead: "tables were asked for that were ahead",
     ValueBrought: "a row got what it had left",
     Mirrored: "offsets were mirrored",
     Sought: "a lane had the client seek",

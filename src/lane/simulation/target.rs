@@ -11,15 +11,15 @@ use super::database::{Commit, Fate, Lock, short};
 use super::history::Met;
 use super::state::moving;
 use super::world::World;
-use crate::batch::{Folded, Lead, Leader};
+use crate::batch::{Folded, Lead};
 use crate::checkpoint::{Claim, NextOffset, Step};
 use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::{Stop, StopReason};
-use crate::table::{Table, TableName};
+use crate::table::TableName;
 use crate::target::sqlite::Sqlite;
-use crate::target::{Applied, Claims, Dialect, Holding, Target, TargetError, Touched};
+use crate::target::{Applied, Claims, Dialect, Existing, Holding, Target, TargetError, Touched};
 
 mod batch;
 
@@ -310,9 +310,9 @@ impl Target for Connection {
         self.answer(places).await
     }
 
-    async fn meet_key(&mut self, _: &KeyMet) -> Result<bool, TargetError> {
+    async fn meet_keys(&mut self, met: &[KeyMet]) -> Result<Vec<bool>, TargetError> {
         self.set_out().await?;
-        self.answer(true).await
+        self.answer(vec![true; met.len()]).await
     }
 
     async fn mark(
@@ -343,15 +343,18 @@ impl Target for Connection {
         self.answer(()).await
     }
 
-    async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
-        self.set_out().await?;
-        let table = self.world.database().state.catalogue.get(name).cloned();
-        self.answer(table).await
-    }
-
     /// Nobody else leads to a table: each has a source table of its own.
-    async fn leaders(&mut self, _: &TableName) -> Result<Vec<Leader>, TargetError> {
-        Ok(Vec::new())
+    async fn tables(&mut self, names: &[TableName]) -> Result<Vec<Existing>, TargetError> {
+        self.set_out().await?;
+        let existing = |name| Existing {
+            table: self.world.database().state.catalogue.get(name).cloned(),
+            leaders: Vec::new(),
+        };
+        let existing = names.iter().map(existing).collect();
+        if names.len() > 1 {
+            self.world.met(Met::LookedAhead);
+        }
+        self.answer(existing).await
     }
 
     async fn contest(&mut self, lead: &Lead) -> Result<(), TargetError> {

@@ -32,13 +32,14 @@ mod target;
 use log::Shelf;
 pub(super) use log::{Known, LogAnswer, Logs, REMEMBERED, TOPIC};
 pub(super) use records::{
-    SCHEMA, Sent, avro, came, create, malformed, malformed_of, partial, tombstone, truncate, went,
+    KEY, SCHEMA, Sent, avro, came, create, malformed, malformed_of, partial, tombstone, truncate,
+    went,
 };
 use target::Actor;
 pub(super) use target::{
     absent, behind_delete, claim_in, claims, committed, denied, done, elsewhere, fenced, found,
-    held_by, led_by, nothing, places, refused, remembering, stale, stopped, touched, unknown,
-    unreachable,
+    held_by, led_by, nothing, places, refused, remembering, stale, stopped, together, touched,
+    unknown, unreachable,
 };
 
 /// Longer than anything a lane waits for by itself.

@@ -1,5 +1,8 @@
 //! Records for the bench, as Debezium sends them: JSON with schemas, and one in Avro.
 
+/// How the keys of these records are encoded.
+pub(in crate::lane) const KEY: &str = "JSON with the schema 66b56061d4ae97098fb7d097825205f3";
+
 /// A record to deliver.
 pub(in crate::lane) struct Sent {
     pub(in crate::lane) key: Option<Vec<u8>>,

@@ -19,21 +19,19 @@ use crate::stopped::Stop;
 use crate::table::{Table, TableName};
 use crate::target::sqlite::Sqlite;
 use crate::target::{
-    Applied, Claimed, Claims, Dialect, Fault, Holding, Known, RefusedRow, Target, TargetError,
-    Touched,
+    Applied, Claimed, Claims, Dialect, Existing, Fault, Holding, Known, RefusedRow, Target,
+    TargetError, Touched,
 };
 
 /// Asks the test at each call.
 pub(super) struct Actor {
     caller: Caller<TargetAnswer>,
-    // Of the table that was read last.
-    leaders: Vec<Leader>,
     foreign_keys: Arc<Mutex<Vec<String>>>,
 }
 
 impl Actor {
     pub(super) fn new(caller: Caller<TargetAnswer>, foreign_keys: Arc<Mutex<Vec<String>>>) -> Self {
-        Self { caller, leaders: Vec::new(), foreign_keys }
+        Self { caller, foreign_keys }
     }
 }
 
@@ -96,14 +94,19 @@ impl Target for Actor {
         }
     }
 
-    /// Knows all encodings but those that the test has set; the test is asked about those only.
-    async fn meet_key(&mut self, met: &KeyMet) -> Result<bool, TargetError> {
-        if !self.foreign_keys.lock().unwrap().contains(&met.encoding) {
-            return Ok(true);
+    /// Knows all encodings but those that the test has set; the test is asked about all when one of
+    /// those is among them.
+    async fn meet_keys(&mut self, met: &[KeyMet]) -> Result<Vec<bool>, TargetError> {
+        let foreign = self.foreign_keys.lock().unwrap().clone();
+        if !met.iter().any(|met| foreign.contains(&met.encoding)) {
+            return Ok(vec![true; met.len()]);
         }
-        let alone = if met.is_alone { " alone" } else { "" };
-        match self.caller.ask(format!("key of {} in {}{alone}", met.source, met.topic)).await? {
-            Outcome::KeyMet(is_accepted) => Ok(is_accepted),
+        let of = |met: &KeyMet| {
+            let alone = if met.is_alone { " alone" } else { "" };
+            format!("key of {} in {}{alone}", met.source, met.topic)
+        };
+        match self.caller.ask(met.iter().map(of).collect::<Vec<_>>().join(", ")).await? {
+            Outcome::KeysMet(accepted) => Ok(accepted),
             other => panic!("a question for a key cannot end so: {other:?}"),
         }
     }
@@ -118,19 +121,12 @@ impl Target for Actor {
         self.caller.ask(format!("mark {partition} {stop}")).await.map(drop)
     }
 
-    async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
-        match self.caller.ask(format!("table {name}")).await? {
-            Outcome::Table(table, leaders) => {
-                self.leaders = leaders;
-                Ok(table)
-            }
+    async fn tables(&mut self, names: &[TableName]) -> Result<Vec<Existing>, TargetError> {
+        let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        match self.caller.ask(format!("table {}", names.join(", "))).await? {
+            Outcome::Tables(existing) => Ok(existing),
             other => panic!("a question for a table cannot end so: {other:?}"),
         }
-    }
-
-    /// Is asked right behind the table.
-    async fn leaders(&mut self, _: &TableName) -> Result<Vec<Leader>, TargetError> {
-        Ok(std::mem::take(&mut self.leaders))
     }
 
     async fn contest(&mut self, lead: &Lead) -> Result<(), TargetError> {
@@ -277,7 +273,16 @@ pub(in crate::lane) fn done() -> TargetAnswer {
 
 /// There is no such table.
 pub(in crate::lane) fn absent() -> TargetAnswer {
-    Ok(Outcome::Table(None, Vec::new()))
+    Ok(Outcome::Tables(vec![Existing::default()]))
+}
+
+/// What the target has of several tables.
+pub(in crate::lane) fn together<const N: usize>(answers: [TargetAnswer; N]) -> TargetAnswer {
+    let existing = answers.into_iter().flat_map(|answer| match answer {
+        Ok(Outcome::Tables(existing)) => existing,
+        other => panic!("no answer about tables: {other:?}"),
+    });
+    Ok(Outcome::Tables(existing.collect()))
 }
 
 /// As the answer says, and source tables of these names lead to the table, each through its topic.
@@ -288,8 +293,9 @@ pub(in crate::lane) fn led_by(leaders: &[(&str, &str)], answer: TargetAnswer) ->
         Leader { source, topic: format!("s.public.{topic}").into() }
     };
     match answer {
-        Ok(Outcome::Table(table, _)) => {
-            Ok(Outcome::Table(table, leaders.iter().map(leader).collect()))
+        Ok(Outcome::Tables(existing)) => {
+            let led = |it| Existing { leaders: leaders.iter().map(leader).collect(), ..it };
+            Ok(Outcome::Tables(existing.into_iter().map(led).collect()))
         }
         answer => answer,
     }
@@ -321,7 +327,8 @@ pub(in crate::lane) fn found(name: &str) -> TargetAnswer {
     let columns = vec![column("id", Kind::Int64, false), column("note", Kind::Text, true)];
     let (name, unique_keys) = (name.to_owned(), vec![vec!["id".to_owned()]]);
     let name = TableName { schema: None, table: name };
-    Ok(Outcome::Table(Some(Table { name, columns, unique_keys }), Vec::new()))
+    let table = Some(Table { name, columns, unique_keys });
+    Ok(Outcome::Tables(vec![Existing { table, leaders: Vec::new() }]))
 }
 
 /// Partitions stand elsewhere than their owner believes.

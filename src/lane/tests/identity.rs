@@ -10,7 +10,7 @@ use crate::identity::{Remembered, TopicIdentity, Trace};
 use crate::kafka::Membership;
 use crate::kafka::log::Watermarks;
 use crate::lane::testing::{
-    Bench, Known, LogAnswer, REMEMBERED, TOPIC, claim_in, claims, committed, create, done,
+    Bench, KEY, Known, LogAnswer, REMEMBERED, TOPIC, claim_in, claims, committed, create, done,
     elsewhere, partition, places, remembering, stopped, touched, unknown,
 };
 use crate::lane::writer::Outcome;
@@ -189,18 +189,14 @@ async fn f63_keys_in_another_encoding_stop_until_they_are_released() {
     bench.foreign_keys.lock().unwrap().push(KEY.to_owned());
     bench.hold(&["t[0]"]).await;
     bench.deliver("t[0]", 0, &[create("t", 1)]).await;
-    bench.answer("key of public.t in t", Ok(Outcome::KeyMet(false))).await;
-    let mark = format!(
-        "mark t[0] key_encoding_changed: keys of table \"public.t\" come as {KEY} now, and did not \
-         before: they have moved between the topic's partitions; consumer checkpoint release goes on"
-    );
-    bench.answer(&mark, done()).await;
+    bench.answer("key of public.t in t", Ok(Outcome::KeysMet(vec![false]))).await;
+    bench.answer(&keys_changed("t[0]", "public.t"), done()).await;
 
     bench.prove_as(&[Membership::Member]);
     bench.answer("touch t[0]#1", elsewhere(&["t[0]"])).await;
     bench.answer("claim t[0]", claim_in(3, "t[0]", 0)).await;
     bench.deliver("t[0]", 0, &[create("t", 1)]).await;
-    bench.answer("key of public.t in t", Ok(Outcome::KeyMet(true))).await;
+    bench.answer("key of public.t in t", Ok(Outcome::KeysMet(vec![true]))).await;
     bench.answer("table t", crate::lane::testing::absent()).await;
     bench.answer("apply t[0] 0..1, creates t, t leads to t, t +0", committed()).await;
     bench.deliver("t[0]", 1, &[create("t", 2)]).await;
@@ -216,7 +212,7 @@ async fn f63_a_topic_of_one_partition_says_so_of_its_keys() {
     let alone = Remembered { partitions_seen: Some(1), ..REMEMBERED };
     bench.answer("claim t[0]", remembering("t[0]", 0, alone)).await;
     bench.deliver("t[0]", 0, &[create("t", 1)]).await;
-    bench.answer("key of public.t in t alone", Ok(Outcome::KeyMet(true))).await;
+    bench.answer("key of public.t in t alone", Ok(Outcome::KeysMet(vec![true]))).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,8 +228,14 @@ async fn a_claim_that_an_operator_has_taken_is_claimed_again() {
     bench.answer("apply t[0] 0..1, t +0", committed()).await;
 }
 
-/// How the bench's keys are encoded.
-const KEY: &str = "JSON with the schema 66b56061d4ae97098fb7d097825205f3";
+/// What the row of a partition says whose keys of that table come in another encoding.
+pub(super) fn keys_changed(partition: &str, table: &str) -> String {
+    format!(
+        "mark {partition} key_encoding_changed: keys of table \"{table}\" come as {KEY} now, and did \
+         not before: they have moved between the topic's partitions; consumer checkpoint release \
+         goes on"
+    )
+}
 
 /// Says what a topic is from now on; `None` when it is gone.
 fn set(bench: &Bench, topic: &str, identity: Option<TopicIdentity>) {

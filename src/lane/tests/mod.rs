@@ -1,5 +1,6 @@
 //! The lane's flows, on the bench: each test plays the target, the log, the registry and the group.
 
+mod ahead;
 mod batches;
 mod claims;
 mod heads;

@@ -205,8 +205,8 @@ pub(super) async fn describe(
                 field: None,
             },
         };
-        let ordinal = usize::try_from(row.try_get::<i64, _>(0)? - 1).unwrap_or(usize::MAX);
-        if let (Some(table), Some(carrier)) = (tables.get_mut(ordinal), carriers.get_mut(ordinal)) {
+        let place = place(&row)?;
+        if let (Some(table), Some(carrier)) = (tables.get_mut(place), carriers.get_mut(place)) {
             carrier.row_type = row.try_get::<Oid, _>("row_id")?.0;
             carrier.array_cell = row.try_get::<Option<Oid>, _>("array_cell")?.unwrap_or_default().0;
             carrier.is_unknown |= base.may_have_multiranges();
@@ -233,8 +233,7 @@ pub(super) async fn tables(
     let mut keys = vec![Vec::new(); names.len()];
     let described = describe(session, names).await?;
     for row in session.fetch(sql::UNIQUE_KEYS.to_owned(), arguments(names)?).await? {
-        let ordinal = usize::try_from(row.try_get::<i64, _>(0)? - 1).unwrap_or(usize::MAX);
-        if let Some(keys) = keys.get_mut(ordinal) {
+        if let Some(keys) = keys.get_mut(place(&row)?) {
             keys.push(row.try_get::<Vec<String>, _>(1)?);
         }
     }
@@ -246,19 +245,27 @@ pub(super) async fn tables(
     Ok(parts.map(table).collect())
 }
 
-/// Returns the triggers of a table that may change the rows that we write.
+/// Returns which triggers of each table may change the rows that we write.
 pub(super) async fn changing_triggers(
     session: &mut Session,
-    name: &TableName,
-) -> Result<Vec<String>, sqlx::Error> {
-    let mut arguments = PgArguments::default();
-    bind(&mut arguments, sql::schema(name))?;
-    bind(&mut arguments, name.table.as_str())?;
-    let rows = session.fetch(sql::CHANGING_TRIGGERS.to_owned(), arguments).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+    names: &[&TableName],
+) -> Result<Vec<Vec<String>>, sqlx::Error> {
+    let mut triggers = vec![Vec::new(); names.len()];
+    for row in session.fetch(sql::CHANGING_TRIGGERS.to_owned(), arguments(names)?).await? {
+        if let Some(triggers) = triggers.get_mut(place(&row)?) {
+            *triggers = row.try_get(1)?;
+        }
+    }
+    Ok(triggers)
 }
 
-fn arguments(names: &[&TableName]) -> Result<PgArguments, sqlx::Error> {
+/// Returns which table of a question a row of its answer is about.
+pub(super) fn place(row: &PgRow) -> Result<usize, sqlx::Error> {
+    Ok(usize::try_from(row.try_get::<i64, _>(0)? - 1).unwrap_or(usize::MAX))
+}
+
+/// Asks about tables: schemas and names.
+pub(super) fn arguments(names: &[&TableName]) -> Result<PgArguments, sqlx::Error> {
     let schemas = names.iter().map(|name| sql::schema(name)).collect::<Vec<_>>();
     let tables = names.iter().map(|name| name.table.as_str()).collect::<Vec<_>>();
     let mut arguments = PgArguments::default();

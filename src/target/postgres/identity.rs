@@ -38,22 +38,27 @@ pub(super) async fn places(
     rows.iter().map(|row| Ok((partition(row)?, NextOffset::at(row.try_get(2)?)))).collect()
 }
 
-/// Keeps how keys are encoded, one member at a time, and returns whether that is accepted.
-pub(super) async fn meet_key(
+/// Keeps how keys are encoded, one member at a time, and returns of each whether it is accepted.
+pub(super) async fn meet_keys(
     session: &mut Session,
     sink: &Sink,
-    met: &KeyMet,
-) -> Result<bool, sqlx::Error> {
+    met: &[KeyMet],
+) -> Result<Vec<bool>, sqlx::Error> {
     session.run_all(sql::start(&[])).await?;
-    let mut topic = PgArguments::default();
-    bind(&mut topic, &*met.topic)?;
-    session.run(sql::LOCK_KEYS.to_owned(), topic).await?;
-    let mut arguments = sink_arguments(sink)?;
-    bind(&mut arguments, &*met.topic)?;
-    bind(&mut arguments, met.source.as_str())?;
-    bind(&mut arguments, met.encoding.as_str())?;
-    bind(&mut arguments, met.is_alone)?;
-    let rows = session.fetch(sql::MEET_KEY.to_owned(), arguments).await?;
+    let mut topics = PgArguments::default();
+    bind(&mut topics, met.iter().map(|met| &*met.topic).collect::<Vec<_>>())?;
+    session.run(sql::LOCK_KEYS.to_owned(), topics).await?;
+    let mut accepted = Vec::with_capacity(met.len());
+    // One by one, because the next may be of the same table.
+    for met in met {
+        let mut arguments = sink_arguments(sink)?;
+        bind(&mut arguments, &*met.topic)?;
+        bind(&mut arguments, met.source.as_str())?;
+        bind(&mut arguments, met.encoding.as_str())?;
+        bind(&mut arguments, met.is_alone)?;
+        let rows = session.fetch(sql::MEET_KEY.to_owned(), arguments).await?;
+        accepted.push(rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?);
+    }
     session.run_all(sql::COMMIT.to_owned()).await?;
-    rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
+    Ok(accepted)
 }

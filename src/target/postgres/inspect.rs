@@ -207,7 +207,7 @@ async fn read_leaders(session: &mut Session, name: &TableName) -> Result<Vec<Lea
     if !ddl::is_bootstrapped(session).await? {
         return Ok(Vec::new());
     }
-    leads::read(session, name).await
+    Ok(leads::read(session, &[name]).await?.pop().unwrap_or_default())
 }
 
 async fn needed(session: &mut Session, change: &SchemaChange) -> Result<Vec<String>, sqlx::Error> {

@@ -1,7 +1,7 @@
 //! Leads: which source tables lead to a table, as the target keeps it.
 
 use sqlx::Row as _;
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::PgArguments;
 
 use crate::batch::{Lead, Leader};
 use crate::decode::value::kind::SourceName;
@@ -9,7 +9,7 @@ use crate::table::TableName;
 use crate::target::TargetError;
 use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::session::{Session, bind};
-use crate::target::postgres::sql;
+use crate::target::postgres::{catalog, sql};
 
 /// Keeps the leads of a batch, inside its transaction; a table is stale to which something leads
 /// that was not there when it was decided who may.
@@ -21,8 +21,9 @@ pub(super) async fn enter(session: &mut Session, leads: &[Lead]) -> Result<(), T
     let targets = targets(leads).map_err(other)?;
     session.run(sql::LOCK_LEADS.to_owned(), targets).await.map_err(other)?;
     keep(session, leads).await.map_err(other)?;
-    for lead in leads {
-        let leaders = read(session, &lead.target).await.map_err(other)?;
+    let names = leads.iter().map(|lead| &lead.target).collect::<Vec<_>>();
+    let leaders = read(session, &names).await.map_err(other)?;
+    for (lead, leaders) in leads.iter().zip(leaders) {
         if !lead.stands_among(&leaders) {
             return Err(TargetError::StaleLayout { table: lead.target.clone() });
         }
@@ -46,22 +47,21 @@ pub(super) async fn keep(session: &mut Session, leads: &[Lead]) -> Result<(), sq
     session.run(sql::KEEP_LEADS.to_owned(), arguments).await.map(drop)
 }
 
-/// Reads which source tables lead to a table.
+/// Reads which source tables lead to each of the tables.
 pub(super) async fn read(
     session: &mut Session,
-    name: &TableName,
-) -> Result<Vec<Leader>, sqlx::Error> {
-    let mut arguments = PgArguments::default();
-    bind(&mut arguments, sql::schema(name))?;
-    bind(&mut arguments, name.table.as_str())?;
-    let rows = session.fetch(sql::LEADERS.to_owned(), arguments).await?;
-    let leader = |row: &PgRow| {
-        let database = Some(row.try_get::<String, _>(1)?).filter(|name| !name.is_empty());
-        let (server, schema, table) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
+    names: &[&TableName],
+) -> Result<Vec<Vec<Leader>>, sqlx::Error> {
+    let mut leaders = vec![Vec::new(); names.len()];
+    for row in session.fetch(sql::LEADERS.to_owned(), catalog::arguments(names)?).await? {
+        let database = Some(row.try_get::<String, _>(2)?).filter(|name| !name.is_empty());
+        let (server, schema, table) = (row.try_get(1)?, row.try_get(3)?, row.try_get(4)?);
         let source = SourceName { server, database, schema, table };
-        Ok(Leader { source, topic: row.try_get::<String, _>(4)?.into() })
-    };
-    rows.iter().map(leader).collect()
+        if let Some(leaders) = leaders.get_mut(catalog::place(&row)?) {
+            leaders.push(Leader { source, topic: row.try_get::<String, _>(5)?.into() });
+        }
+    }
+    Ok(leaders)
 }
 
 /// Counts the sources that lead to a table beside another one.
@@ -72,8 +72,5 @@ pub(super) async fn met(session: &mut Session) -> Result<u64, sqlx::Error> {
 }
 
 fn targets(leads: &[Lead]) -> Result<PgArguments, sqlx::Error> {
-    let mut arguments = PgArguments::default();
-    bind(&mut arguments, leads.iter().map(|it| sql::schema(&it.target)).collect::<Vec<_>>())?;
-    bind(&mut arguments, leads.iter().map(|it| it.target.table.as_str()).collect::<Vec<_>>())?;
-    Ok(arguments)
+    catalog::arguments(&leads.iter().map(|it| &it.target).collect::<Vec<_>>())
 }

@@ -32,18 +32,20 @@ use std::path::PathBuf;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::batch::{Folded, Lead, Leader};
+use crate::batch::{Folded, Lead};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::identity::{KeyMet, Remembered};
 use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
-use crate::table::{Table, TableName};
+use crate::table::TableName;
 use crate::target::postgres::copy::Copying;
 use crate::target::postgres::error::{Doing, target_error};
 use crate::target::postgres::fence::{FormerOwners, Guard, Lane, Suspects, Wanted};
 use crate::target::postgres::session::{Address, Session, Token};
-use crate::target::{Applied, Claims, Dialect, Holding, Sink, Target, TargetError, Touched};
+use crate::target::{
+    Applied, Claims, Dialect, Existing, Holding, Sink, Target, TargetError, Touched,
+};
 
 /// How often in a row a table may be found stale: its layout was then read anew each time, and the
 /// reason lies elsewhere.
@@ -243,9 +245,9 @@ impl Target for Postgres {
         self.keep(session, places.map_err(|error| target_error(error, Doing::Other))).await
     }
 
-    async fn meet_key(&mut self, met: &KeyMet) -> Result<bool, TargetError> {
+    async fn meet_keys(&mut self, met: &[KeyMet]) -> Result<Vec<bool>, TargetError> {
         let mut session = self.session().await?;
-        let accepted = identity::meet_key(&mut session, &self.sink, met).await;
+        let accepted = identity::meet_keys(&mut session, &self.sink, met).await;
         self.keep(session, accepted.map_err(|error| target_error(error, Doing::Other))).await
     }
 
@@ -260,24 +262,21 @@ impl Target for Postgres {
         self.keep(session, marked.map_err(|error| target_error(error, Doing::Other))).await
     }
 
-    async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
-        let mut session = self.session().await?;
-        let table = async {
-            let triggers = catalog::changing_triggers(&mut session, name).await?;
-            if !triggers.is_empty() {
-                warn!(table = %name, ?triggers, "triggers may write other rows than the source's");
+    async fn tables(&mut self, names: &[TableName]) -> Result<Vec<Existing>, TargetError> {
+        let mut session = self.ready().await?;
+        let names = names.iter().collect::<Vec<_>>();
+        let read = async {
+            let triggers = catalog::changing_triggers(&mut session, &names).await?;
+            for (table, triggers) in names.iter().zip(triggers).filter(|(_, it)| !it.is_empty()) {
+                warn!(%table, ?triggers, "triggers may write other rows than the source's");
             }
-            let mut tables = catalog::tables(&mut session, &[name]).await?;
-            Ok(tables.pop().flatten())
+            let tables = catalog::tables(&mut session, &names).await?;
+            let leaders = leads::read(&mut session, &names).await?;
+            let both = tables.into_iter().zip(leaders);
+            Ok(both.map(|(table, leaders)| Existing { table, leaders }).collect())
         }
         .await;
-        self.keep(session, table.map_err(|error| target_error(error, Doing::Other))).await
-    }
-
-    async fn leaders(&mut self, name: &TableName) -> Result<Vec<Leader>, TargetError> {
-        let mut session = self.ready().await?;
-        let leaders = leads::read(&mut session, name).await;
-        self.keep(session, leaders.map_err(|error| target_error(error, Doing::Other))).await
+        self.keep(session, read.map_err(|error| target_error(error, Doing::Other))).await
     }
 
     async fn contest(&mut self, lead: &Lead) -> Result<(), TargetError> {

@@ -79,7 +79,7 @@ mod tests {
     use crate::decode::value::{Day, Decimal, Moment, Value};
     use crate::target::Target;
     use crate::target::sqlite::Sqlite;
-    use crate::target::sqlite::tests::{World, source};
+    use crate::target::sqlite::tests::{One as _, World, source};
 
     #[tokio::test]
     async fn the_catalogue_reads_a_created_table_as_it_was_planned() {

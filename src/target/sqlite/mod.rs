@@ -14,7 +14,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, SqliteConnection};
 use uuid::Uuid;
 
-use crate::batch::{Folded, Lead, Leader, Replay};
+use crate::batch::{Folded, Lead, Replay};
 use crate::checkpoint::{Claim, NextOffset};
 use crate::decode::value::Value;
 use crate::identity::{KeyMet, Remembered};
@@ -22,9 +22,11 @@ use crate::moves::{MoveRequest, Moved};
 use crate::record::TopicPartition;
 use crate::refused::DeadLetter;
 use crate::stopped::Stop;
-use crate::table::{Table, TableName};
+use crate::table::TableName;
 use crate::target::sqlite::apply::Written;
-use crate::target::{Applied, Claims, Dialect, Holding, Sink, Target, TargetError, Touched, text};
+use crate::target::{
+    Applied, Claims, Dialect, Existing, Holding, Sink, Target, TargetError, Touched, text,
+};
 
 mod amend;
 mod apply;
@@ -307,11 +309,14 @@ impl Target for Sqlite {
         Ok(places)
     }
 
-    async fn meet_key(&mut self, met: &KeyMet) -> Result<bool, TargetError> {
+    async fn meet_keys(&mut self, met: &[KeyMet]) -> Result<Vec<bool>, TargetError> {
         let mut writing = self.begin_writing().await?;
-        let is_accepted = identity::meet_key(&mut writing, &self.sink, met).await?;
+        let mut accepted = Vec::with_capacity(met.len());
+        for met in met {
+            accepted.push(identity::meet_key(&mut writing, &self.sink, met).await?);
+        }
         self.end(writing, "COMMIT").await?;
-        Ok(is_accepted)
+        Ok(accepted)
     }
 
     async fn mark(
@@ -325,18 +330,16 @@ impl Target for Sqlite {
         self.end(writing, "COMMIT").await
     }
 
-    async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
+    async fn tables(&mut self, names: &[TableName]) -> Result<Vec<Existing>, TargetError> {
         let mut connection = self.connection().await?;
-        let table = catalog::read(&mut connection, name).await?;
+        let mut tables = Vec::with_capacity(names.len());
+        for name in names {
+            let table = catalog::read(&mut connection, name).await?;
+            let leaders = leads::read(&mut connection, name).await?;
+            tables.push(Existing { table, leaders });
+        }
         self.connection = Some(connection);
-        Ok(table)
-    }
-
-    async fn leaders(&mut self, name: &TableName) -> Result<Vec<Leader>, TargetError> {
-        let mut connection = self.connection().await?;
-        let leaders = leads::read(&mut connection, name).await?;
-        self.connection = Some(connection);
-        Ok(leaders)
+        Ok(tables)
     }
 
     async fn contest(&mut self, lead: &Lead) -> Result<(), TargetError> {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::Sqlite;
-use crate::batch::{Batch, Folded, SchemaChange};
+use crate::batch::{Batch, Folded, Leader, SchemaChange};
 use crate::checkpoint::{Claim, LastRecord, NextOffset};
 use crate::decode::value::kind::{Kind, SourceColumn};
 use crate::decode::value::{Decimal, Value};
@@ -16,7 +16,7 @@ use crate::refused::{DeadLetter, KeptRecord, Reason, Refusal};
 use crate::rows::{Deletes, Keyless, Origin, Shape};
 use crate::stopped::{Stop, StopReason};
 use crate::table::{Table, TableName};
-use crate::target::{Applied, Claimed, Holding, Sink, Target, TargetError};
+use crate::target::{Applied, Claimed, Existing, Holding, Sink, Target, TargetError};
 
 mod fence;
 mod guard;
@@ -26,6 +26,25 @@ mod letters;
 mod moves;
 mod neighbours;
 mod refused;
+
+/// Asks about one table.
+pub(super) trait One: Target {
+    /// Reads it from the catalogue.
+    async fn table(&mut self, name: &TableName) -> Result<Option<Table>, TargetError> {
+        Ok(self.one(name).await?.table)
+    }
+
+    /// Reads which source tables lead to it.
+    async fn leaders(&mut self, name: &TableName) -> Result<Vec<Leader>, TargetError> {
+        Ok(self.one(name).await?.leaders)
+    }
+
+    async fn one(&mut self, name: &TableName) -> Result<Existing, TargetError> {
+        Ok(self.tables(std::slice::from_ref(name)).await?.remove(0))
+    }
+}
+
+impl<T: Target> One for T {}
 
 /// A file, and the partition `t[0]` that its tests move.
 pub(super) struct World {

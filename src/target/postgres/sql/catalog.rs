@@ -3,19 +3,22 @@
 use crate::table::TableName;
 use crate::target::postgres::sql::{quote, relation};
 
-/// Reads which triggers of a table may change the rows that a session of ours writes.
+/// Reads which triggers of tables may change the rows that a session of ours writes.
 ///
 /// Of `tgtype`, 1 stands for a trigger of rows and 2 for one that comes before them. Parameters:
-/// schema, table.
+/// schemas, tables.
 pub(in crate::target::postgres) const CHANGING_TRIGGERS: &str = "\
-SELECT t.tgname::text
-FROM pg_catalog.pg_trigger AS t
-JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = $1 AND c.relname = $2 AND NOT t.tgisinternal AND t.tgtype & 3 = 3
+SELECT w.ordinal, pg_catalog.array_agg(t.tgname::text ORDER BY t.tgname)
+FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
+  WITH ORDINALITY AS w (schema_name, table_name, ordinal)
+JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.table_name
+JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid
+WHERE NOT t.tgisinternal AND t.tgtype & 3 = 3
   AND t.tgenabled IN ('A',
     CASE pg_catalog.current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END)
-ORDER BY t.tgname";
+GROUP BY w.ordinal
+ORDER BY w.ordinal";
 
 /// Reads the columns of tables, in order; a domain is followed down to its base type. The modifier of
 /// a `money` is the number of its digits behind the point, which the server's locale says.

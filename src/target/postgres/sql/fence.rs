@@ -111,10 +111,14 @@ SELECT topic, \"partition\", next_offset
 FROM afterimage.checkpoint
 WHERE sink = $1 AND cluster_id = $2 AND topic = $3";
 
-/// Lets one member at a time tell of a topic's keys, until its transaction ends. Parameters: topic.
+/// Lets one member at a time tell of the keys of topics, until its transaction ends. Parameters:
+/// topics.
 pub(in crate::target::postgres) const LOCK_KEYS: &str = "\
-SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('afterimage.key_encoding'),
-  pg_catalog.hashtext($1))";
+SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('afterimage.key_encoding'), w.name)
+FROM (
+  SELECT DISTINCT pg_catalog.hashtext(topic) FROM unnest($1::pg_catalog.text[]) AS u (topic)
+  ORDER BY 1
+) AS w (name)";
 
 /// Keeps how keys are encoded; the first encoding of a table is accepted, and each where no key can
 /// move. Parameters: sink, cluster, topic, source table, encoding, whether the partition is alone.

@@ -21,12 +21,14 @@ FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[], $3::pg_catalog.text[],
   $7::pg_catalog.text[])
 ON CONFLICT DO NOTHING";
 
-/// Reads what leads to a table. Parameters: schema, table.
+/// Reads what leads to tables. Parameters: schemas, tables.
 pub(in crate::target::postgres) const LEADERS: &str = "\
-SELECT source_server, source_database, source_schema, source_table, topic
-FROM afterimage.source_table
-WHERE target_schema = $1 AND target_table = $2
-ORDER BY at, source_server, source_database, source_schema, source_table";
+SELECT w.ordinal, s.source_server, s.source_database, s.source_schema, s.source_table, s.topic
+FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[])
+  WITH ORDINALITY AS w (schema_name, table_name, ordinal)
+JOIN afterimage.source_table AS s
+  ON s.target_schema = w.schema_name AND s.target_table = w.table_name
+ORDER BY w.ordinal, s.at, s.source_server, s.source_database, s.source_schema, s.source_table";
 
 /// Counts the sources that lead to a table beside another one.
 pub(in crate::target::postgres) const MET: &str = "\

@@ -1,7 +1,8 @@
 //! Rows that the database refuses: the records are named, and all others are taken.
 
 use super::{
-    COMMITTED, Delete, Deletes, Put, STANDS, Value, World, after, batch, creation, price, shape,
+    COMMITTED, Delete, Deletes, One as _, Put, STANDS, Value, World, after, batch, creation, price,
+    shape,
 };
 use crate::target::{Applied, RefusedRow, Target as _};
 
