@@ -42,7 +42,7 @@ pub struct Remembered {
 
 /// How keys of a source table are encoded, as a topic's records have shown it: the bytes of a key
 /// choose its partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyMet {
     /// The topic.
     pub topic: Arc<str>,

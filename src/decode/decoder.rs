@@ -117,18 +117,19 @@ impl Decoder {
         self.topics.clear();
     }
 
-    /// Returns the schemas that a record names and nobody has learned yet.
-    pub fn unknown_schemas(&self, record: Record<'_>) -> impl Iterator<Item = SchemaId> {
+    /// Returns the schemas that a record names and the decoder has not learned.
+    pub fn unlearned_schemas(&self, record: Record<'_>) -> impl Iterator<Item = SchemaId> {
         let Pair { key, value } = Pair::of(record);
         let ids = [key, value].into_iter().flatten().filter_map(|part| Some(part.frame()?.0));
         ids.filter(|id| !self.schemas.contains_key(id))
     }
 
-    /// Returns what will be asked of a table when the first record of its topic is decoded; `None`
-    /// where that cannot be told yet, and where it depends on the records before.
+    /// Meets the next record of a topic before it is decoded, and returns what it will ask of its
+    /// table; `None` where that cannot be told yet, and for a topic that something is known of.
     pub fn foresee(&mut self, topic: &Arc<str>, record: Record<'_>) -> Option<Box<LayoutRequest>> {
         let parts = Pair::of(record);
-        if self.topics.contains_key(topic) || parts.value.is_none_or(|value| is_null(value.bytes)) {
+        let is_nothing = |value: Part<'_>| value.bytes.is_empty() || is_null(value.bytes);
+        if self.topics.contains_key(topic) || parts.value.is_none_or(is_nothing) {
             return None;
         }
         self.meet(topic, parts).ok()?;

@@ -4,9 +4,10 @@
 //! A lane that meets a thousand tables would otherwise wait a thousand times. What is learned ahead
 //! only spares questions: whatever is still unknown when a run comes to the head is asked for then.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::held::Held;
 use super::tables::is_about;
 use super::{Blocked, Lane};
 use crate::batch::Leader;
@@ -76,13 +77,20 @@ impl Lane {
     }
 
     /// Finds out what the runs behind the head will ask of tables that nothing is known of.
+    ///
+    /// Only the next record of a topic shows it: what a later one means may depend on those before.
     pub(super) fn look_ahead(&mut self) {
-        for next in self.ahead.0.iter_mut().filter(|next| next.request.is_none()) {
-            let (partition, assignment) = (&next.run.partition, next.run.assignment);
-            if self.held.get(partition).is_some_and(|held| held.takes(assignment))
-                && let Some(first) = next.run.get(0)
-            {
-                next.request = self.decoder.foresee(&partition.topic, first);
+        let mut topics = self.current.iter().map(|run| Arc::clone(&run.partition.topic));
+        let mut topics = topics.by_ref().collect::<HashSet<_>>();
+        for Next { run, request } in &mut self.ahead.0 {
+            let held = self.held.get(&run.partition).filter(|held| held.takes(run.assignment));
+            let next = |held: &Held| run.iter().find(|it| it.offset >= held.expected.get());
+            let Some(next) = held.and_then(next) else {
+                *request = None;
+                continue;
+            };
+            if topics.insert(Arc::clone(&run.partition.topic)) && request.is_none() {
+                *request = self.decoder.foresee(&run.partition.topic, next);
             }
         }
     }
@@ -100,7 +108,7 @@ impl Lane {
     }
 
     /// Gives the decoder the target's side of a table that is ahead. One that is to be made, changed
-    /// or refused is left until it is the head's.
+    /// or refused, or shared, is left until it is the head's.
     pub(super) fn lay_out_ahead(&mut self, name: &TableName, existing: Existing) {
         let is_asked = |next: &mut Next| {
             let request = next.request.take_if(|request| {
@@ -113,7 +121,10 @@ impl Lane {
         let LayoutRequest { id, source, .. } = *request;
         let leader = Leader { source: source.name.clone(), topic };
         let planned = self.plan(leader, source, existing);
-        if let Ok((Plan { mapped, change: None }, lead)) = planned {
+        if let Ok((Plan { mapped, change: None }, lead)) = planned
+            // Two that lead there must see each other.
+            && !lead.as_ref().is_some_and(|lead| self.leads.has_other(lead))
+        {
             self.leads.open(lead);
             self.decoder.learn_layout(id, mapped);
         }

@@ -39,16 +39,13 @@ enum Collected {
 }
 
 impl Lane {
-    /// Collects until the runs are used up, or something must come first.
+    /// Collects from the next run until it is used up or something must come first.
     pub(super) fn collect(&mut self) {
         self.give_up_waiting();
-        while self.blocked.is_none() && !self.is_ended && !self.is_full() {
-            let Some(run) = self.current.take().or_else(|| self.ahead.pop()) else { return };
-            self.collect_from(run);
+        if !self.has_more() {
+            return;
         }
-    }
-
-    fn collect_from(&mut self, run: Run) {
+        let Some(run) = self.current.take().or_else(|| self.ahead.pop()) else { return };
         // Taken out of the map for the time of the run, so that no record looks it up.
         let Some(mut held) = self.held.remove(&run.partition) else { return };
         let ended = self.collect_run(&run, &mut held);
@@ -69,6 +66,12 @@ impl Lane {
                 self.current = Some(run);
             }
         }
+    }
+
+    /// Returns whether records are here that the batch takes.
+    pub(super) fn has_more(&self) -> bool {
+        let is_stopped = self.blocked.is_some() || self.is_ended || self.is_full();
+        !is_stopped && (self.current.is_some() || !self.ahead.is_empty())
     }
 
     fn collect_run(&mut self, run: &Run, held: &mut Held) -> Ended {

@@ -100,7 +100,7 @@ impl Lane {
     /// Sends for all schemas that a record names, so that none waits for another one.
     pub(super) fn fetch_schemas(&mut self, record: Record<'_>) {
         if self.registry.is_some() {
-            for id in self.decoder.unknown_schemas(record).collect::<Vec<_>>() {
+            for id in self.decoder.unlearned_schemas(record).collect::<Vec<_>>() {
                 self.fetch_schema(id);
             }
         }

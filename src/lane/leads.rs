@@ -34,6 +34,19 @@ impl Leads {
         self.open.push(lead);
     }
 
+    /// Returns whether another source table's lead to the same table is open.
+    pub(super) fn has_other(&self, lead: &Lead) -> bool {
+        self.open.iter().any(|it| is_other(it, lead))
+    }
+
+    /// Forgets the open leads of other source tables to the same table; returns whether there are
+    /// some, whose layouts must go too.
+    pub(super) fn drop_others(&mut self, lead: &Lead) -> bool {
+        let has_other = self.has_other(lead);
+        self.open.retain(|it| !is_other(it, lead));
+        has_other
+    }
+
     /// Takes that a batch has committed.
     pub(super) fn close(&mut self, batch: &Folded) {
         self.open.retain(|lead| !batch.leads.contains(lead));
@@ -41,9 +54,15 @@ impl Leads {
 }
 
 impl Lane {
-    /// Has the catalogue read anew for the next records, when no row is collected.
+    /// Has the catalogue read anew for the next records; leads stay open whose rows may be collected.
     pub(super) fn forget_layouts(&mut self) {
         self.decoder.forget_layouts();
+        self.ahead.look_away();
+    }
+
+    /// The same when no row is collected.
+    pub(super) fn forget_tables(&mut self) {
+        self.forget_layouts();
         self.leads.open.clear();
     }
 
@@ -68,8 +87,11 @@ impl Lane {
     pub(super) fn learn_met(&mut self, met: u64) {
         if std::mem::replace(&mut self.leads.met, met) != met {
             info!(met, "source tables have met: looks at all target tables anew");
-            // The leads stay open: rows of their layouts may be collected.
-            self.decoder.forget_layouts();
+            self.forget_layouts();
         }
     }
+}
+
+fn is_other(one: &Lead, lead: &Lead) -> bool {
+    one.target == lead.target && one.leader != lead.leader
 }

@@ -254,7 +254,12 @@ impl Lane {
         if let Some(small) = small.or_else(|| self.touch_due()) {
             return Some(small);
         }
-        // Before the batch that ends at a new table: while it is applied, the next one has that table.
+        // First what is asked of a new table, so that the next batch has it while the one that ends
+        // there is applied; but a rebalance waits for no table, nor does a batch for a busy target.
+        let is_urgent = !self.leaving.is_empty() || self.retry.tries > 0;
+        if is_urgent && self.is_apply_due(is_queue_empty) {
+            return Some(self.apply());
+        }
         if let Some(table) = self.keys_due().or_else(|| self.tables_due()) {
             return Some(table);
         }
@@ -463,6 +468,8 @@ impl LaneLoop {
                 Some(Ok(finding)) = lane.errands.join_next() => lane.use_finding(finding),
                 // The clock before records, which could otherwise starve it.
                 () = tokio::time::sleep_until(alarm) => {}
+                // Runs that are here already, one a turn.
+                () = std::future::ready(()), if lane.has_more() => {}
                 // Records, when there is use for them.
                 Some(run) = runs.recv(), if lane.takes_runs() => lane.take_run(run),
             }

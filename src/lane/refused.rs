@@ -121,7 +121,7 @@ impl Lane {
         self.abandon();
         if is_changed {
             // The tables are not as the layouts have them.
-            self.forget_layouts();
+            self.forget_tables();
         }
     }
 

@@ -142,12 +142,10 @@ impl Lane {
                     }
                 }
             }
+            // What holds up one of them may not be the head's.
+            Order::Tables(_) | Order::MeetKeys(_) => self.ahead.look_away(),
             // The others are derived from the lane's state, which still wants them.
-            Order::Claim(..)
-            | Order::Tables(_)
-            | Order::Moved(_)
-            | Order::MeetKeys(_)
-            | Order::Release(..) => {}
+            Order::Claim(..) | Order::Moved(_) | Order::Release(..) => {}
         }
     }
 
@@ -158,7 +156,7 @@ impl Lane {
             return;
         }
         info!(detail = text, "reads the table anew");
-        self.forget_layouts();
+        self.forget_tables();
         self.abandon();
     }
 
@@ -168,7 +166,7 @@ impl Lane {
         if self.stale_count > STALE_MAX {
             return self.stop_head(Stop::new(StopReason::TargetRefused, text));
         }
-        self.decoder.forget_layouts();
+        self.forget_layouts();
         self.blocked = None;
     }
 

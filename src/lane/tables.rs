@@ -24,6 +24,8 @@ impl Lane {
         let mut met = vec![self.key_met(self.current.as_ref()?, request)?];
         self.look_ahead();
         met.extend(self.ahead.requests().filter_map(|(run, request)| self.key_met(run, request)));
+        // All members meet them in one order.
+        met.sort();
         Some(Order::MeetKeys(met))
     }
 
@@ -140,6 +142,10 @@ impl Lane {
         };
         match planned {
             Ok((plan, lead)) => {
+                if lead.as_ref().is_some_and(|lead| self.leads.drop_others(lead)) {
+                    // They were looked at ahead, and must see each other.
+                    return self.forget_layouts();
+                }
                 if let Some(change) = plan.change {
                     let SchemaChange { after, statements, labels, .. } = &change;
                     let statements = labels.iter().chain(statements).collect::<Vec<_>>();
@@ -155,7 +161,7 @@ impl Lane {
                 if stop.reason == StopReason::TableShared && !is_partial {
                     self.contest(leader);
                     // A table of this lane that came first learns of it at its next record.
-                    self.decoder.forget_layouts();
+                    self.forget_layouts();
                 }
                 self.stop_head(stop);
             }
