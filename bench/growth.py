@@ -36,7 +36,7 @@ def growth(bench):
             yield from _vary(bench, "records", backlog, [(count, Consumer("consumer"))])
     for tables in TABLES:
         work = Work("creates", f"creates in {tables} tables", "creates", tables=tables)
-        work = work.sized(bench.scaled(1_000_000))
+        work = work.sized(bench.scaled(4_000_000))
         with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
             yield from _vary(bench, "tables", backlog, [(tables, Consumer("consumer"))])
 
