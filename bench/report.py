@@ -85,7 +85,11 @@ def write(folder):
         "All contenders of a round read the same records into fresh tables of the same definition;"
         " the sink reads a prefix of them, after a warm-up, in a worker of its own that stays warm.",
         "The consumer has its shipped defaults, but for what a row is about.\n",
-        "## Against the goals\n", table,
+        "## Against the goals\n",
+        "Beside them what one connection of the server makes of the same rows when they are there already:"
+        " the fastest of COPY, one statement, and a statement for each batch. A ratio above it is out of"
+        " reach here.\n",
+        table,
     ]
     for name, part in parts.items():
         page += _part(folder, name, part)
