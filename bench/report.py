@@ -87,8 +87,8 @@ def write(folder):
         "The consumer has its shipped defaults, but for what a row is about.\n",
         "## Against the goals\n",
         "Beside them what one connection of the server makes of the same rows when they are there already:"
-        " the fastest of COPY, one statement, and a statement for each batch. A ratio above it is out of"
-        " reach here.\n",
+        " the fastest of COPY, one statement, and a statement for each batch. Only folding the changes of a"
+        " key before they are written, as for the mix, goes beyond it.\n",
         table,
     ]
     for name, part in parts.items():
