@@ -65,6 +65,11 @@ impl Mapping {
         Ok(target)
     }
 
+    /// Returns whether a source table leads to the target table of that name.
+    pub fn leads_to(&self, source: &SourceName, name: &TableName) -> bool {
+        self.target(source).is_ok_and(|target| target == *name)
+    }
+
     /// Returns whether both source tables lead to one target table.
     pub fn is_same_target(&self, one: &SourceName, other: &SourceName) -> bool {
         let target = |source| self.target(source).map(|name| self.fold_case(&name)).ok();

@@ -16,12 +16,12 @@ pub fn consumer(kafka: &Kafka) -> ClientConfig {
         .set("fetch.queue.backoff.ms", "2")
         // A topic that matches, and a partition that is added, are read within seconds.
         .set("topic.metadata.refresh.interval.ms", "5000")
+        // Over many partitions the default of 50 MiB would have all of them wait for one answer.
+        .set("fetch.max.bytes", "4194304")
         // Enough ahead to never wait, little enough to stay small, and little to be thrown away when
         // a full lane pauses: all three count for each partition, and librdkafka keeps half a kilobyte
         // beside each record. A record that is larger than a fetch comes all the same.
         .set("max.partition.fetch.bytes", "524288")
-        // Over many partitions the default of 50 MiB would have all of them wait for one answer.
-        .set("fetch.max.bytes", "4194304")
         .set("queued.min.messages", "2000")
         .set("queued.max.messages.kbytes", "1024");
     if kafka.protocol == GroupProtocol::Classic {

@@ -80,8 +80,8 @@ impl Lane {
     ///
     /// Only the next record of a topic shows it: what a later one means may depend on those before.
     pub(super) fn look_ahead(&mut self) {
-        let mut topics = self.current.iter().map(|run| Arc::clone(&run.partition.topic));
-        let mut topics = topics.by_ref().collect::<HashSet<_>>();
+        let head = self.current.iter().map(|run| Arc::clone(&run.partition.topic));
+        let mut topics = head.collect::<HashSet<_>>();
         for Next { run, request } in &mut self.ahead.0 {
             let held = self.held.get(&run.partition).filter(|held| held.takes(run.assignment));
             let next = |held: &Held| run.iter().find(|it| it.offset >= held.expected.get());
@@ -112,8 +112,7 @@ impl Lane {
     pub(super) fn lay_out_ahead(&mut self, name: &TableName, existing: Existing) {
         let is_asked = |next: &mut Next| {
             let request = next.request.take_if(|request| {
-                let wanted = self.mapping.target(&request.source.name);
-                request.key_encoding.is_none() && wanted.is_ok_and(|wanted| wanted == *name)
+                request.key_encoding.is_none() && self.mapping.leads_to(&request.source.name, name)
             });
             Some((Arc::clone(&next.run.partition.topic), request?))
         };

@@ -120,7 +120,7 @@ impl Lane {
     /// while the catalogue was asked.
     pub(super) fn head_wants(&self, name: &TableName) -> bool {
         let Some(Blocked::Layout(request)) = &self.blocked else { return false };
-        self.mapping.target(&request.source.name).is_ok_and(|wanted| wanted == *name)
+        self.mapping.leads_to(&request.source.name, name)
     }
 
     /// Gives the decoder the target's side of the table that the head waits for.
