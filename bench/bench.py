@@ -117,9 +117,9 @@ def main():
         model.prove()
         for name in options.part or (SHORT_PARTS if options.short else PARTS):
             bench.say(f"part {name}")
-            bench.left_out = []
+            bench.left_out, started = [], time.monotonic()
             runs = list((PARTS | BY_NAME)[name](bench))
-            report.keep(folder, name, runs, bench)
+            report.keep(folder, name, runs, bench, (time.monotonic() - started) / 60)
     finally:
         bench.worker.stop()
         clean_up()

@@ -30,7 +30,7 @@ TITLES = {
 }
 
 
-def keep(folder, part, runs, bench):
+def keep(folder, part, runs, bench, minutes):
     """Writes the runs of a part, with what they were made by."""
     folder.mkdir(parents=True, exist_ok=True)
     is_changed = bool(output("git", "status", "--porcelain", "--", "src", "Cargo.lock"))
@@ -40,6 +40,7 @@ def keep(folder, part, runs, bench):
         "at": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
         "command": "make bench-short" if bench.is_short else f"make bench PART={part}",
         "rounds": bench.rounds,
+        "minutes": round(minutes, 1),
         "machine": machine(),
         "left_out": bench.left_out,
         "runs": runs,
@@ -102,7 +103,8 @@ def _part(folder, name, part):
     machine = ", ".join(f"{key} {value}" for key, value in part["machine"].items())
     lines = [
         f"\n## {TITLES[name]}\n",
-        f"`{part['command']}` at commit {part['commit']}, {part['at']}, {part['rounds']} rounds.",
+        f"`{part['command']}` at commit {part['commit']}, {part['at']}, {part['rounds']} rounds"
+        f"{', ' + str(part['minutes']) + ' minutes' if 'minutes' in part else ''}.",
         f"Machine: {machine}; broker, databases and contenders share its cores.\n",
     ]
     lines += TABLES.get(name, _backlogs)(folder, name, part["runs"])

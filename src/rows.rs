@@ -122,8 +122,30 @@ pub struct Row {
     pub offset: i64,
     /// When its record was sent, in milliseconds since the epoch; 0 when nothing says so.
     pub sent_at: i64,
-    key: Range<usize>,
-    cells: Range<usize>,
+    key: Place,
+    cells: Place,
+}
+
+/// Where some cells lie in the buffer of their table; half the size of a range, for there are many.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: u32,
+    end: u32,
+}
+
+impl Place {
+    /// # Panics
+    ///
+    /// The cells lie beyond 4 GiB, of which the largest batch has a sixteenth.
+    fn new(range: &Range<usize>) -> Self {
+        let short = |at: usize| u32::try_from(at).expect("a batch's cells lie below 4 GiB");
+        Self { start: short(range.start), end: short(range.end) }
+    }
+
+    fn range(self) -> Range<usize> {
+        let long = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
+        long(self.start)..long(self.end)
+    }
 }
 
 impl Row {
@@ -232,7 +254,7 @@ impl Rows {
     pub fn touch(&mut self, key: &[u8]) -> Option<Touch> {
         let Touches { by_key, next, hasher } = &mut self.touches;
         for (row, entry) in self.index.iter().enumerate().skip(*next) {
-            let key = self.bytes.get(entry.key.clone()).unwrap_or_default();
+            let key = self.bytes.get(entry.key.range()).unwrap_or_default();
             let touched = by_key.entry(hasher.hash_one(key));
             touched.and_modify(|touch| *touch = Touch::Often).or_insert(Touch::Once(row));
         }
@@ -330,7 +352,7 @@ impl Rows {
     /// Returns the encoded key cells, which identify the row; without a key, the cells of the whole
     /// image before, if the change has one.
     pub fn key(&self, row: &Row) -> &[u8] {
-        self.bytes.get(row.key.clone()).expect("a row's key lies in its buffer")
+        self.bytes.get(row.key.range()).expect("a row's key lies in its buffer")
     }
 
     /// Returns the key's cells in the order of [`Shape::key_by_name`].
@@ -358,7 +380,7 @@ impl Rows {
 
     /// Returns the encoded cells of an upsert.
     pub fn cells(&self, row: &Row) -> &[u8] {
-        self.bytes.get(row.cells.clone()).expect("a row's cells lie in its buffer")
+        self.bytes.get(row.cells.range()).expect("a row's cells lie in its buffer")
     }
 
     /// Iterates over the records that rows came from which lean on one of the target's, with the row's
@@ -376,7 +398,7 @@ impl Rows {
             let mut copy = |bytes: &[u8]| {
                 let start = part.bytes.len();
                 part.bytes.extend_from_slice(bytes);
-                start..part.bytes.len()
+                Place::new(&(start..part.bytes.len()))
             };
             let (key, cells) = (copy(self.key(found)), copy(self.cells(found)));
             part.index.push(Row { key, cells, ..found.clone() });
@@ -400,7 +422,7 @@ impl Rows {
             unfilled.bytes.extend_from_slice(self.bytes.get(cells.clone()).unwrap_or_default());
             let end = unfilled.bytes.len();
             if let Some(copy) = unfilled.index.get_mut(at) {
-                (copy.cells, copy.is_partial) = (start..end, true);
+                (copy.cells, copy.is_partial) = (Place::new(&(start..end)), true);
             }
         }
         unfilled
@@ -420,8 +442,8 @@ impl Rows {
             return;
         };
         let start = self.bytes.len();
-        let pairs = Cells::ranges(&self.bytes, over.cells.clone())
-            .zip(Cells::ranges(&self.bytes, under.cells.clone()))
+        let pairs = Cells::ranges(&self.bytes, over.cells.range())
+            .zip(Cells::ranges(&self.bytes, under.cells.range()))
             .collect::<Vec<_>>();
         let mut is_partial = false;
         for (over, under) in pairs {
@@ -434,10 +456,10 @@ impl Rows {
         }
         let end = self.bytes.len();
         if self.shape.is_guarded {
-            self.unfilled.push((row, over.cells.clone()));
+            self.unfilled.push((row, over.cells.range()));
         }
         if let Some(row) = self.index.get_mut(row) {
-            row.cells = start..end;
+            row.cells = Place::new(&(start..end));
             row.is_partial = is_partial;
         }
     }
@@ -463,6 +485,18 @@ impl<'a> Cells<'a> {
     /// Walks the cells that lie in these bytes.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
+    }
+
+    /// Returns how many bytes the cells take that are left.
+    pub fn byte_count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Copies the cells at some places.
+    pub fn chosen(bytes: &[u8], places: &[usize]) -> Vec<u8> {
+        let cells = Self::ranges(bytes, 0..bytes.len()).enumerate();
+        let chosen = cells.filter(|(place, _)| places.contains(place));
+        chosen.filter_map(|(_, range)| bytes.get(range)).collect::<Vec<_>>().concat()
     }
 
     /// Yields where each cell lies, its length included.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Cell, Cells, NULL, Row, RowOp, Rows, UNAVAILABLE};
+use super::{Cell, Cells, NULL, Place, Row, RowOp, Rows, UNAVAILABLE};
 use crate::decode::value::Value;
 use crate::refused::KeptRecord;
 use crate::table::{Column, Misfit};
@@ -152,6 +152,7 @@ impl<'a> RowWriter<'a> {
         if self.is_partial || self.before.is_some() {
             self.keep(record);
         }
+        let (key, cells) = (Place::new(&key), Place::new(&cells));
         let (op, is_partial, is_new) = (self.op, self.is_partial, self.is_new);
         let Origin { step, offset, sent_at } = origin;
         self.rows.index.push(Row { op, is_partial, is_new, step, offset, sent_at, key, cells });
@@ -177,7 +178,8 @@ impl<'a> RowWriter<'a> {
             }
             None => self.place_key(self.start..self.rows.bytes.len())?,
         };
-        let (op, is_partial, is_new, cells) = (RowOp::Delete, false, false, key.clone());
+        let (key, op, is_partial, is_new) = (Place::new(&key), RowOp::Delete, false, false);
+        let cells = key;
         let Origin { step, offset, sent_at } = origin;
         self.rows.index.push(Row { op, is_partial, is_new, step, offset, sent_at, key, cells });
         self.is_finished = true;

@@ -48,7 +48,7 @@ fn f06_a_member_frozen_in_mid_statement_holds_nobody_up() {
 fn f06_a_member_frozen_in_a_copy_holds_nobody_up() {
     let _heavy = heavy();
     let scene = Scene::new("copying", None);
-    // More than one message holds; the server writes none before it has a thousand.
+    // More than the messages that go by hold.
     let new = "INSERT INTO accounts
         SELECT 5000 + i, nextval('versions'), 0, NULL, now() FROM generate_series(1, 30000) AS i";
     // One batch has to hold so many: they are sent while the one before is held.

@@ -14,13 +14,14 @@ use crate::kafka::queue::Message;
 use crate::record::{Run, TopicPartition};
 
 /// Records in one run: enough that the hand-over costs nothing a record.
-const RUN_RECORDS: usize = 1000;
+const RUN_RECORDS: usize = 350;
 
-/// Bytes in one run: with the channel's length this bounds what waits before a lane.
-const RUN_BYTES: usize = 512 * 1024;
+/// Bytes in one run: with the channel's length this bounds what waits before a lane. Small ones leave
+/// small gaps in the heap when they go.
+const RUN_BYTES: usize = 112 * 1024;
 
 /// Runs that wait before a lane.
-pub const RUNS_WAITING: usize = 4;
+pub const RUNS_WAITING: usize = 12;
 
 /// How long a full lane holds the poll up before its partitions are paused: longer than a batch
 /// usually takes, because a pause throws the records away that the client has fetched ahead, and

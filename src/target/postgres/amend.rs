@@ -23,7 +23,7 @@ pub(super) async fn amend(
     decide: Decide<'_>,
     deed: Deed<'_>,
 ) -> Result<Amendments, sqlx::Error> {
-    session.run_all(sql::start(&[])).await?;
+    session.run_all(sql::START.to_owned()).await?;
     let rows = lock(session, sink, wanted).await?;
     let (mut amendments, mut changes) = (Amendments::default(), Vec::new());
     for partition in wanted {

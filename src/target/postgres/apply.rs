@@ -56,11 +56,7 @@ pub(super) async fn apply(
         // At most once in vain: what comes behind it is settled by other ways.
         attempt.may_copy = false;
         let failure = match ended {
-            Ok(refused) => match session.run_all(sql::COMMIT.to_owned()).await {
-                Ok(()) => return Ok(Applied::Committed { refused, older: attempt.older }),
-                // A constraint that was made deferrable meanwhile speaks only now.
-                Err(error) => deferred(error),
-            },
+            Ok(refused) => return Ok(Applied::Committed { refused, older: attempt.older }),
             Err(failure) => failure,
         };
         match failure {
@@ -133,7 +129,7 @@ fn other(error: sqlx::Error) -> TargetError {
     target_error(error, Doing::Other)
 }
 
-/// Why an attempt did not reach COMMIT.
+/// Why an attempt was not committed.
 #[derive(Debug)]
 enum Failure {
     /// A partition was not where the batch begins, or not ours.
@@ -153,7 +149,7 @@ impl From<TargetError> for Failure {
     }
 }
 
-/// One transaction, up to its COMMIT.
+/// One transaction.
 struct Attempt<'a> {
     lane: Lane<'a>,
     batch: &'a Folded,
@@ -174,7 +170,7 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Does everything but COMMIT; returns the partial rows that found no row.
+    /// Does everything; returns the partial rows that found no row.
     async fn run(&mut self, session: &mut Session) -> Result<Vec<DeadLetter>, Failure> {
         let all_wires = self.start(session).await?;
         let mut refused = Vec::new();
@@ -398,7 +394,7 @@ impl Attempt<'_> {
         Failure::Target(error)
     }
 
-    /// Keeps what is refused, and moves the checkpoint.
+    /// Keeps what is refused, moves the checkpoint, and commits.
     async fn finish(
         &self,
         session: &mut Session,
@@ -415,7 +411,8 @@ impl Attempt<'_> {
             }
             _ => fence::advance(session, self.lane, self.steps).await,
         };
-        match ended.map_err(other)? {
+        // A constraint that was made deferrable meanwhile speaks only at COMMIT.
+        match ended.map_err(deferred)? {
             true => Ok(refused),
             false => Err(Failure::NotMoved { refused }),
         }
@@ -426,9 +423,8 @@ impl Attempt<'_> {
     async fn start(&mut self, session: &mut Session) -> Result<Vec<Vec<Wire>>, Failure> {
         let tables = self.batch.tables.iter().map(|(rows, _)| rows.shape().table.as_ref());
         let names = tables.map(|table| &table.name).collect::<Vec<_>>();
-        self.begin(session, &names).await?;
+        let described = self.begin(session, &names).await?;
         leads::enter(session, &self.batch.leads).await?;
-        let described = catalog::describe(session, &names).await.map_err(other)?;
         let mut all_wires = Vec::with_capacity(names.len());
         self.copied.clear();
         self.has_deferrable = described.iter().any(|described| described.has_deferrable);
@@ -444,16 +440,25 @@ impl Attempt<'_> {
         Ok(all_wires)
     }
 
-    async fn begin(&self, session: &mut Session, names: &[&TableName]) -> Result<(), Failure> {
-        let locked = if self.batch.schema_changes.is_empty() {
-            session.run_all(sql::start(names)).await
+    async fn begin(
+        &self,
+        session: &mut Session,
+        names: &[&TableName],
+    ) -> Result<Vec<Described>, Failure> {
+        let changes = &self.batch.schema_changes;
+        let hold = (!names.is_empty()).then(|| sql::hold(names));
+        let columns = if changes.is_empty() {
+            session.begin(hold).await
         } else {
-            ddl::add_labels(session, &self.batch.schema_changes).await?;
-            session.run_all(sql::start(&[])).await.map_err(other)?;
-            ddl::change(session, &self.batch.schema_changes).await?;
-            if names.is_empty() { Ok(()) } else { session.run_all(sql::lock(names)).await }
+            ddl::add_labels(session, changes).await?;
+            session.begin(None).await.map_err(other)?;
+            ddl::change(session, changes).await?;
+            match hold {
+                Some(hold) => session.fetch_all(hold).await,
+                None => Ok(Vec::new()),
+            }
         };
-        locked.map_err(|error| {
+        let columns = columns.map_err(|error| {
             let message = error.to_string();
             let quoted = |name: &TableName| {
                 message.contains(&format!("\"{name}\""))
@@ -462,7 +467,8 @@ impl Attempt<'_> {
             let table = names.iter().find(|name| quoted(name)).or(names.first());
             let doing = table.map_or(Doing::Other, |table| Doing::Rows(table));
             Failure::Target(target_error(error, doing))
-        })
+        });
+        Ok(catalog::described(names, &columns?).map_err(other)?)
     }
 }
 

@@ -169,13 +169,21 @@ pub(super) async fn describe(
     session: &mut Session,
     names: &[&TableName],
 ) -> Result<Vec<Described>, sqlx::Error> {
-    let mut tables = vec![Described::default(); names.len()];
     if names.is_empty() {
         return Ok(Vec::new());
     }
+    described(names, &session.fetch(sql::COLUMNS.to_owned(), arguments(names)?).await?)
+}
+
+/// Makes tables of what [`sql::COLUMNS`] reads.
+pub(super) fn described(
+    names: &[&TableName],
+    columns: &[PgRow],
+) -> Result<Vec<Described>, sqlx::Error> {
+    let mut tables = vec![Described::default(); names.len()];
     let mut carriers = vec![Carrier::default(); names.len()];
-    for row in session.fetch(sql::COLUMNS.to_owned(), arguments(names)?).await? {
-        let (type_id, base) = (row.try_get::<Oid, _>(3)?.0, base(&row)?);
+    for row in columns {
+        let (type_id, base) = (row.try_get::<Oid, _>(3)?.0, base(row)?);
         let taker = taker(&base);
         let (schema, name): (String, String) = (row.try_get(7)?, row.try_get(8)?);
         let column = Column {
@@ -188,7 +196,7 @@ pub(super) async fn describe(
             has_default: row.try_get(12)?,
             identity: identity(row.try_get("identity")?),
             base_name: row.try_get("base_name")?,
-            enumeration: enumeration(&row)?,
+            enumeration: enumeration(row)?,
             encode: taker.map(|(encode, _)| encode),
         };
         let wire = match taker {
@@ -205,7 +213,7 @@ pub(super) async fn describe(
                 field: None,
             },
         };
-        let place = place(&row)?;
+        let place = place(row)?;
         if let (Some(table), Some(carrier)) = (tables.get_mut(place), carriers.get_mut(place)) {
             carrier.row_type = row.try_get::<Oid, _>("row_id")?.0;
             carrier.array_cell = row.try_get::<Option<Oid>, _>("array_cell")?.unwrap_or_default().0;
@@ -216,7 +224,7 @@ pub(super) async fn describe(
             table.columns.push(DescribedColumn { column, wire, unique_indexes });
             table.has_rules = row.try_get("has_rules")?;
             table.has_deferrable = row.try_get("has_deferrable")?;
-            table.now = row.try_get_raw("now")?.as_bytes().map_err(sqlx::Error::Decode)?.to_vec();
+            table.now = row.try_get("now")?;
         }
     }
     for ((table, name), carrier) in tables.iter_mut().zip(names).zip(carriers) {

@@ -18,8 +18,8 @@ const ROWS_MIN: usize = 200;
 /// How many batches a table is left in peace at most.
 const PAUSE_MAX: u32 = 1024;
 
-/// Bytes of a message to the server.
-const PART: usize = 128 * 1024;
+/// Bytes of a message to the server, its last row aside.
+const PART: usize = 64 * 1024;
 
 /// Whether COPY has paid for tables: a snapshot that is taken again would be refused in each batch,
 /// by the table or by its guard.
@@ -105,7 +105,7 @@ fn parts(rows: &Rows, new: &[usize], now: &[u8]) -> impl Iterator<Item = Vec<u8>
     let mut next = Some(HEAD.to_vec());
     std::iter::from_fn(move || {
         let mut part = next.take()?;
-        part.reserve(PART);
+        part.reserve(PART + PART / 8);
         while part.len() < PART {
             let Some(row) = left.next() else {
                 part.extend_from_slice(&END);

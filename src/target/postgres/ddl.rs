@@ -252,7 +252,7 @@ pub(super) async fn bootstrap(session: &mut Session) -> Result<(), TargetError> 
     if is_bootstrapped(session).await.map_err(failed)? {
         return Ok(());
     }
-    session.run_all(sql::start(&[])).await.map_err(failed)?;
+    session.run_all(sql::START.to_owned()).await.map_err(failed)?;
     session.run_all(sql::LOCK_DDL.to_owned()).await.map_err(failed)?;
     if !is_bootstrapped(session).await.map_err(failed)? {
         for statement in sql::bootstrap() {

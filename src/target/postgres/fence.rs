@@ -200,37 +200,45 @@ pub(super) async fn mark(
     session.run(sql::MARK.to_owned(), arguments).await.map(drop)
 }
 
-/// Moves the partitions that have a step to make; returns whether all of them did.
+/// Moves the partitions that have a step to make, and commits; returns whether all of them did.
 pub(super) async fn advance(
     session: &mut Session,
     lane: Lane<'_>,
     steps: &[&Step],
 ) -> Result<bool, sqlx::Error> {
     if steps.is_empty() {
+        session.run_all(sql::COMMIT.to_owned()).await?;
         return Ok(true);
     }
-    let each = |take: fn(&Step) -> i64| steps.iter().map(|step| take(step)).collect::<Vec<_>>();
-    let mut arguments = partition_arguments(lane.sink, steps.iter().map(|step| &step.partition))?;
-    bind(&mut arguments, each(|step| step.claim.epoch))?;
-    bind(&mut arguments, steps.iter().map(|step| step.claim.token).collect::<Vec<_>>())?;
-    bind(&mut arguments, each(|step| step.from.get()))?;
-    bind(&mut arguments, each(|step| step.to.get()))?;
     let last = || steps.iter().map(|step| step.last.as_ref());
-    let offsets = last().map(|last| last.map(|last| last.offset));
-    bind(&mut arguments, offsets.collect::<Vec<_>>())?;
-    let timestamps = last().map(|last| last.and_then(|last| last.timestamp));
-    bind(&mut arguments, timestamps.collect::<Vec<_>>())?;
-    let positions = last().map(|last| last.and_then(|last| last.source_position.as_ref()));
-    let positions = positions.map(|position| position.map(ToString::to_string));
-    bind(&mut arguments, positions.collect::<Vec<_>>())?;
-    bind(&mut arguments, lane.token.as_str())?;
-    bind(&mut arguments, lane.sink.group_id.as_str())?;
-    let epochs = last().map(|last| last.and_then(|last| last.leader_epoch));
-    bind(&mut arguments, epochs.collect::<Vec<_>>())?;
-    let deleted = last().map(|last| last.and_then(|last| last.deleted_key.as_deref()));
-    bind(&mut arguments, deleted.collect::<Vec<_>>())?;
-    let moved = session.run(sql::STEP.to_owned(), arguments).await?;
-    Ok(u64::try_from(steps.len()) == Ok(moved))
+    let positions = last().map(|last| last?.source_position.as_ref());
+    let deleted = last().map(|last| last?.deleted_key.as_deref().map(sql::bytea));
+    let step = sql::step(&[
+        sql::literal(&lane.sink.name),
+        sql::literal(&lane.sink.cluster_id),
+        sql::array(steps.iter().map(|step| Some(&step.partition.topic))),
+        sql::array(steps.iter().map(|step| Some(step.partition.partition))),
+        sql::array(steps.iter().map(|step| Some(step.claim.epoch))),
+        sql::array(steps.iter().map(|step| Some(step.claim.token))),
+        sql::array(steps.iter().map(|step| Some(step.from.get()))),
+        sql::array(steps.iter().map(|step| Some(step.to.get()))),
+        sql::array(last().map(|last| Some(last?.offset))),
+        sql::array(last().map(|last| last?.timestamp)),
+        sql::array(positions),
+        sql::literal(lane.token.as_str()),
+        sql::literal(&lane.sink.group_id),
+        sql::array(last().map(|last| last?.leader_epoch)),
+        sql::array(deleted),
+    ]);
+    match session.run_all(format!("{step};\n{}", sql::COMMIT)).await {
+        Ok(()) => Ok(true),
+        Err(error) if is_not_moved(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_not_moved(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.message().contains(sql::NOT_MOVED))
 }
 
 /// Where the partitions of a batch stand, seen from the batch.

@@ -44,7 +44,7 @@ pub(super) async fn meet_keys(
     sink: &Sink,
     met: &[KeyMet],
 ) -> Result<Vec<bool>, sqlx::Error> {
-    session.run_all(sql::start(&[])).await?;
+    session.run_all(sql::START.to_owned()).await?;
     let mut topics = PgArguments::default();
     bind(&mut topics, met.iter().map(|met| &*met.topic).collect::<Vec<_>>())?;
     session.run(sql::LOCK_KEYS.to_owned(), topics).await?;

@@ -166,7 +166,7 @@ async fn standing(
     Ok(Standing { since: row.try_get(0)?, is_behind: row.try_get(1)? })
 }
 
-/// Ends a dead letter with the rows that its replay has written; `false` when something else is known
+/// Ends a dead letter with the rows that its replay has written, and commits; `false` when something else is known
 /// of it meanwhile.
 pub(super) async fn settle(
     session: &mut Session,
@@ -186,6 +186,7 @@ pub(super) async fn settle(
         mark_from(session, sink, Place { offset: offset + 1, ..place }).await?;
     }
     audit(session, place, Deed { actor, command: REPLAY, reason }).await?;
+    session.run_all(sql::COMMIT.to_owned()).await?;
     Ok(true)
 }
 
@@ -260,7 +261,7 @@ async fn discard(
     // In the order in which a batch holds the checkpoints.
     letters.sort_by(|a, b| a.letter.partition.cmp(&b.letter.partition));
     let done = async {
-        session.run_all(sql::start(&[])).await?;
+        session.run_all(sql::START.to_owned()).await?;
         let mut discarded = Vec::new();
         for KeptLetter { letter, record } in &letters {
             let (key, offset) = (record.key.as_deref(), letter.offset);

@@ -48,11 +48,10 @@ pub(super) async fn leave(
             continue;
         }
         let taken = columns.iter().filter_map(|&column| wires.get(column)).collect::<Vec<_>>();
+        let cells = in_batch().filter_map(|departure| departure.otherwise.as_deref());
+        let chosen = cells.map(|cells| Cells::chosen(cells, columns)).collect::<Vec<_>>();
         let mut values = Columns::new(&taken);
-        for cells in in_batch().filter_map(|departure| departure.otherwise.as_deref()) {
-            let cells = Cells::new(cells).enumerate();
-            values.push(cells.filter(|(at, _)| columns.contains(at)).map(|(_, cell)| cell));
-        }
+        chosen.iter().for_each(|cells| values.push(Cells::new(cells)));
         let mut arguments = places(sink, in_batch(), steps)?;
         values.add_to(&mut arguments)?;
         session.run(sql::leave_of_batch(shape, columns, &taken), arguments).await?;
@@ -87,7 +86,7 @@ pub(super) async fn find(
     let Some((departure, step)) = &request.leaves else {
         return find_left(session, sink, request, wires).await;
     };
-    session.run_all(sql::start(&[])).await?;
+    session.run_all(sql::START.to_owned()).await?;
     let table = (&*request.shape, wires);
     leave(session, sink, table, std::slice::from_ref(departure), std::slice::from_ref(step))
         .await?;

@@ -14,7 +14,7 @@ use tracing::debug;
 use uuid::Uuid;
 
 use crate::settings::Secret;
-use crate::target::postgres::nodelay;
+use crate::target::postgres::{nodelay, sql};
 
 /// How long a server may take to let us in.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -96,6 +96,8 @@ impl Address {
 pub(super) struct Session {
     connection: PgConnection,
     name: String,
+    /// Whether what `sql::prepare` prepares is there.
+    is_prepared: bool,
 }
 
 impl Session {
@@ -120,7 +122,7 @@ impl Session {
         if !bounded(CONNECT_MAX, has_settings).await? {
             return Err(sqlx::Error::Configuration(SETTINGS_DROPPED.into()));
         }
-        Ok(Self { connection, name })
+        Ok(Self { connection, name, is_prepared: false })
     }
 
     /// Returns what the connection's `application_name` begins with, and no other's.
@@ -147,6 +149,27 @@ impl Session {
         let query = sqlx::query_with(safe(sql), arguments);
         let done = bounded(ROUND_TRIP_MAX, self.connection.execute(query)).await?;
         Ok(done.rows_affected())
+    }
+
+    /// Begins a transaction that may run what [`sql::prepare`] prepares, and runs further statements in
+    /// the same round trip; returns their rows, as text.
+    pub(super) async fn begin(
+        &mut self,
+        further: Option<String>,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let prepare = (!self.is_prepared).then(sql::prepare);
+        let parts = [Some(sql::START.to_owned()), prepare, further];
+        let statements = parts.into_iter().flatten().collect::<Vec<_>>().join(";\n");
+        let rows = self.fetch_all(statements).await?;
+        self.is_prepared = true;
+        Ok(rows)
+    }
+
+    /// Runs statements without arguments in one round trip, and returns the rows of all of them, as
+    /// text.
+    pub(super) async fn fetch_all(&mut self, sql: String) -> Result<Vec<PgRow>, sqlx::Error> {
+        let query = sqlx::raw_sql(safe(sql));
+        bounded(ROUND_TRIP_MAX, self.connection.fetch_all(query)).await
     }
 
     /// Runs statements without arguments in one round trip.
@@ -182,8 +205,8 @@ pub(super) fn bind<'q, T: Encode<'q, Postgres> + Type<Postgres>>(
     arguments.add(value).map_err(sqlx::Error::Encode)
 }
 
-/// Gives SQL text to sqlx: all of it comes from `sql.rs`, where values are only binds and names are
-/// only quoted, or is DDL that the batch carries, made by the same hands.
+/// Gives SQL text to sqlx: all of it comes from `sql.rs`, where values are binds or spelled as literals,
+/// and names are quoted, or is DDL that the batch carries, made by the same hands.
 fn safe(sql: String) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql)
 }

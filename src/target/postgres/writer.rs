@@ -281,8 +281,7 @@ impl Writer<'_> {
         let (mut columns, mut ordinals) = (Columns::new(wires), Vec::new());
         for (&row, is_last) in rows.iter().zip((1..=rows.len()).map(|count| count == rows.len())) {
             let Some(entry) = self.rows.index().get(row) else { continue };
-            let cells = Cells::new(part(self.rows, entry));
-            columns.push(cells.filter(|cell| *cell != Cell::Unavailable));
+            columns.push(Cells::new(part(self.rows, entry)));
             ordinals.push(i64::try_from(row).unwrap_or(i64::MAX));
             if columns.is_full() || is_last {
                 let mut arguments = columns.take()?;

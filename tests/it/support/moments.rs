@@ -17,7 +17,7 @@ pub(crate) enum Moment {
     Step,
     /// In the middle of the statement that moves the checkpoint: half of it is sent.
     MidStep,
-    /// Before COMMIT: rows and checkpoint are written.
+    /// Before COMMIT: rows and checkpoint are written. The member says both in one message.
     Commit,
     /// After COMMIT was sent and done; the answer is held back.
     CommitSent,
@@ -64,9 +64,8 @@ pub(crate) enum Statement {
     Write,
     /// Begins a part that may be taken back.
     Part,
-    /// Moves the checkpoint.
+    /// Moves the checkpoint, and commits.
     Step,
-    Commit,
     Other,
 }
 
@@ -76,12 +75,12 @@ impl Statement {
         let writes = ["INSERT INTO", "DELETE FROM", "UPDATE", "COPY"];
         if sql.starts_with("BEGIN") || sql.starts_with("START TRANSACTION") {
             Self::Begin
-        } else if sql.starts_with("COMMIT") {
-            Self::Commit
         } else if sql.starts_with("SAVEPOINT") {
             Self::Part
+        } else if sql.starts_with("EXECUTE afterimage_step") {
+            Self::Step
         } else if sql.contains("afterimage.checkpoint") {
-            if sql.contains("SET next_offset") { Self::Step } else { Self::Other }
+            Self::Other
         } else if sql.contains(schema) && writes.iter().any(|verb| sql.contains(verb)) {
             Self::Write
         } else {
@@ -90,13 +89,12 @@ impl Statement {
     }
 
     /// Returns whether a message that runs this is where a member is to be held.
-    pub(crate) fn begins(self, moment: Moment, stepped: bool) -> bool {
+    pub(crate) fn begins(self, moment: Moment) -> bool {
         match moment {
             Moment::Filled => self == Self::Begin,
             Moment::FirstWrite => self == Self::Write,
             Moment::Part => self == Self::Part,
-            Moment::Step | Moment::MidStep => self == Self::Step,
-            Moment::Commit => self == Self::Commit && stepped,
+            Moment::Step | Moment::MidStep | Moment::Commit => self == Self::Step,
             Moment::MidCopy | Moment::CommitSent | Moment::Mirror => false,
         }
     }

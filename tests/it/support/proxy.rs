@@ -27,6 +27,10 @@ pub(crate) enum Sabotage {
     OptionsDropped,
 }
 
+/// Messages of a COPY that go by before a member is held in one: the server writes no row before it has
+/// a thousand, and a message has fewer.
+const COPIED: usize = 3;
+
 /// A proxy in front of the target's server.
 #[derive(Debug)]
 pub(crate) struct Proxy {
@@ -252,7 +256,7 @@ fn serve(shared: &Arc<Shared>, mut client: TcpStream) {
 /// Member to server, until one of them is gone.
 fn carry_requests(link: &Link, mut client: &TcpStream, mut server: &TcpStream) -> Option<()> {
     let mut statements = Statements::default();
-    let mut has_copied = false;
+    let mut copied = 0;
     loop {
         let mut message = Message::read(&mut client)?;
         let is_copied = message.kind == b'd';
@@ -264,28 +268,34 @@ fn carry_requests(link: &Link, mut client: &TcpStream, mut server: &TcpStream) -
         if link.flow().hold_next && !link.shared.wait() {
             return None;
         }
-        let stepped = {
+        {
             let mut flow = link.flow();
             flow.hold_next = false;
             flow.stepped |= statement == Statement::Step;
-            flow.stepped
-        };
+        }
         match (link.shared.sabotage, statement) {
             (Some(Sabotage::RowsCommittedApart), Statement::Step) => {
                 say(link, server, "COMMIT; BEGIN")?;
+                link.shared.lock().sabotaged += 1;
             }
             (Some(Sabotage::StatementsForgotten), Statement::Begin)
                 if link.shared.lock().commits > 0 =>
             {
                 say(link, server, "DEALLOCATE ALL")?;
+                link.shared.lock().sabotaged += 1;
             }
             _ => {}
         }
         let moment = link.shared.take(|moment| {
-            let is_mid_copy = moment == Moment::MidCopy && is_copied && has_copied;
-            is_mid_copy || statement.begins(moment, stepped)
+            let is_mid_copy = moment == Moment::MidCopy && is_copied && copied == COPIED;
+            is_mid_copy || statement.begins(moment)
         });
-        has_copied = is_copied;
+        copied = if is_copied { copied + 1 } else { 0 };
+        if moment == Some(Moment::Commit) {
+            let (step, commit) = sql.split_once(";\n").expect("COMMIT comes with the step");
+            say(link, server, step)?;
+            message = Message::query(commit);
+        }
         let sent = match moment {
             Some(Moment::MidStep | Moment::MidCopy) => message.bytes.len() / 2,
             _ => 0,
@@ -358,6 +368,5 @@ fn say(link: &Link, mut server: &TcpStream, sql: &str) -> Option<()> {
         .flowed
         .wait_while(link.flow(), |flow| flow.swallow && !flow.ended)
         .unwrap_or_else(PoisonError::into_inner);
-    link.shared.lock().sabotaged += 1;
     (!flow.ended).then_some(())
 }

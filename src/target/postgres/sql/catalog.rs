@@ -41,7 +41,7 @@ SELECT w.ordinal, a.attname::text,
     WHEN t.typtype = 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)
   END AS base_name,
   enumeration.name AS enum_name, enumeration.labels AS enum_labels,
-  c.relhasrules AS has_rules, pg_catalog.now() AS now,
+  c.relhasrules AS has_rules, pg_catalog.timestamptz_send(pg_catalog.now()) AS now,
   EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgdeferrable) AS has_deferrable,
   ARRAY (
     SELECT x.indexrelid FROM pg_catalog.pg_index AS x

@@ -142,12 +142,18 @@ SET state = $7, state_reason = $8, updated_at = pg_catalog.clock_timestamp()
 WHERE sink = $1 AND cluster_id = $2 AND topic = $3 AND \"partition\" = $4
   AND epoch >= $5 AND claim_token = $6";
 
-/// Moves the partitions of a batch, if each still stands where the batch begins and is still ours.
+/// What the error of [`step`] says.
+pub(in crate::target::postgres) const NOT_MOVED: &str = "afterimage: partitions that moved: ";
+
+/// Moves the partitions of a batch, if each still stands where the batch begins and is still ours; fails
+/// otherwise, so that nothing is committed that comes behind it in the same message.
 ///
-/// Parameters: sink, cluster, topics, partitions, epochs, tokens, from, to, last offsets, last
+/// The error is that of a text which is no number: the only one that says something of ours without a
+/// function in the database. Parameters: sink, cluster, topics, partitions, epochs, tokens, from, to, last offsets, last
 /// timestamps, source positions, owner, group, leader epochs, keys of deletes.
-pub(in crate::target::postgres) const STEP: &str = "\
-WITH w AS (
+pub(super) fn step() -> String {
+    format!(
+        "WITH w AS (
   SELECT *
   FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
     $6::pg_catalog.uuid[], $7::pg_catalog.int8[], $8::pg_catalog.int8[], $9::pg_catalog.int8[],
@@ -163,18 +169,27 @@ WITH w AS (
     AND c.epoch = w.epoch AND c.claim_token = w.token AND c.next_offset = w.start
   ORDER BY c.topic, c.\"partition\"
   FOR UPDATE OF c
+), moved AS (
+  UPDATE afterimage.checkpoint AS c
+  SET next_offset = w.stop, last_offset = coalesce(w.last_offset, c.last_offset),
+    last_timestamp = CASE WHEN w.last_offset IS NULL THEN c.last_timestamp ELSE w.last_timestamp END,
+    leader_epoch = CASE WHEN w.last_offset IS NULL THEN c.leader_epoch ELSE w.leader_epoch END,
+    deleted_key = CASE WHEN w.last_offset IS NULL THEN c.deleted_key ELSE w.deleted_key END,
+    source_position = coalesce(w.position, c.source_position), state = 'running',
+    state_reason = NULL, owner = $12, group_id = $13, updated_at = pg_catalog.clock_timestamp()
+  FROM o
+  JOIN w ON w.topic = o.topic AND w.\"partition\" = o.\"partition\"
+  WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"
+    AND c.epoch = w.epoch AND c.claim_token = w.token AND c.next_offset = w.start
+  RETURNING 1
 )
-UPDATE afterimage.checkpoint AS c
-SET next_offset = w.stop, last_offset = coalesce(w.last_offset, c.last_offset),
-  last_timestamp = CASE WHEN w.last_offset IS NULL THEN c.last_timestamp ELSE w.last_timestamp END,
-  leader_epoch = CASE WHEN w.last_offset IS NULL THEN c.leader_epoch ELSE w.leader_epoch END,
-  deleted_key = CASE WHEN w.last_offset IS NULL THEN c.deleted_key ELSE w.deleted_key END,
-  source_position = coalesce(w.position, c.source_position), state = 'running',
-  state_reason = NULL, owner = $12, group_id = $13, updated_at = pg_catalog.clock_timestamp()
-FROM o
-JOIN w ON w.topic = o.topic AND w.\"partition\" = o.\"partition\"
-WHERE c.sink = $1 AND c.cluster_id = $2 AND c.topic = o.topic AND c.\"partition\" = o.\"partition\"
-  AND c.epoch = w.epoch AND c.claim_token = w.token AND c.next_offset = w.start";
+SELECT CASE
+  WHEN pg_catalog.count(*) < (SELECT pg_catalog.count(*) FROM w)
+  THEN ('{NOT_MOVED}' || pg_catalog.count(*))::pg_catalog.int8
+END
+FROM moved"
+    )
+}
 
 /// Reads where partitions stand.
 ///

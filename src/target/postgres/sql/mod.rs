@@ -13,6 +13,7 @@ mod key;
 mod leads;
 mod letters;
 mod moves;
+mod prepared;
 mod rows;
 mod schema;
 mod taken;
@@ -22,8 +23,8 @@ pub(super) use catalog::{
     CHANGING_TRIGGERS, COLUMNS, UNIQUE_KEYS, array_type, qualified_type, row_array,
 };
 pub(super) use fence::{
-    ANALYZE, BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, IDENTIFY, LOCK_KEYS, MARK, MEET_KEY, PLACES,
-    POSITIONS, REFUSED_KEYS, STEP, TOUCH, UNCLAIMED,
+    ANALYZE, BEGIN, BLOCKERS, CLAIM, FORMER_OWNERS, IDENTIFY, LOCK_KEYS, MARK, MEET_KEY, NOT_MOVED,
+    PLACES, POSITIONS, REFUSED_KEYS, TOUCH, UNCLAIMED,
 };
 pub(super) use guard::{
     BEGIN_GUARD, FORGET_GUARD, LASTING_GUARD, LOCK_GUARD, MOVE_GUARD, UNTIE_GUARD, hold_off,
@@ -38,10 +39,11 @@ pub(super) use letters::{
     LOCK_PARTITION, MARK_SINCE, REFUSE_AGAIN, STANDING,
 };
 pub(super) use moves::{FORGET_MOVES, REFUSED_DELETES, find_left, leave, leave_of_batch};
+pub(super) use prepared::{array, bytea, prepare, step};
 pub(super) use rows::{
     BEGIN_PART, CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, END_PART, IS_FOLLOWED,
-    IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, UNDO_PART, copy, delete, delete_images, insert, lock,
-    mark_all_deleted, remove_all, renew, start, truncate, update,
+    IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, START, UNDO_PART, copy, delete, delete_images, hold,
+    insert, mark_all_deleted, remove_all, renew, truncate, update,
 };
 pub(super) use schema::{
     Beside, IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, add_label, alter_column,
@@ -57,6 +59,15 @@ pub(super) const DEFAULT_SCHEMA: &str = "public";
 /// Quotes an identifier.
 fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Spells a text so that it is read alike whatever `standard_conforming_strings` says.
+pub(super) fn literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    match text.contains('\\') {
+        true => format!("E'{}'", quoted.replace('\\', "\\\\")),
+        false => format!("'{quoted}'"),
+    }
 }
 
 /// Returns the schema that the table stands in.

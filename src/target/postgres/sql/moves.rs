@@ -6,7 +6,7 @@ use crate::rows::{Deletes, Shape};
 use crate::target::postgres::catalog::Wire;
 use crate::target::postgres::sql::key::matches;
 use crate::target::postgres::sql::rows::cells;
-use crate::target::postgres::sql::{quote, relation};
+use crate::target::postgres::sql::{literal, quote, relation};
 
 /// Forgets what was left long ago: a partition that is further behind than that refuses its creates.
 ///
@@ -129,11 +129,7 @@ fn values(shape: &Shape, columns: &[usize], value: impl Fn(usize, String) -> Str
     let named = columns.iter().filter_map(|&column| Some((column, shape.columns.get(column)?)));
     let pairs = named.map(|(index, column)| {
         let value = value(index, quote(&column.name));
-        format!("({}, {value}::pg_catalog.text)", literal(&column.name))
+        format!("({}::pg_catalog.text, {value}::pg_catalog.text)", literal(&column.name))
     });
     pairs.collect::<Vec<_>>().join(", ")
-}
-
-fn literal(name: &str) -> String {
-    format!("'{}'::pg_catalog.text", name.replace('\'', "''"))
 }

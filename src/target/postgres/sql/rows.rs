@@ -4,6 +4,7 @@ use crate::rows::{Deletes, Shape};
 use crate::table::TableName;
 use crate::target::postgres::catalog::{NUMERIC, Wire};
 use crate::target::postgres::sql::key::{is_caseless, matches};
+use crate::target::postgres::sql::prepared::columns;
 use crate::target::postgres::sql::{quote, relation};
 
 /// Checks what is deferred while the transaction can still be repeated, not at COMMIT.
@@ -97,18 +98,17 @@ USING unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.bytea[
 WHERE k.sink = $1 AND k.cluster_id = $2 AND k.topic = w.topic AND k.\"partition\" = w.\"partition\"
   AND k.key_hash = pg_catalog.sha256(w.key)";
 
-/// Begins a transaction, and holds the tables against changes. What may be checked at the end is:
-/// the order of a batch's rows is not the source's.
-pub(in crate::target::postgres) fn start(tables: &[&TableName]) -> String {
-    const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;\nSET CONSTRAINTS ALL DEFERRED";
-    if tables.is_empty() { BEGIN.to_owned() } else { format!("{BEGIN};\n{}", lock(tables)) }
-}
+/// Begins a transaction. What may be checked at the end is: the order of a batch's rows is not the
+/// source's.
+pub(in crate::target::postgres) const START: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED;\nSET CONSTRAINTS ALL DEFERRED";
 
-/// Holds the tables against changes.
-pub(in crate::target::postgres) fn lock(tables: &[&TableName]) -> String {
+/// Holds the tables against changes, and reads their columns as [`COLUMNS`](super::COLUMNS) does.
+pub(in crate::target::postgres) fn hold(tables: &[&TableName]) -> String {
     // Partitions of a table and children need no lock: their parent is what is written.
     let list = tables.iter().map(|name| format!("ONLY {}", relation(name)));
-    format!("LOCK TABLE {} IN ROW EXCLUSIVE MODE", list.collect::<Vec<_>>().join(", "))
+    let list = list.collect::<Vec<_>>().join(", ");
+    format!("LOCK TABLE {list} IN ROW EXCLUSIVE MODE;\n{}", columns(tables))
 }
 
 /// Inserts rows; with a key, over the rows that are there. Parameters: an array for each column.
@@ -482,16 +482,13 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_begins_with_its_locks() {
+    fn tables_are_held_and_read_in_one_message() {
         let table = shape(&[], HARD, true).table.name.clone();
-        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED;\nSET CONSTRAINTS ALL DEFERRED";
-        assert_eq!(start(&[]), begin);
         check(
-            &start(&[&table, &table]),
+            &hold(&[&table, &table]),
             &expect![[r#"
-                BEGIN ISOLATION LEVEL READ COMMITTED;
-                SET CONSTRAINTS ALL DEFERRED;
-                LOCK TABLE ONLY "s"."t", ONLY "s"."t" IN ROW EXCLUSIVE MODE"#]],
+                LOCK TABLE ONLY "s"."t", ONLY "s"."t" IN ROW EXCLUSIVE MODE;
+                EXECUTE afterimage_columns ('{"s","s"}', '{"t","t"}')"#]],
         );
     }
 }

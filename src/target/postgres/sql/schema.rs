@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::table::{Column, Table, TableName};
-use crate::target::postgres::sql::{quote, relation, schema};
+use crate::target::postgres::sql::{literal, quote, relation, schema};
 
 /// Whether all of our own tables are there, as this version wants them.
 pub(in crate::target::postgres) const IS_BOOTSTRAPPED: &str = "\
@@ -323,15 +323,6 @@ pub(in crate::target::postgres) fn add_label(
         None => String::new(),
     };
     format!("ALTER TYPE {name} ADD VALUE IF NOT EXISTS {}{beside}", literal(label))
-}
-
-/// Spells a text so that it is read alike whatever `standard_conforming_strings` says.
-fn literal(text: &str) -> String {
-    let quoted = text.replace('\'', "''");
-    match text.contains('\\') {
-        true => format!("E'{}'", quoted.replace('\\', "\\\\")),
-        false => format!("'{quoted}'"),
-    }
 }
 
 /// Gives a column its new type, or lets it be NULL or be changed.
