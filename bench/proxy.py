@@ -3,59 +3,60 @@
     proxy.py PORT HOST:PORT MILLISECONDS
 """
 
-import asyncio
+import contextlib
+import queue
+import socket
 import sys
+import threading
+import time
 
-CHUNK = 1 << 16
-# Bytes on their way; a sender that is faster waits, as it would for a window.
-WINDOW = 16 << 20
+# Large, because each costs the machine that is measured.
+CHUNK = 1 << 18
+# Chunks on their way; a sender that is faster waits, as it would for a window.
+WINDOW = 64
 
 
-async def main(port, address, millis):
+def main(port, address, millis):
     host, _, far_port = address.rpartition(":")
     delay = float(millis) / 2000
-
-    async def accept(near_reader, near_writer):
+    server = socket.create_server(("127.0.0.1", int(port)))
+    while True:
+        near, _ = server.accept()
         try:
-            far_reader, far_writer = await asyncio.open_connection(host, int(far_port))
+            far = socket.create_connection((host, int(far_port)))
         except OSError:
-            near_writer.close()
-            return
-        await asyncio.gather(carry(near_reader, far_writer, delay), carry(far_reader, near_writer, delay))
+            near.close()
+            continue
+        for end in (near, far):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for source, sink in ((near, far), (far, near)):
+            under_way = queue.Queue(WINDOW)
+            threading.Thread(target=read, args=(source, under_way, delay), daemon=True).start()
+            threading.Thread(target=write, args=(sink, under_way), daemon=True).start()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", int(port))
-    async with server:
-        await server.serve_forever()
 
-
-async def carry(reader, writer, delay):
-    """One direction: reads on while what it has read is on its way."""
-    clock = asyncio.get_running_loop().time
-    under_way = asyncio.Queue(WINDOW // CHUNK)
-
-    async def read():
+def read(source, under_way, delay):
+    """Reads on while what it has read is on its way; nothing stands for the end."""
+    chunk = None
+    while chunk != b"":
         try:
-            while chunk := await reader.read(CHUNK):
-                await under_way.put((clock() + delay, chunk))
+            chunk = source.recv(CHUNK)
         except OSError:
-            pass
-        await under_way.put((clock() + delay, b""))
+            chunk = b""
+        under_way.put((time.monotonic() + delay, chunk))
 
-    reading = asyncio.create_task(read())
-    try:
+
+def write(sink, under_way):
+    """Writes what is due; when it cannot any more, the reader's queue fills up and it waits for good."""
+    with contextlib.suppress(OSError):
         while True:
-            due, chunk = await under_way.get()
-            if delay:
-                await asyncio.sleep(max(0, due - clock()))
+            due, chunk = under_way.get()
+            time.sleep(max(0, due - time.monotonic()))
             if not chunk:
-                break
-            writer.write(chunk)
-            await writer.drain()
-    except OSError:
-        pass
-    reading.cancel()
-    writer.close()
+                sink.shutdown(socket.SHUT_WR)
+                return
+            sink.sendall(chunk)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    main(*sys.argv[1:])

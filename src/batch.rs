@@ -10,7 +10,7 @@ use crate::fold::{Winners, fold, last_halves};
 use crate::moves::{Departure, MoveRequest};
 use crate::record::TopicPartition;
 use crate::refused::{DeadLetter, KeptRecord, Reason, Refusal};
-use crate::rows::{Keyless, Move, Rows, Shape};
+use crate::rows::{Keyless, Move, Row, Rows, Shape};
 use crate::table::{Table, TableName};
 
 mod part;
@@ -280,7 +280,7 @@ fn fold_tables(
     for mut rows in tables.into_iter().filter(|rows| !rows.is_empty()) {
         let mut winners = fold(&mut rows);
         let is_last = |create: usize| {
-            let step = rows.index().get(create).map(|row| row.step);
+            let step = rows.index().get(create).map(Row::step);
             let last = step.and_then(|step| last_halves.get(&step)).map(|half| half.transaction);
             last == rows.half(create).map(|half| half.transaction)
         };
@@ -321,7 +321,7 @@ fn letter(
     steps: &[Step],
     (reason, detail): (Reason, &str),
 ) -> Option<DeadLetter> {
-    let step = rows.index().get(row).and_then(|row| steps.get(row.step))?;
+    let step = rows.index().get(row).and_then(|row| steps.get(row.step()))?;
     let table = Some(rows.shape().table.name.to_string());
     let refusal = Refusal { table, ..Refusal::new(reason, detail) };
     let (partition, record) = (step.partition.clone(), record.clone());

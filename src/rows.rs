@@ -13,8 +13,10 @@ use crate::moves::Departure;
 use crate::refused::KeptRecord;
 use crate::table::{Column, Table};
 
+mod row;
 mod writer;
 
+pub use row::{Row, RowOp};
 pub use writer::{Origin, RowWriter};
 
 /// The length that marks a cell as NULL, as PostgreSQL's binary forms do.
@@ -96,63 +98,6 @@ pub enum Keyless {
     /// Nor are new rows taken: the table has a key, which these records lack.
     #[serde(skip)]
     Missing,
-}
-
-/// What a row of the index does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowOp {
-    /// The cells are the whole row.
-    Upsert,
-    /// There are no cells: the row of the key, or of the image before, goes.
-    Delete,
-}
-
-/// One change in the index.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// What it does.
-    pub op: RowOp,
-    /// Whether a cell is unavailable.
-    pub is_partial: bool,
-    /// Whether the target has had no row of its key before the batch, as its records say.
-    pub is_new: bool,
-    /// Its partition, as an index into the batch's steps.
-    pub step: usize,
-    /// Its record's offset.
-    pub offset: i64,
-    /// When its record was sent, in milliseconds since the epoch; 0 when nothing says so.
-    pub sent_at: i64,
-    key: Place,
-    cells: Place,
-}
-
-/// Where some cells lie in the buffer of their table; half the size of a range, for there are many.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    start: u32,
-    end: u32,
-}
-
-impl Place {
-    /// # Panics
-    ///
-    /// The cells lie beyond 4 GiB, of which the largest batch has a sixteenth.
-    fn new(range: &Range<usize>) -> Self {
-        let short = |at: usize| u32::try_from(at).expect("a batch's cells lie below 4 GiB");
-        Self { start: short(range.start), end: short(range.end) }
-    }
-
-    fn range(self) -> Range<usize> {
-        let long = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
-        long(self.start)..long(self.end)
-    }
-}
-
-impl Row {
-    /// Returns where it comes from.
-    pub fn origin(&self) -> Origin {
-        Origin { step: self.step, offset: self.offset, sent_at: self.sent_at }
-    }
 }
 
 /// A truncate of a guarded table.
@@ -254,7 +199,7 @@ impl Rows {
     pub fn touch(&mut self, key: &[u8]) -> Option<Touch> {
         let Touches { by_key, next, hasher } = &mut self.touches;
         for (row, entry) in self.index.iter().enumerate().skip(*next) {
-            let key = self.bytes.get(entry.key.range()).unwrap_or_default();
+            let key = self.bytes.get(entry.key()).unwrap_or_default();
             let touched = by_key.entry(hasher.hash_one(key));
             touched.and_modify(|touch| *touch = Touch::Often).or_insert(Touch::Once(row));
         }
@@ -352,7 +297,7 @@ impl Rows {
     /// Returns the encoded key cells, which identify the row; without a key, the cells of the whole
     /// image before, if the change has one.
     pub fn key(&self, row: &Row) -> &[u8] {
-        self.bytes.get(row.key.range()).expect("a row's key lies in its buffer")
+        self.bytes.get(row.key()).expect("a row's key lies in its buffer")
     }
 
     /// Returns the key's cells in the order of [`Shape::key_by_name`].
@@ -380,7 +325,7 @@ impl Rows {
 
     /// Returns the encoded cells of an upsert.
     pub fn cells(&self, row: &Row) -> &[u8] {
-        self.bytes.get(row.cells.range()).expect("a row's cells lie in its buffer")
+        self.bytes.get(row.cells()).expect("a row's cells lie in its buffer")
     }
 
     /// Iterates over the records that rows came from which lean on one of the target's, with the row's
@@ -398,10 +343,12 @@ impl Rows {
             let mut copy = |bytes: &[u8]| {
                 let start = part.bytes.len();
                 part.bytes.extend_from_slice(bytes);
-                Place::new(&(start..part.bytes.len()))
+                start..part.bytes.len()
             };
             let (key, cells) = (copy(self.key(found)), copy(self.cells(found)));
-            part.index.push(Row { key, cells, ..found.clone() });
+            let mut copied = Row::new(found.op, found.origin(), &key, &cells);
+            (copied.is_partial, copied.is_new) = (found.is_partial, found.is_new);
+            part.index.push(copied);
             part.moves.extend(self.half(row).map(|half| (at, half)));
             part.ages.extend(self.age(row));
             let kept = self.kept.binary_search_by_key(&row, |(kept, _)| *kept).ok();
@@ -422,7 +369,8 @@ impl Rows {
             unfilled.bytes.extend_from_slice(self.bytes.get(cells.clone()).unwrap_or_default());
             let end = unfilled.bytes.len();
             if let Some(copy) = unfilled.index.get_mut(at) {
-                (copy.cells, copy.is_partial) = (Place::new(&(start..end)), true);
+                copy.set_cells(&(start..end));
+                copy.is_partial = true;
             }
         }
         unfilled
@@ -442,8 +390,8 @@ impl Rows {
             return;
         };
         let start = self.bytes.len();
-        let pairs = Cells::ranges(&self.bytes, over.cells.range())
-            .zip(Cells::ranges(&self.bytes, under.cells.range()))
+        let pairs = Cells::ranges(&self.bytes, over.cells())
+            .zip(Cells::ranges(&self.bytes, under.cells()))
             .collect::<Vec<_>>();
         let mut is_partial = false;
         for (over, under) in pairs {
@@ -456,10 +404,10 @@ impl Rows {
         }
         let end = self.bytes.len();
         if self.shape.is_guarded {
-            self.unfilled.push((row, over.cells.range()));
+            self.unfilled.push((row, over.cells()));
         }
         if let Some(row) = self.index.get_mut(row) {
-            row.cells = Place::new(&(start..end));
+            row.set_cells(&(start..end));
             row.is_partial = is_partial;
         }
     }

@@ -45,7 +45,7 @@ impl Folded {
             let refused = winners.refused.iter().copied().collect::<BTreeSet<_>>();
             let index = rows.index().iter().enumerate().filter(|(row, _)| !refused.contains(row));
             sent.extend(index.map(|(row, found)| {
-                (found.sent_at, found.step, found.offset, Place { table, row })
+                (found.sent_at, found.step(), found.offset, Place { table, row })
             }));
         }
         sent.sort_by_key(|(_, step, offset, _)| (*step, *offset));

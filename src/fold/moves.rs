@@ -318,7 +318,7 @@ pub(crate) fn last_halves<'r>(tables: impl Iterator<Item = &'r Rows>) -> HashMap
     for rows in tables {
         for (row, half) in rows.halves() {
             let Some(row) = rows.index().get(row) else { continue };
-            let newest = last.entry(row.step).or_insert(half);
+            let newest = last.entry(row.step()).or_insert(half);
             if half.lsn > newest.lsn {
                 *newest = half;
             }

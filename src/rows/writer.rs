@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Cell, Cells, NULL, Place, Row, RowOp, Rows, UNAVAILABLE};
+use super::{Cell, Cells, NULL, Row, RowOp, Rows, UNAVAILABLE};
 use crate::decode::value::Value;
 use crate::refused::KeptRecord;
 use crate::table::{Column, Misfit};
@@ -152,10 +152,9 @@ impl<'a> RowWriter<'a> {
         if self.is_partial || self.before.is_some() {
             self.keep(record);
         }
-        let (key, cells) = (Place::new(&key), Place::new(&cells));
-        let (op, is_partial, is_new) = (self.op, self.is_partial, self.is_new);
-        let Origin { step, offset, sent_at } = origin;
-        self.rows.index.push(Row { op, is_partial, is_new, step, offset, sent_at, key, cells });
+        let mut row = Row::new(self.op, origin, &key, &cells);
+        (row.is_partial, row.is_new) = (self.is_partial, self.is_new);
+        self.rows.index.push(row);
         self.is_finished = true;
         Ok(())
     }
@@ -178,10 +177,7 @@ impl<'a> RowWriter<'a> {
             }
             None => self.place_key(self.start..self.rows.bytes.len())?,
         };
-        let (key, op, is_partial, is_new) = (Place::new(&key), RowOp::Delete, false, false);
-        let cells = key;
-        let Origin { step, offset, sent_at } = origin;
-        self.rows.index.push(Row { op, is_partial, is_new, step, offset, sent_at, key, cells });
+        self.rows.index.push(Row::new(RowOp::Delete, origin, &key, &key));
         self.is_finished = true;
         Ok(())
     }

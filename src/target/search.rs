@@ -172,7 +172,7 @@ impl<'b> Search<'b> {
     pub(super) fn refused(self) -> Vec<RefusedRow> {
         let refused = self.refused.into_iter().filter_map(|(place, fault)| {
             let (_, row) = self.batch.row(place)?;
-            let partition = self.batch.steps.get(row.step)?.partition.clone();
+            let partition = self.batch.steps.get(row.step())?.partition.clone();
             Some(RefusedRow { partition, offset: row.offset, fault })
         });
         refused.collect()

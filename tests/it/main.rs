@@ -43,6 +43,7 @@ mod postgres_neighbours;
 mod postgres_parts;
 mod postgres_refused;
 mod postgres_schema;
+mod postgres_session;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_support;
 mod postgres_types;

@@ -21,7 +21,7 @@ const RUN_RECORDS: usize = 350;
 const RUN_BYTES: usize = 112 * 1024;
 
 /// Runs that wait before a lane.
-pub const RUNS_WAITING: usize = 12;
+pub const RUNS_WAITING: usize = 4;
 
 /// How long a full lane holds the poll up before its partitions are paused: longer than a batch
 /// usually takes, because a pause throws the records away that the client has fetched ahead, and

@@ -337,7 +337,7 @@ impl Plan<'_> {
                 return (None, false);
             };
             let key = rows.named_key(index);
-            let partition = self.batch.steps[index.step].partition.clone();
+            let partition = self.batch.steps[index.step()].partition.clone();
             let kept = self.state.taken_at((partition, half.transaction, key, half.lsn));
             let is_there = self.state.rows.contains_key(&row_key(rows, row));
             (kept, is_there)
@@ -345,7 +345,7 @@ impl Plan<'_> {
         let verdict = winners.unsettled.verdict(rows, found);
         for (row, taken) in &verdict.kept {
             let (Some(half), index) = (rows.half(*row), &rows.index()[*row]) else { continue };
-            let partition = self.batch.steps[index.step].partition.clone();
+            let partition = self.batch.steps[index.step()].partition.clone();
             let key = (partition, half.transaction, rows.named_key(index), taken.came_at);
             self.write(Write::Taken(key, taken.was_taken, taken.left_at));
         }

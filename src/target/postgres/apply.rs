@@ -464,7 +464,9 @@ impl Attempt<'_> {
                 message.contains(&format!("\"{name}\""))
                     || message.contains(&format!("\"{}\"", sql::schema(name)))
             };
+            let is_ours = message.contains("\"afterimage.");
             let table = names.iter().find(|name| quoted(name)).or(names.first());
+            let table = table.filter(|_| !is_ours);
             let doing = table.map_or(Doing::Other, |table| Doing::Rows(table));
             Failure::Target(target_error(error, doing))
         });

@@ -160,8 +160,11 @@ fn identity(letter: &str) -> Option<Identity> {
 
 fn enumeration(row: &PgRow) -> Result<Option<Arc<Enumeration>>, sqlx::Error> {
     let name = row.try_get::<Option<String>, _>("enum_name")?;
-    let labels = row.try_get::<Option<Vec<String>>, _>("enum_labels")?;
-    Ok(name.zip(labels).map(|(name, labels)| Arc::new(Enumeration { name, labels })))
+    let Some(name) = name else { return Ok(None) };
+    // As JSON: of an array in text sqlx reads the label NULL as none.
+    let labels = serde_json::from_str(row.try_get("enum_labels")?);
+    let labels = labels.map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok(Some(Arc::new(Enumeration { name, labels })))
 }
 
 /// Reads tables.

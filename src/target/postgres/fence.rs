@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use sqlx::Row;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgArguments, PgRow};
 use tracing::{debug, warn};
 use uuid::Uuid;
@@ -13,6 +14,7 @@ use crate::checkpoint::{Claim, Deleted, NextOffset, Step};
 use crate::identity::{Remembered, Trace};
 use crate::record::TopicPartition;
 use crate::stopped::Stop;
+use crate::target::postgres::error::sqlstate;
 use crate::target::postgres::session::{Address, Session, Token, bind};
 use crate::target::postgres::sql;
 use crate::target::{Claimed, Claims, Holding, Known, Sink, Touched};
@@ -212,6 +214,7 @@ pub(super) async fn advance(
     }
     let last = || steps.iter().map(|step| step.last.as_ref());
     let positions = last().map(|last| last?.source_position.as_ref());
+    let positions = positions.map(|position| Some(position?.to_string().replace('\0', "\\0")));
     let deleted = last().map(|last| last?.deleted_key.as_deref().map(sql::bytea));
     let step = sql::step(&[
         sql::literal(&lane.sink.name),
@@ -238,7 +241,8 @@ pub(super) async fn advance(
 }
 
 fn is_not_moved(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.message().contains(sql::NOT_MOVED))
+    let says_so = |error: &dyn DatabaseError| error.message().contains(sql::NOT_MOVED);
+    sqlstate(error).as_deref() == Some("22P02") && error.as_database_error().is_some_and(says_so)
 }
 
 /// Where the partitions of a batch stand, seen from the batch.

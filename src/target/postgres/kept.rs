@@ -166,8 +166,8 @@ async fn standing(
     Ok(Standing { since: row.try_get(0)?, is_behind: row.try_get(1)? })
 }
 
-/// Ends a dead letter with the rows that its replay has written, and commits; `false` when something else is known
-/// of it meanwhile.
+/// Ends a dead letter with the rows that its replay has written, and commits; `false` when something
+/// else is known of it meanwhile.
 pub(super) async fn settle(
     session: &mut Session,
     sink: &Sink,

@@ -19,9 +19,9 @@ use crate::target::postgres::{nodelay, sql};
 /// How long a server may take to let us in.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
-/// How long one round trip may take: beyond the server's own `statement_timeout`, so only a dead
-/// network reaches it.
-const ROUND_TRIP_MAX: Duration = Duration::from_secs(150);
+/// How long one round trip may take: beyond the server's own `statement_timeout`, which counts for each
+/// of the two statements that take long in one, so only a dead network reaches it.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(270);
 
 /// How long a farewell may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 const PREPARED_MAX: usize = 4096;
 
 /// What every session of ours asks of the server.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("default_transaction_isolation", "read committed"),
     ("lock_timeout", "10s"),
     ("statement_timeout", "120s"),
@@ -44,6 +44,8 @@ const SETTINGS: [(&str, &str); 10] = [
     ("tcp_user_timeout", "30s"),
     // Rows that a policy hides would be kept, or missed, in silence: an error says so.
     ("row_security", "off"),
+    // sqlx reads octets in text in no other form.
+    ("bytea_output", "hex"),
     // Nobody reads while a COPY is sent: a trigger's notices would fill the way back.
     ("client_min_messages", "error"),
 ];
@@ -160,9 +162,10 @@ impl Session {
         let prepare = (!self.is_prepared).then(sql::prepare);
         let parts = [Some(sql::START.to_owned()), prepare, further];
         let statements = parts.into_iter().flatten().collect::<Vec<_>>().join(";\n");
-        let rows = self.fetch_all(statements).await?;
+        // They stay also if what comes behind them fails; should they be missing, the error ends the
+        // session.
         self.is_prepared = true;
-        Ok(rows)
+        self.fetch_all(statements).await
     }
 
     /// Runs statements without arguments in one round trip, and returns the rows of all of them, as

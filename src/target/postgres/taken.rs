@@ -117,7 +117,7 @@ impl Table<'_> {
     /// and its key.
     fn arguments(&self, rows: &[usize]) -> Result<PgArguments, sqlx::Error> {
         let index = || rows.iter().filter_map(|&row| self.rows.index().get(row));
-        let steps = index().filter_map(|row| self.steps.get(row.step));
+        let steps = index().filter_map(|row| self.steps.get(row.step()));
         let mut arguments = partition_arguments(self.sink, steps.map(|step| &step.partition))?;
         let halves = rows.iter().filter_map(|&row| self.rows.half(row));
         bind(&mut arguments, halves.map(|half| half.transaction).collect::<Vec<_>>())?;

@@ -102,7 +102,7 @@ impl<'a> Table<'a> {
         row: usize,
     ) -> Option<(Query<'a, Sqlite, SqliteArguments>, i64)> {
         let (half, row) = (self.rows.half(row)?, self.rows.index().get(row)?);
-        let step = self.steps.get(row.step)?;
+        let step = self.steps.get(row.step())?;
         let query = fence::bind_partition(sqlx::query(statement), self.sink, &step.partition);
         Some((query.bind(half.transaction).bind(self.rows.named_key(row)), half.lsn))
     }

@@ -316,6 +316,10 @@ fn carry_answers(link: &Link, mut server: &TcpStream, mut client: &TcpStream) ->
     loop {
         let message = Message::read(&mut server)?;
         if link.flow().swallow {
+            // What we have said is wrong: nobody may go on from there.
+            if message.kind == b'E' {
+                return None;
+            }
             if message.ready_state().is_some() {
                 link.flow().swallow = false;
                 link.flowed.notify_all();

@@ -40,7 +40,7 @@ SELECT w.ordinal, a.attname::text,
     WHEN b.typtype = 'c' THEN 'record'
     WHEN t.typtype = 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)
   END AS base_name,
-  enumeration.name AS enum_name, enumeration.labels AS enum_labels,
+  enumeration.name AS enum_name, enumeration.labels::text AS enum_labels,
   c.relhasrules AS has_rules, pg_catalog.timestamptz_send(pg_catalog.now()) AS now,
   EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgdeferrable) AS has_deferrable,
   ARRAY (
@@ -83,10 +83,10 @@ CROSS JOIN LATERAL (
 LEFT JOIN pg_catalog.pg_type AS e ON e.oid = b.typelem AND b.typcategory = 'A'
 LEFT JOIN pg_catalog.pg_namespace AS en ON en.oid = e.typnamespace
 LEFT JOIN LATERAL (
-  SELECT pg_catalog.format('%I.%I', gn.nspname, g.typname) AS name, ARRAY (
+  SELECT pg_catalog.format('%I.%I', gn.nspname, g.typname) AS name, pg_catalog.to_json(ARRAY (
     SELECT l.enumlabel::text FROM pg_catalog.pg_enum AS l
     WHERE l.enumtypid = g.oid ORDER BY l.enumsortorder
-  ) AS labels
+  )) AS labels
   FROM pg_catalog.pg_type AS g
   JOIN pg_catalog.pg_namespace AS gn ON gn.oid = g.typnamespace
   WHERE g.oid IN (b.oid, e.oid) AND g.typtype = 'e'

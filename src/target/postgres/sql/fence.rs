@@ -145,11 +145,11 @@ WHERE sink = $1 AND cluster_id = $2 AND topic = $3 AND \"partition\" = $4
 /// What the error of [`step`] says.
 pub(in crate::target::postgres) const NOT_MOVED: &str = "afterimage: partitions that moved: ";
 
-/// Moves the partitions of a batch, if each still stands where the batch begins and is still ours; fails
-/// otherwise, so that nothing is committed that comes behind it in the same message.
+/// Moves the partitions of a batch, if each still stands where the batch begins and is still ours;
+/// fails otherwise, so that a COMMIT behind it in the same message does nothing.
 ///
-/// The error is that of a text which is no number: the only one that says something of ours without a
-/// function in the database. Parameters: sink, cluster, topics, partitions, epochs, tokens, from, to, last offsets, last
+/// The error is that of a text which is no number, as the type itself reads it: a cast may be the
+/// user's. Parameters: sink, cluster, topics, partitions, epochs, tokens, from, to, last offsets, last
 /// timestamps, source positions, owner, group, leader epochs, keys of deletes.
 pub(super) fn step() -> String {
     format!(
@@ -185,7 +185,7 @@ pub(super) fn step() -> String {
 )
 SELECT CASE
   WHEN pg_catalog.count(*) < (SELECT pg_catalog.count(*) FROM w)
-  THEN ('{NOT_MOVED}' || pg_catalog.count(*))::pg_catalog.int8
+  THEN pg_catalog.int8in(pg_catalog.textout(pg_catalog.concat('{NOT_MOVED}', pg_catalog.count(*))))
 END
 FROM moved"
     )
