@@ -142,7 +142,7 @@ SET state = $7, state_reason = $8, updated_at = pg_catalog.clock_timestamp()
 WHERE sink = $1 AND cluster_id = $2 AND topic = $3 AND \"partition\" = $4
   AND epoch >= $5 AND claim_token = $6";
 
-/// What the error of [`step`] says.
+/// What the error of [`STEP`] says.
 pub(in crate::target::postgres) const NOT_MOVED: &str = "afterimage: partitions that moved: ";
 
 /// Moves the partitions of a batch, if each still stands where the batch begins and is still ours;
@@ -151,9 +151,8 @@ pub(in crate::target::postgres) const NOT_MOVED: &str = "afterimage: partitions 
 /// The error is that of a text which is no number, as the type itself reads it: a cast may be the
 /// user's. Parameters: sink, cluster, topics, partitions, epochs, tokens, from, to, last offsets, last
 /// timestamps, source positions, owner, group, leader epochs, keys of deletes.
-pub(super) fn step() -> String {
-    format!(
-        "WITH w AS (
+pub(super) const STEP: &str = "\
+WITH w AS (
   SELECT *
   FROM unnest($3::pg_catalog.text[], $4::pg_catalog.int4[], $5::pg_catalog.int8[],
     $6::pg_catalog.uuid[], $7::pg_catalog.int8[], $8::pg_catalog.int8[], $9::pg_catalog.int8[],
@@ -185,11 +184,10 @@ pub(super) fn step() -> String {
 )
 SELECT CASE
   WHEN pg_catalog.count(*) < (SELECT pg_catalog.count(*) FROM w)
-  THEN pg_catalog.int8in(pg_catalog.textout(pg_catalog.concat('{NOT_MOVED}', pg_catalog.count(*))))
+  THEN pg_catalog.int8in(pg_catalog.textout(pg_catalog.concat(
+    'afterimage: partitions that moved: ', pg_catalog.count(*))))
 END
-FROM moved"
-    )
-}
+FROM moved";
 
 /// Reads where partitions stand.
 ///
@@ -239,3 +237,13 @@ SELECT pg_catalog.left(a.application_name, $4), a.pid,
 FROM chain
 JOIN pg_catalog.pg_stat_activity AS a ON a.pid = chain.pid
 WHERE pg_catalog.left(a.application_name, $2) <> $1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_fails_says_so_in_the_words_that_are_looked_for() {
+        assert!(STEP.contains(NOT_MOVED));
+    }
+}

@@ -18,7 +18,7 @@ pub(in crate::target::postgres) fn prepare() -> String {
         "PREPARE afterimage_columns (pg_catalog.text[], pg_catalog.text[]) AS {};\n\
          PREPARE afterimage_step ({TYPES_OF_STEP}) AS {}",
         catalog::COLUMNS,
-        fence::step()
+        fence::STEP
     )
 }
 
@@ -29,7 +29,7 @@ pub(super) fn columns(tables: &[&TableName]) -> String {
     format!("EXECUTE afterimage_columns ({schemas}, {names})")
 }
 
-/// Moves the partitions of a batch; the values are spelled, in the order of [`fence::step`].
+/// Moves the partitions of a batch; the values are spelled, in the order of [`fence::STEP`].
 pub(in crate::target::postgres) fn step(values: &[String]) -> String {
     format!("EXECUTE afterimage_step ({})", values.join(", "))
 }
