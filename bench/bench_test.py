@@ -6,16 +6,19 @@ import json
 import os
 import pathlib
 import unittest
+from unittest import mock
 
 for name in ("KAFKA_BOOTSTRAP_SERVERS", "CONNECT_URL", "SCHEMA_REGISTRY_URL", "SOURCE_ADMIN_URL",
              "TARGET_ADMIN_URL", "TARGET_DATABASE_URL", "BENCH_STACK", "BENCH_CACHE", "BENCH_PROGRAMS"):
     os.environ[name] = "/nowhere"
 
 import goals  # noqa: E402
+import growth  # noqa: E402
 import heap  # noqa: E402
 import micro  # noqa: E402
 import perf  # noqa: E402
 import records  # noqa: E402
+from contenders import Consumer  # noqa: E402
 from works import MIX, ORDERS  # noqa: E402
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "tests" / "fixtures"
@@ -70,6 +73,19 @@ class Pieces(unittest.TestCase):
 class Works(unittest.TestCase):
     def test_a_prefix_is_of_the_same_events(self):
         self.assertEqual(MIX.sized(40).events(), MIX.sized(80).events(40))
+
+
+class Growth(unittest.TestCase):
+    def test_the_run_of_the_defaults_stands_in_its_place_and_is_not_made_again(self):
+        contenders = [(lanes, Consumer("consumer", "--lanes", str(lanes))) for lanes in (1, 2)]
+        with mock.patch("growth.run", lambda _bench, contender, *_, **varied: [{"rate": 7} | varied]):
+            runs = list(growth._vary(None, "lanes", None, contenders, [{"contender": "consumer", "rate": 5}]))
+        self.assertEqual([(run["value"], run["rate"]) for run in runs], [(1, 5), (2, 7)])
+        self.assertEqual(runs[0]["contender"], "consumer, lanes 1")
+
+    def test_every_default_is_among_the_values(self):
+        values = {"lanes": growth.LANES, "members": growth.MEMBERS, "batch rows": growth.BATCH_ROWS}
+        self.assertTrue(all(growth.SHIPPED[factor] in values[factor] for factor in values))
 
 
 class Goals(unittest.TestCase):

@@ -235,6 +235,8 @@ _REDUCED = _REWRITTEN | {"use.reduction.buffer": "true"}
 _LARGE = {"batch.size": "3000", "consumer.override.max.poll.records": "3000"}
 # The fastest of one task.
 LARGEST = "sink, 3000 a batch, reduction buffer"
+# The fastest of all, in Avro.
+FASTEST = "sink, 3 tasks, 3000 a batch, reduction buffer"
 SINKS = {
     "sink, defaults": {},
     "sink, rewritten inserts": _REWRITTEN,
@@ -242,7 +244,7 @@ SINKS = {
     "sink, 3000 a batch": _LARGE | _REWRITTEN,
     LARGEST: _LARGE | _REDUCED,
     "sink, 2 tasks, 3000 a batch, reduction buffer": _LARGE | _REDUCED | {"tasks.max": "2"},
-    "sink, 3 tasks, 3000 a batch, reduction buffer": _LARGE | _REDUCED | {"tasks.max": "3"},
+    FASTEST: _LARGE | _REDUCED | {"tasks.max": "3"},
 }
 UNNEST = {"sink, 3000 a batch, unnest": _LARGE | {"dialect.postgres.unnest.insert.enabled": "true"}}
 

@@ -84,8 +84,11 @@ def write(folder):
         "The first and the last commit are seen at the target, by rows that stand at the edges of each"
         " partition; what the first commit had is not counted.",
         "All contenders of a round read the same records into fresh tables of the same definition;"
-        " the sink reads a prefix of them, after a warm-up, in a worker of its own that stays warm.",
-        "The consumer has its shipped defaults, but for what a row is about.\n",
+        " the sink reads a prefix of them, with which each contender has warmed up, in a worker of its own"
+        " that stays warm.",
+        "The consumer has its shipped defaults, but for what a row is about; lanes, members and batch rows"
+        " have one run of them in common.",
+        "One round alone have what grows, the sink's defaults and its latencies.\n",
         "## Against the goals\n",
         "Beside them what one connection of the server makes of the same rows when they are there already:"
         " the fastest of COPY, one statement, and a statement for each batch. Only folding the changes of a"

@@ -1,18 +1,20 @@
 """The parts that take a backlog over: each contender in turns, from the same records."""
 
-import contextlib
+import concurrent.futures
 import itertools
+import os
 
 import ceilings
 import measure
 import model
 import topics
-from contenders import LARGEST, SINKS, UNNEST, Consumer, Failed, Sink
+from contenders import FASTEST, LARGEST, SINKS, UNNEST, Consumer, Failed, Sink
 from places import NAME
 from works import (ALTERNATING, BIG_VALUES, CREATES, GUARDED, HOT, MIX, PLAIN_CREATES, TABLES, UPDATES,
                    WIDE_ROWS)
 
-WARM_UP = 200_000
+# Changes that the server alone makes: some seconds of them.
+ALONE = 1_200_000
 # How many of the sink's variants go on after their warm-ups, beside its defaults.
 KEPT = 2
 DEFAULTS = "sink, defaults"
@@ -37,7 +39,7 @@ def throughput(bench):
 def formats(bench):
     """The same work as JSON. The peer needs schemas."""
     own = [Consumer("consumer, 1 lane")]
-    sinks = [Sink(bench.worker, LARGEST, **SINKS[LARGEST])]
+    sinks = [Sink(bench.worker, FASTEST, **SINKS[FASTEST])]
     for work in (CREATES, UPDATES, MIX):
         yield from against(bench, work, "json", own, sinks)
         yield from against(bench, work, "plain_json", own, [])
@@ -60,29 +62,26 @@ def guard(bench):
 
 
 def against(bench, work, format, own, sinks):
-    """Yields the runs of a work: interleaved rounds, each contender after a warm-up of its own."""
+    """Yields the runs of a work: interleaved rounds, each contender after a warm-up of its own.
+
+    All warm up with the prefix that the sinks are measured by.
+    """
     sample = bench.sample(work.kind, format)
-    prefix = work.sized(bench.peer_count(work))
-    with contextlib.ExitStack() as stack:
-        warm = work.sized(min(WARM_UP, prefix.count))
-        with Backlog(bench, warm, format, sample, "-warm") as backlog:
-            own_rates = {contender: _warm_up(bench, contender, backlog) for contender in own}
-            own = [contender for contender in own if own_rates[contender] is not None]
-            rates = {sink: _warm_up(bench, sink, backlog) for sink in sinks}
-            sinks = _fastest(bench, rates, backlog)
+    with Backlog(bench, work.sized(bench.peer_count(work)), format, sample, "-prefix") as prefix:
+        own_rates = {contender: _warm_up(bench, contender, prefix) for contender in own}
+        own = [contender for contender in own if own_rates[contender] is not None]
+        rates = {sink: _warm_up(bench, sink, prefix) for sink in sinks}
+        sinks = _fastest(bench, rates, prefix)
         fastest = max((own_rates[contender] for contender in own), default=0)
         full = work.sized(bench.count(work, format, fastest))
-        backlog = stack.enter_context(Backlog(bench, full, format, sample))
-        pairs = [(contender, backlog) for contender in own]
-        if sinks:
-            begin = stack.enter_context(Backlog(bench, prefix, format, sample, "-prefix"))
-            pairs += [(sink, begin) for sink in sinks]
-        for round in range(bench.rounds):
-            for contender, source in pairs:
-                # They take longer than all the rest, and are never the peer's best.
-                if round == 0 or contender.name != DEFAULTS:
-                    yield from run(bench, contender, source, round)
-            yield bench.told(ceilings.drain(backlog.filled), round)
+        with Backlog(bench, full, format, sample) as backlog:
+            pairs = [(contender, backlog) for contender in own] + [(sink, prefix) for sink in sinks]
+            for round in range(bench.rounds):
+                for contender, source in pairs:
+                    # They take longer than all the rest, and are never the peer's best.
+                    if round == 0 or contender.name != DEFAULTS:
+                        yield from run(bench, contender, source, round)
+                yield bench.told(ceilings.drain(backlog.filled), round)
 
 
 def run(bench, contender, backlog, round, **varied):
@@ -115,7 +114,7 @@ def _fastest(bench, rates, warm):
 
 def bounds(bench, work):
     """Yields what the server alone can do."""
-    work = work.sized(bench.peer_count(work) * 4)
+    work = work.sized(bench.scaled(ALONE))
     ceilings.stage(work)
     for round in range(bench.rounds):
         yield bench.told(ceilings.statement(work), round)
@@ -133,8 +132,13 @@ class Backlog:
         self.sample, self.label = sample, label
 
     def __enter__(self):
-        self.filled = topics.fill(self.work, self.format, self.sample, self.label)
-        self.must_be = model.expected(self.work)
+        # Nobody is measured meanwhile, and each of the two has a core.
+        with concurrent.futures.ThreadPoolExecutor() as beside:
+            must_be = beside.submit(model.expected, self.work)
+            self.filled = topics.fill(self.work, self.format, self.sample, self.label)
+            self.must_be = must_be.result()
+        # What the broker has taken is written back before somebody is measured.
+        os.sync()
         self.bench.say(f"{self.work.count} changes, {self.work.title}, {self.format}{self.label}: "
                        f"{self.filled.bytes / self.filled.records:.0f} bytes a record")
         return self
