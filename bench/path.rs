@@ -109,8 +109,10 @@ impl Path {
 
     /// Decodes every record of a run into the batch.
     pub(crate) fn fill(&mut self, run: &Run) -> anyhow::Result<()> {
+        let claim = Claim { epoch: 1, token: Uuid::nil() };
+        let step = self.batch.step(&self.partition, claim, NextOffset::at(0));
         for (offset, record) in (0..).zip(run.iter()) {
-            while let Some(asked) = self.decode(offset, record)? {
+            while let Some(asked) = self.decode(Origin { step, offset, sent_at: 0 }, record)? {
                 self.answer(asked)?;
             }
         }
@@ -118,14 +120,12 @@ impl Path {
     }
 
     /// Returns what the decoder asks for, if it has not made a row.
-    fn decode(&mut self, offset: i64, record: Record<'_>) -> anyhow::Result<Option<Decoded>> {
-        let claim = Claim { epoch: 1, token: Uuid::nil() };
-        let step = self.batch.step(&self.partition, claim, NextOffset::at(0));
+    fn decode(&mut self, origin: Origin, record: Record<'_>) -> anyhow::Result<Option<Decoded>> {
         let arrival = Arrival {
             topic: &self.partition.topic,
             partition: 0,
             record,
-            origin: Origin { step, offset, sent_at: 0 },
+            origin,
             is_tainted: false,
             is_alone: Some(false),
         };

@@ -22,6 +22,8 @@ pub use part::{Part, Place};
 pub struct Batch {
     tables: Vec<Rows>,
     table_by_name: HashMap<TableName, usize>,
+    /// The table of the last change, which is mostly that of the next one.
+    last_table: usize,
     steps: Vec<Step>,
     step_by_partition: HashMap<TopicPartition, usize>,
     /// Records refused while they were decoded.
@@ -180,7 +182,20 @@ impl Batch {
     /// Returns the rows of the shape's table, or `None` when the batch holds rows of that table
     /// in another shape: the batch must end before this change.
     pub fn rows(&mut self, shape: &Arc<Shape>) -> Option<&mut Rows> {
-        let index = match self.table_by_name.get(&shape.table.name) {
+        let last = self.tables.get(self.last_table);
+        if !last.is_some_and(|rows| Arc::ptr_eq(rows.shape(), shape)) {
+            self.last_table = self.table(shape);
+        }
+        let rows = self.tables.get_mut(self.last_table)?;
+        if rows.is_empty() && !Arc::ptr_eq(rows.shape(), shape) {
+            *rows = Rows::new(Arc::clone(shape));
+        }
+        Arc::ptr_eq(rows.shape(), shape).then_some(rows)
+    }
+
+    /// Returns the place of the shape's table, which gets one if it has none.
+    fn table(&mut self, shape: &Arc<Shape>) -> usize {
+        match self.table_by_name.get(&shape.table.name) {
             Some(&index) => index,
             None => {
                 let index = self.tables.len();
@@ -188,12 +203,7 @@ impl Batch {
                 self.table_by_name.insert(shape.table.name.clone(), index);
                 index
             }
-        };
-        let rows = self.tables.get_mut(index)?;
-        if rows.is_empty() && !Arc::ptr_eq(rows.shape(), shape) {
-            *rows = Rows::new(Arc::clone(shape));
         }
-        Arc::ptr_eq(rows.shape(), shape).then_some(rows)
     }
 
     /// Returns whether there are rows of the table.
@@ -335,7 +345,7 @@ mod tests {
 
     #[test]
     fn rows_of_another_shape_are_replaced_only_while_there_are_none() {
-        let (first, second) = (shape(), shape());
+        let (first, second) = (shape("t"), shape("t"));
         let mut batch = Batch::default();
         assert!(batch.rows(&first).is_some());
         assert!(batch.rows(&second).is_some(), "nothing is in the first shape");
@@ -343,8 +353,22 @@ mod tests {
         assert!(batch.rows(&first).is_none(), "a truncate is");
     }
 
-    fn shape() -> Arc<Shape> {
-        let name = TableName { schema: None, table: "t".to_owned() };
+    #[test]
+    fn tables_that_take_turns_keep_their_rows_apart() {
+        let (a, b) = (shape("a"), shape("b"));
+        let mut batch = Batch::default();
+        for shape in [&a, &b, &a, &a, &b] {
+            let rows = batch.rows(shape).unwrap();
+            assert!(Arc::ptr_eq(rows.shape(), shape));
+            rows.truncate();
+        }
+        assert!(batch.rows(&shape("a")).is_none(), "another shape of a table that has rows");
+        assert!(Arc::ptr_eq(batch.rows(&b).unwrap().shape(), &b));
+        assert_eq!(batch.tables().len(), 2);
+    }
+
+    fn shape(table: &str) -> Arc<Shape> {
+        let name = TableName { schema: None, table: table.to_owned() };
         let table = Arc::new(Table { name, columns: Vec::new(), unique_keys: Vec::new() });
         let (columns, key, deletes) = (Vec::new(), Vec::new(), Deletes::Hard);
         let keyless = Keyless::Refuse;

@@ -134,12 +134,7 @@ impl Run {
     ) {
         let key = key.map(|key| self.append(key));
         let value = value.map(|value| self.append(value));
-        let start = self.bytes.len();
-        for (name, value) in headers {
-            self.append_part(Some(name));
-            self.append_part(value);
-        }
-        let headers = start..self.bytes.len();
+        let headers = self.append_headers(headers);
         self.index.push(Entry { offset, timestamp, key, value, headers });
     }
 
@@ -147,6 +142,28 @@ impl Run {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(part);
         start..self.bytes.len()
+    }
+
+    /// Copies headers, unless the record before has the same: a connector writes those of its own,
+    /// which are as large as many a row, to every record.
+    fn append_headers<'h>(
+        &mut self,
+        headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>,
+    ) -> Range<usize> {
+        let start = self.bytes.len();
+        for (name, value) in headers {
+            self.append_part(Some(name));
+            self.append_part(value);
+        }
+        let copied = start..self.bytes.len();
+        let last = self.index.last().map(|entry| entry.headers.clone());
+        match last.filter(|last| self.bytes.get(last.clone()) == self.bytes.get(copied.clone())) {
+            Some(same) => {
+                self.bytes.truncate(start);
+                same
+            }
+            None => copied,
+        }
     }
 
     fn append_part(&mut self, part: Option<&[u8]>) {
@@ -211,5 +228,19 @@ mod tests {
         let second = run.get(1).unwrap();
         assert_eq!((second.key, second.value), (None, Some(&b""[..])));
         assert_eq!(second.headers.iter().count(), 0);
+    }
+
+    #[test]
+    fn headers_that_the_record_before_has_are_kept_once() {
+        let mut run = Run::new(TopicPartition::new("t", 3), 1);
+        let mut sizes = Vec::new();
+        for (offset, header) in (0..).zip([&b"same"[..], b"same", b"other", b"same"]) {
+            run.push((offset, None), None, Some(b"1"), [(header, None)].into_iter());
+            sizes.push(run.byte_count());
+        }
+        assert_eq!(sizes, [13, 14, 28, 41]);
+        let names = run.iter().flat_map(|record| record.headers.iter().collect::<Vec<_>>());
+        let names = names.map(|(name, _)| name.into_owned()).collect::<Vec<_>>();
+        assert_eq!(names, ["same", "same", "other", "same"]);
     }
 }

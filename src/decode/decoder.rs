@@ -12,12 +12,10 @@ use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
 use crate::decode::schema::avro::{Compiled, Reader, compile};
 use crate::decode::schema::connect::Field;
-use crate::decode::schema::envelope::{
-    Meaning, Origin, meaning, side_object, side_topic_name, source_table,
-};
+use crate::decode::schema::envelope::{Meaning, Origin, meaning, source_table};
 use crate::decode::schema::frame::{Pair, Part};
-use crate::decode::schema::json::{Framed, fields, origin, split, untyped};
-use crate::decode::sight::{Body, Known, Mark, RowSight, Sight, Topic};
+use crate::decode::schema::json::{Framed, fields, origin, plain, split};
+use crate::decode::sight::{Known, Mark, RowSight, Sight, Topic};
 use crate::decode::value::kind::Form;
 use crate::decode::value::semantic::Literal;
 use crate::decode::{
@@ -45,7 +43,7 @@ pub struct Decoder {
 }
 
 /// The schemas of the registry by id. `None`: there is no such id. An error: nobody can read it.
-pub(super) type Schemas = HashMap<SchemaId, Option<Result<Compiled, String>>>;
+pub(super) type Schemas = HashMap<SchemaId, Option<Result<Arc<Compiled>, String>>>;
 
 /// Offset and order of the last record of each partition of a change log.
 pub(super) type Orders = HashMap<(Arc<str>, i32), (i64, i64)>;
@@ -61,7 +59,7 @@ impl Decoder {
 
     /// Takes a schema as the registry has it; `None` when it says that there is no such id.
     pub fn learn_schema(&mut self, id: SchemaId, schema: Option<RegisteredSchema>) {
-        self.schemas.insert(id, schema.map(|schema| compile(&schema)));
+        self.schemas.insert(id, schema.map(|schema| compile(&schema).map(Arc::new)));
     }
 
     /// Forgets that there is no schema of that id: the next record asks for it again.
@@ -160,21 +158,29 @@ impl Decoder {
             let detail = "a tombstone alone does not say which of the topic's tables it is of";
             return Err(refused(Reason::NotAnEnvelope, detail));
         }
-        if !self.topic(arrival.topic).find(parts.value, parts.key) {
-            self.meet(arrival.topic, parts)?;
+        // Nearly always it is as the record before.
+        let mut written = match parts.value {
+            Some(_) => self.write(&arrival, parts, batch, false)?,
+            None => Written::OtherSight,
+        };
+        if let Written::OtherSight = written
+            && self.topic(arrival.topic).find(parts)
+        {
+            written = self.write(&arrival, parts, batch, true)?;
         }
-        if let Some(decoded) = self.write(&arrival, parts, batch)? {
+        if let Written::Decoded(decoded) = written {
             return Ok(decoded);
         }
-        // The schema is known, but the record is of another table, or of other fields.
+        // The schema is new, or the record is of another table, or of other fields.
         self.meet(arrival.topic, parts)?;
-        let decoded = self.write(&arrival, parts, batch)?;
-        decoded.ok_or_else(|| {
-            let detail = "the fields are not those of the schema".to_owned();
-            let layout = Self::layout(front(&self.topics, arrival.topic)).ok();
-            let table = layout.map(|layout| layout.shape.table.name.to_string());
-            Box::new(Decoded::Refused(Refusal { table, ..Refusal::new(Reason::Malformed, detail) }))
-        })
+        if let Written::Decoded(decoded) = self.write(&arrival, parts, batch, true)? {
+            return Ok(decoded);
+        }
+        let layout = Self::layout(front(&self.topics, arrival.topic)).ok();
+        let table = layout.map(|layout| layout.shape.table.name.to_string());
+        let detail = "the fields are not those of the schema".to_owned();
+        let refusal = Refusal { table, ..Refusal::new(Reason::Malformed, detail) };
+        Err(Box::new(Decoded::Refused(refusal)))
     }
 
     fn is_tombstone_of_last_delete(&self, arrival: &Arrival<'_>) -> bool {
@@ -264,7 +270,11 @@ impl Decoder {
                 Known::Rows(Box::new(RowSight { id, source, is_partial, layout, is_absent }))
             }
         };
-        self.topic(topic).meet(Sight { value: value_mark, key: key_mark, known });
+        let schema = match value_mark {
+            Mark::Id(id) => Some((id, Arc::clone(self.schema(id)?))),
+            _ => None,
+        };
+        self.topic(topic).meet(Sight { value: value_mark, key: key_mark, schema, known });
         Ok(())
     }
 
@@ -349,7 +359,7 @@ impl Decoder {
         Ok((Mark::CloudIds(id, data), Some(field), place))
     }
 
-    pub(super) fn schema(&self, id: SchemaId) -> Result<&Compiled, Early> {
+    pub(super) fn schema(&self, id: SchemaId) -> Result<&Arc<Compiled>, Early> {
         match self.schemas.get(&id) {
             Some(Some(Ok(compiled))) => Ok(compiled),
             Some(Some(Err(why))) => {
@@ -377,30 +387,34 @@ impl Decoder {
         asked.unwrap_or(Decoded::NeedsNewBatch)
     }
 
-    /// Writes a record by the sight that was found or met last; `None` when it is of another table, or
-    /// has other fields.
+    /// Writes a record by the sight at the front. Unless that was found or met for it, it may be
+    /// another's, and is looked at first.
     fn write(
         &mut self,
         arrival: &Arrival<'_>,
         parts: Pair<'_>,
         batch: &mut Batch,
-    ) -> Result<Option<Decoded>, Early> {
-        let sight = front(&self.topics, arrival.topic);
+        is_found: bool,
+    ) -> Result<Written, Early> {
+        let Some(sight) = self.topics.get(arrival.topic).and_then(Topic::front) else {
+            return Ok(Written::OtherSight);
+        };
+        let bodies = sight.bodies(parts);
+        if !is_found && (bodies.is_none() || sight.may_lack_row()) {
+            return Ok(Written::OtherSight);
+        }
         let layout = match Self::layout(sight) {
             Ok(layout) => layout,
-            Err(decoded) => return Ok(Some(decoded)),
+            Err(decoded) => return Ok(Written::Decoded(decoded)),
         };
-        let value = match parts.value {
-            Some(part) => sight.value.body(Some(part)),
-            None => Some(Body::Absent),
-        };
-        let (Some(value), Some(key)) = (value, sight.key.body(parts.key)) else { return Ok(None) };
+        let Some((value, key)) = bodies else { return Ok(Written::Mismatch) };
         let Record { key: key_bytes, value: value_bytes, offset, .. } = arrival.record;
         let pass = Pass {
             arrival,
             layout,
             value,
             key,
+            schema: sight.schema.as_ref(),
             schemas: &self.schemas,
             scratch: &mut self.scratch,
             orders: &mut self.orders,
@@ -411,9 +425,10 @@ impl Decoder {
         };
         let decoded = match pass.run(batch) {
             Ok(decoded) => decoded,
-            Err(Failed::Mismatch) => return Ok(None),
+            Err(Failed::Mismatch) => return Ok(Written::Mismatch),
             Err(Failed::Label { column, label }) => {
-                return Ok(Some(self.ask_for_label(arrival.topic, &column, &label)));
+                let asked = self.ask_for_label(arrival.topic, &column, &label);
+                return Ok(Written::Decoded(asked));
             }
             Err(Failed::Refused(reason, detail)) => {
                 return Err(Box::new(Decoded::Refused(layout.refusal(reason, detail))));
@@ -428,8 +443,18 @@ impl Decoder {
             let place = TopicPartition::new(Arc::clone(arrival.topic), arrival.partition);
             self.deleted.insert(place, Deleted { offset, key: key.to_vec() });
         }
-        Ok(Some(decoded))
+        Ok(Written::Decoded(decoded))
     }
+}
+
+/// What writing a record by a sight came to.
+enum Written {
+    /// It is dealt with, or something must come first.
+    Decoded(Decoded),
+    /// The sight at the front, if there is one, is not the record's.
+    OtherSight,
+    /// It is of another table, or has other fields.
+    Mismatch,
 }
 
 /// Returns the sight that was found or met last.
@@ -456,29 +481,6 @@ fn is_null(value: &[u8]) -> bool {
         rest = before;
     }
     matches!(split(value), Ok(Some(framed)) if framed.payload == "null")
-}
-
-/// Describes a JSON object without a schema as a schema would: an envelope around a row, or a row.
-fn plain(object: Vec<(String, &serde_json::value::RawValue)>) -> Field {
-    let names = |text: &str| {
-        let object = fields(text)?;
-        Some(object.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
-    };
-    let find = |name: &str| object.iter().find(|(it, _)| it == name).map(|(_, value)| value.get());
-    let row = find("after").and_then(names).or_else(|| find("before").and_then(names));
-    let is_envelope = find("op").is_some() && (row.is_some() || find("source").is_some());
-    let all = object.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-    let ignored = side_object(&all);
-    let mut described = untyped(all);
-    if let Some(ignored) = ignored {
-        described.schema_name = Some(side_topic_name(ignored).to_owned());
-    } else if is_envelope {
-        described.schema_name = Some(".Envelope".to_owned());
-        if let Some(after) = described.fields.iter_mut().find(|field| field.name == "after") {
-            after.fields = untyped(row.unwrap_or_default()).fields;
-        }
-    }
-    described
 }
 
 fn refused(reason: Reason, detail: &str) -> Early {

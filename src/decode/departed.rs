@@ -1,15 +1,17 @@
-//! Refused deletes of rows that go on under another key: what their creates must know.
+//! Deletes of rows that go on under another key: what their creates must know.
 
 use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::decode::decoder::Decoder;
+use crate::decode::found::Found;
 use crate::decode::pass::Pass;
 use crate::decode::schema::envelope::Letter;
 use crate::decode::schema::frame::Pair;
 use crate::decode::sight::Body;
 use crate::decode::{Arrival, Op, avro};
 use crate::moves::{Departure, NEW_KEY, Sign};
+use crate::rows::Rows;
 
 impl Decoder {
     /// Leaves behind, if a refused record is such a delete, that its row's values are not to be had:
@@ -37,6 +39,7 @@ impl Decoder {
                 layout,
                 value,
                 key: Body::Absent,
+                schema: None,
                 schemas: &self.schemas,
                 scratch: &mut self.scratch,
                 orders: &mut self.orders,
@@ -58,6 +61,13 @@ impl Decoder {
 }
 
 impl Pass<'_> {
+    /// Returns whether a row came to its key in the transaction that takes it away again.
+    pub(super) fn came_in_transaction(&self, rows: &Rows, row: usize, found: &Found) -> bool {
+        let half = rows.half(row).filter(|half| half.is_create);
+        let is_whole = rows.index().get(row).is_some_and(|row| !row.is_partial);
+        is_whole && half.is_some_and(|half| Some(half.transaction) == found.transaction)
+    }
+
     /// Says how the delete would be known if nobody could read it.
     pub(super) fn sign(&self) -> Option<Sign> {
         let key = match self.key {

@@ -186,6 +186,7 @@ impl Step {
     ///
     /// The value does not fit: the detail names column and type. Or it is a label that the target's
     /// enum must get first.
+    #[inline]
     pub fn write(&self, writer: &mut RowWriter<'_>, literal: Literal<'_>) -> Result<(), Broken> {
         self.write_as(&self.kind, writer, literal)
     }
@@ -205,29 +206,41 @@ impl Step {
             let pushed = writer.push(Value::Unavailable);
             return pushed.map_err(|misfit| Broken::Unfit(misfit.to_string()));
         }
-        let value = self.value(kind, literal).map_err(|Unfit(why)| {
-            Broken::Unfit(format!("column \"{}\" {why} ({kind:?})", self.name))
-        })?;
-        if let Some(label) = self.labels.as_ref().and_then(|labels| new_label(labels, value)) {
+        let value = match self.value(kind, literal) {
+            Ok(value) => value,
+            Err(unfit) => return Err(self.no_value(kind, unfit)),
+        };
+        if let Some(labels) = &self.labels
+            && let Some(label) = new_label(labels, value)
+        {
             return Err(Broken::Label { column: self.name.clone(), label });
         }
-        writer.push(value).map_err(|misfit| {
-            let target_type =
-                writer.column().map(|column| column.type_name.clone()).unwrap_or_default();
-            match (misfit, value) {
-                (Misfit::Type, Value::Figure(figure)) => {
-                    let (column, source_type) = (self.name.clone(), figure.type_name());
-                    Broken::Unheld(Unheld { column, source_type, target_type })
-                }
-                (_, Value::Null) if writer.is_at_key() => Broken::KeyNull(self.name.clone()),
-                (_, Value::Null) => self.unfit("is null", &target_type),
-                (misfit, _) => self.unfit(&misfit.to_string(), &target_type),
-            }
-        })
+        match writer.push(value) {
+            Ok(()) => Ok(()),
+            Err(misfit) => Err(self.misfit(misfit, value, writer)),
+        }
     }
 
-    fn unfit(&self, why: &str, target_type: &str) -> Broken {
-        Broken::Unfit(format!("column \"{}\" {why} ({target_type})", self.name))
+    #[cold]
+    fn no_value(&self, kind: &Kind, Unfit(why): Unfit) -> Broken {
+        Broken::Unfit(format!("column \"{}\" {why} ({kind:?})", self.name))
+    }
+
+    #[cold]
+    fn misfit(&self, misfit: Misfit, value: Value<'_>, writer: &RowWriter<'_>) -> Broken {
+        let column = &self.name;
+        let target_type =
+            writer.column().map(|column| column.type_name.clone()).unwrap_or_default();
+        let why = match (misfit, value) {
+            (Misfit::Type, Value::Figure(figure)) => {
+                let (column, source_type) = (column.clone(), figure.type_name());
+                return Broken::Unheld(Unheld { column, source_type, target_type });
+            }
+            (_, Value::Null) if writer.is_at_key() => return Broken::KeyNull(column.clone()),
+            (_, Value::Null) => "is null".to_owned(),
+            (misfit, _) => misfit.to_string(),
+        };
+        Broken::Unfit(format!("column \"{column}\" {why} ({target_type})"))
     }
 
     fn value<'a>(&self, kind: &'a Kind, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {

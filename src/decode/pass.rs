@@ -24,6 +24,8 @@ pub(super) struct Pass<'a> {
     pub(super) layout: &'a Layout,
     pub(super) value: Body<'a>,
     pub(super) key: Body<'a>,
+    /// The value's schema, where the registry has it.
+    pub(super) schema: Option<&'a (SchemaId, Arc<Compiled>)>,
     pub(super) schemas: &'a Schemas,
     pub(super) scratch: &'a mut Vec<u8>,
     pub(super) orders: &'a mut Orders,
@@ -171,12 +173,6 @@ impl<'a> Pass<'a> {
         });
         let departure = Departure { place, step, key, columns, is_refused, half, otherwise };
         Ok(Leaving::Behind(Some(departure)))
-    }
-
-    fn came_in_transaction(&self, rows: &Rows, row: usize, found: &Found) -> bool {
-        let half = rows.half(row).filter(|half| half.is_create);
-        let is_whole = rows.index().get(row).is_some_and(|row| !row.is_partial);
-        is_whole && half.is_some_and(|half| Some(half.transaction) == found.transaction)
     }
 
     fn run_flat(mut self, rows: &mut Rows) -> Result<Decoded, Failed> {
@@ -337,6 +333,9 @@ impl<'a> Pass<'a> {
     }
 
     pub(super) fn compiled(&self, id: SchemaId) -> Result<&'a Compiled, Failed> {
+        if let Some((_, compiled)) = self.schema.filter(|(known, _)| *known == id) {
+            return Ok(compiled);
+        }
         match self.schemas.get(&id) {
             Some(Some(Ok(compiled))) => Ok(compiled),
             _ => Err(Failed::Mismatch),

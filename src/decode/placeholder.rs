@@ -60,6 +60,7 @@ impl Placeholder {
     }
 
     /// Returns whether a literal stands for a value of the kind that is not there.
+    #[inline]
     pub fn is(&self, kind: &Kind, literal: Literal<'_>) -> bool {
         match literal {
             Literal::Text(text) => {

@@ -7,7 +7,8 @@ use md5::{Digest as _, Md5};
 use crate::decode::cloud::{CloudEvent, Data};
 use crate::decode::layout::Layout;
 use crate::decode::schema;
-use crate::decode::schema::frame::Part;
+use crate::decode::schema::avro::Compiled;
+use crate::decode::schema::frame::{Pair, Part};
 use crate::decode::value::kind::SourceTable;
 use crate::decode::{Ignored, LayoutId, SchemaId};
 
@@ -24,6 +25,8 @@ pub(super) struct Topic(Vec<Sight>);
 pub(super) struct Sight {
     pub(super) value: Mark,
     pub(super) key: Mark,
+    /// What the value's id stands for.
+    pub(super) schema: Option<(SchemaId, Arc<Compiled>)>,
     pub(super) known: Known,
 }
 
@@ -148,25 +151,34 @@ impl Sight {
             Known::Ignored(_) => None,
         }
     }
+
+    /// Takes the marks off a record's value, which may be absent, and off its key; `None` where one
+    /// carries another.
+    pub(super) fn bodies<'a>(&'a self, parts: Pair<'a>) -> Option<(Body<'a>, Body<'a>)> {
+        let value = match parts.value {
+            Some(part) => self.value.body(Some(part))?,
+            None => Body::Absent,
+        };
+        Some((value, self.key.body(parts.key)?))
+    }
+
+    /// Returns whether a record with these marks may have a row that this does not know.
+    pub(super) fn may_lack_row(&self) -> bool {
+        self.rows().is_some_and(|rows| rows.is_partial)
+    }
 }
 
 impl Topic {
     /// Brings the sight that fits a record to the front; `false` when none does.
-    pub(super) fn find(&mut self, value: Option<Part<'_>>, key: Option<Part<'_>>) -> bool {
-        if value.is_none() {
+    pub(super) fn find(&mut self, parts: Pair<'_>) -> bool {
+        if parts.value.is_none() {
             let fits = |sight: &Sight, is_partial: bool| {
                 sight.rows().is_some_and(|rows| rows.is_partial == is_partial)
-                    && sight.key.body(key).is_some()
+                    && sight.bodies(parts).is_some()
             };
             return self.bring(|sight| fits(sight, false)) || self.bring(|sight| fits(sight, true));
         }
-        let fits = |sight: &Sight| {
-            // Another record with the same marks may have a row.
-            sight.rows().is_none_or(|rows| !rows.is_partial)
-                && sight.value.body(value).is_some()
-                && sight.key.body(key).is_some()
-        };
-        self.bring(fits)
+        self.bring(|sight| !sight.may_lack_row() && sight.bodies(parts).is_some())
     }
 
     /// Returns whether rows of several tables were met, among which a tombstone cannot choose.

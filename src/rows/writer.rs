@@ -39,6 +39,7 @@ impl<'a> RowWriter<'a> {
     }
 
     /// Returns the column that the next cell belongs to; `None` behind the last one.
+    #[inline]
     pub fn column(&self) -> Option<&Column> {
         let shape = &self.rows.shape;
         let index = match self.op {
@@ -107,6 +108,7 @@ impl<'a> RowWriter<'a> {
     ///
     /// The value does not fit [`RowWriter::column`], which stays as it is; the writer must then be
     /// dropped.
+    #[inline]
     pub fn push(&mut self, value: Value<'_>) -> Result<(), Misfit> {
         let column = self.column().ok_or(Misfit::Type)?;
         let (is_not_null, encode, modifier) = (column.not_null, column.encode, column.modifier);

@@ -1,5 +1,6 @@
 //! Avro: one walk over a record's bytes, by the readers that its schema was compiled into.
 
+mod long;
 mod parts;
 pub mod tree;
 
@@ -71,7 +72,8 @@ pub fn walk_flat(
 pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
     let mut cursor = Cursor(body);
     let mut origin = Origin::default();
-    for RecordField { name, reader, .. } in cursor.record(reader)?? {
+    for field in cursor.record(reader)?? {
+        let (name, reader) = (&field.name, cursor.reader(field)?);
         if let Some(part) = origin.added(name) {
             if let Literal::Text(text) = cursor.literal(reader)? {
                 *part = Some(text.to_owned());
@@ -86,7 +88,8 @@ pub fn origin(body: &[u8], reader: &Reader) -> Option<Origin> {
             cursor.skip(reader)?;
             continue;
         }
-        for RecordField { name, reader, .. } in cursor.record(reader)?? {
+        for field in cursor.record(reader)?? {
+            let (name, reader) = (&field.name, cursor.reader(field)?);
             if !["name", "connector", "db", "schema", "table"].contains(&name.as_str()) {
                 cursor.skip(reader)?;
                 continue;
@@ -113,7 +116,8 @@ pub fn cloud_event<'a>(
 ) -> Option<&'a [u8]> {
     let mut cursor = Cursor(body);
     let mut data = None;
-    for RecordField { name, reader, .. } in cursor.record(reader)?? {
+    for field in cursor.record(reader)?? {
+        let (name, reader) = (&field.name, cursor.reader(field)?);
         if let Some(attribute) = name.strip_prefix(cloud::PREFIX) {
             note(attribute, cursor.literal(reader)?);
         } else if name == "data" {
@@ -134,13 +138,11 @@ fn broken_in(place: &str) -> Broken {
     Broken::Malformed(format!("the bytes do not follow their schema in {place}"))
 }
 
-/// Undoes the zig-zag, which has the sign in the lowest bit.
-fn signed(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
-}
-
 /// What is left of a record's bytes. Every method that returns an option returns `None` when the
 /// bytes break off or say what no schema allows.
+///
+/// What is inlined always is a few instructions that each of a record's thirty fields takes: calls
+/// would keep what is left in memory instead of registers, a third of the walk.
 pub(super) struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
@@ -151,39 +153,7 @@ impl<'a> Cursor<'a> {
         Err(Broken::Malformed(format!("{} bytes stand behind the record", self.0.len())))
     }
 
-    /// Reads a number in zig-zag form.
-    #[inline]
-    fn long(&mut self) -> Option<i64> {
-        // Most are lengths, branches or counts.
-        if let [byte @ ..0x80, rest @ ..] = self.0 {
-            self.0 = rest;
-            return Some(signed(u64::from(*byte)));
-        }
-        self.long_of_many()
-    }
-
-    fn long_of_many(&mut self) -> Option<i64> {
-        let mut number = 0_u64;
-        for (byte, shift) in self.0.iter().zip((0..64).step_by(7)) {
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                self.0 = self.0.get(shift / 7 + 1..)?;
-                return Some(signed(number));
-            }
-        }
-        None
-    }
-
-    fn skip_long(&mut self) -> Option<()> {
-        // Only the last byte lacks the highest bit.
-        let ends = |word: &[u8; 8]| !u64::from_le_bytes(*word) & 0x8080_8080_8080_8080;
-        let length = match self.0.split_first_chunk().map(|(word, _)| ends(word)) {
-            None | Some(0) => return self.long_of_many().map(drop),
-            Some(ends) => ends.trailing_zeros() / 8 + 1,
-        };
-        self.take(usize::try_from(length).ok()?).map(drop)
-    }
-
+    #[inline(always)]
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (part, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
@@ -195,12 +165,36 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads octets behind their length.
+    #[inline(always)]
     fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.long().and_then(|length| usize::try_from(length).ok())?;
         self.take(length)
     }
 
+    /// Reads whether a field is null, or which of a union's values it is; returns how the rest of its
+    /// bytes is read, which is no union.
+    #[inline(always)]
+    pub(super) fn reader<'r>(&mut self, field: &'r RecordField) -> Option<&'r Reader> {
+        let Some(null) = field.null else { return self.resolve(&field.reader) };
+        match self.long()? {
+            branch if branch == null => Some(&Reader::Null),
+            0 | 1 => Some(&field.reader),
+            _ => None,
+        }
+    }
+
+    /// Reads the branches of unions, up to what is none.
+    #[inline(always)]
+    pub(super) fn resolve<'r>(&mut self, reader: &'r Reader) -> Option<&'r Reader> {
+        let mut reader = reader;
+        while let Reader::Union(branches) = reader {
+            reader = self.branch(branches)?;
+        }
+        Some(reader)
+    }
+
     /// Reads the branch of a union.
+    #[inline(always)]
     pub(super) fn branch<'r>(&mut self, branches: &'r [Reader]) -> Option<&'r Reader> {
         let index = self.long().and_then(|index| usize::try_from(index).ok())?;
         branches.get(index)
@@ -209,13 +203,9 @@ impl<'a> Cursor<'a> {
     /// Enters a record that may be null: its fields, which the caller reads in turn.
     #[expect(clippy::option_option, reason = "the outer one is broken bytes, the inner one null")]
     pub(super) fn record<'r>(&mut self, reader: &'r Reader) -> Option<Option<&'r [RecordField]>> {
-        match reader {
+        match self.resolve(reader)? {
             Reader::Record(fields) => Some(Some(fields)),
             Reader::Null => Some(None),
-            Reader::Union(branches) => {
-                let branch = self.branch(branches)?;
-                self.record(branch)
-            }
             _ => None,
         }
     }
@@ -228,9 +218,10 @@ impl<'a> Cursor<'a> {
         (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
         found: &mut Found,
     ) -> Result<(), Broken> {
-        for RecordField { name, part, reader } in fields {
-            let broken = || broken_in(&format!("field \"{name}\""));
-            match part {
+        for field in fields {
+            let broken = || broken_in(&format!("field \"{}\"", field.name));
+            let reader = self.reader(field).ok_or_else(broken)?;
+            match field.part {
                 Some(EnvelopeField::Before) if layout.reads_before() && !found.has_after => {
                     if let Some(row) = self.record(reader).ok_or_else(broken)? {
                         self.row(row, &layout.row, (writer, scratch), found)?;
@@ -270,8 +261,9 @@ impl<'a> Cursor<'a> {
         if fields.len() != steps.len() {
             return Err(Broken::Mismatch);
         }
-        for (RecordField { reader, .. }, step) in fields.iter().zip(steps) {
+        for (field, step) in fields.iter().zip(steps) {
             let broken = || broken_in(&step.place());
+            let reader = self.reader(field).ok_or_else(broken)?;
             if step.role.is_none() && (!step.is_written || step.is_blank) {
                 self.skip(reader).ok_or_else(broken)?;
                 if step.is_blank {
@@ -279,13 +271,14 @@ impl<'a> Cursor<'a> {
                 }
                 continue;
             }
-            let packing = step.kind.packing();
-            let literal = if packing.has_parts() {
-                scratch.clear();
-                self.pack(reader, packing, &mut Packer::new(scratch)).ok_or_else(broken)?;
-                Parts::new(scratch).next().ok_or_else(broken)?
-            } else {
-                self.literal(reader).ok_or_else(broken)?
+            let literal = match reader {
+                Reader::Array(_) | Reader::Map(_) | Reader::Record(_) => {
+                    scratch.clear();
+                    let packer = &mut Packer::new(scratch);
+                    self.pack(reader, step.kind.packing(), packer).ok_or_else(broken)?;
+                    Parts::new(scratch).next().ok_or_else(broken)?
+                }
+                reader => self.plain(reader).ok_or_else(broken)?,
             };
             if let Some(role) = &step.role {
                 role.note(&step.name, literal, found)?;
@@ -303,6 +296,16 @@ impl<'a> Cursor<'a> {
     where
         'a: 'r,
     {
+        let reader = self.resolve(reader)?;
+        self.plain(reader)
+    }
+
+    /// Reads a value without parts, behind the branches of its unions.
+    #[inline]
+    fn plain<'r>(&mut self, reader: &'r Reader) -> Option<Literal<'r>>
+    where
+        'a: 'r,
+    {
         Some(match reader {
             Reader::Null => Literal::Null,
             Reader::Bool => match self.array()? {
@@ -316,68 +319,91 @@ impl<'a> Cursor<'a> {
             Reader::Bytes => Literal::Bytes(self.bytes()?),
             Reader::Text => Literal::Text(std::str::from_utf8(self.bytes()?).ok()?),
             Reader::Fixed(size) => Literal::Bytes(self.take(*size)?),
-            Reader::Union(branches) => {
-                let branch = self.branch(branches)?;
-                return self.literal(branch);
+            Reader::Enum(symbols) => Literal::Text(self.symbol(symbols)?),
+            Reader::Record(_) | Reader::Array(_) | Reader::Map(_) | Reader::Union(_) => {
+                return None;
             }
-            Reader::Enum(symbols) => {
-                let index = usize::try_from(self.long()?).ok()?;
-                Literal::Text(symbols.get(index)?)
-            }
-            Reader::Record(_) | Reader::Array(_) | Reader::Map(_) => return None,
         })
     }
 
-    /// Reads the source block; `false` when it names another table than the layout's.
+    fn symbol<'r>(&mut self, symbols: &'r [String]) -> Option<&'r str> {
+        let index = usize::try_from(self.long()?).ok()?;
+        symbols.get(index).map(String::as_str)
+    }
+
+    /// Reads the source block; `false` when it names another table than the layout's. What nobody
+    /// needs of it is not looked at.
     fn source(&mut self, reader: &Reader, layout: &Layout, found: &mut Found) -> Option<bool> {
         let mut is_ours = true;
-        for RecordField { part, reader, .. } in self.record(reader)?? {
-            let Some(part) = part.filter(|part| part.is_of_source()) else {
-                self.skip(reader)?;
-                continue;
-            };
-            match (part, self.literal(reader)?) {
-                (EnvelopeField::Time, Literal::Int(int)) => found.source_time = Some(int),
-                (EnvelopeField::Lsn, Literal::Int(int)) => found.lsn = Some(int),
-                (EnvelopeField::Pos, Literal::Int(int)) => found.pos = Some(int),
-                (EnvelopeField::Row, Literal::Int(int)) => found.row = Some(int),
-                (EnvelopeField::Transaction, Literal::Int(int)) => found.transaction = Some(int),
-                (EnvelopeField::Database, Literal::Text(text)) => {
-                    let database = layout.source.database.as_deref();
-                    is_ours &= database.is_none_or(|database| database == text);
+        for field in self.record(reader)?? {
+            match (field.part, self.reader(field)?) {
+                (Some(part), Reader::Int) => {
+                    let number = self.long()?;
+                    match part {
+                        EnvelopeField::Time => found.source_time = Some(number),
+                        EnvelopeField::Lsn => found.lsn = Some(number),
+                        EnvelopeField::Pos => found.pos = Some(number),
+                        EnvelopeField::Row => found.row = Some(number),
+                        EnvelopeField::Transaction => found.transaction = Some(number),
+                        _ => {}
+                    }
                 }
-                (EnvelopeField::Schema, Literal::Text(text)) => {
-                    is_ours &= text == layout.source.schema;
+                (Some(part), reader @ (Reader::Text | Reader::Enum(_))) => {
+                    let ours = match part {
+                        EnvelopeField::Database => layout.source.database.as_deref(),
+                        EnvelopeField::Schema => Some(&*layout.source.schema),
+                        EnvelopeField::Table => Some(&*layout.source.table),
+                        _ => None,
+                    };
+                    let text = match reader {
+                        Reader::Enum(symbols) => self.symbol(symbols)?.as_bytes(),
+                        _ => self.bytes()?,
+                    };
+                    if part == EnvelopeField::File {
+                        found.file = Some(str::from_utf8(text).ok()?.to_owned());
+                    } else if ours.is_some_and(|ours| ours.as_bytes() != text) {
+                        // What is no text names no other table.
+                        str::from_utf8(text).ok()?;
+                        is_ours = false;
+                    }
                 }
-                (EnvelopeField::Table, Literal::Text(text)) => {
-                    is_ours &= text == layout.source.table;
-                }
-                (EnvelopeField::File, Literal::Text(text)) => found.file = Some(text.to_owned()),
-                _ => {}
+                (_, reader) => self.skip(reader)?,
             }
         }
         Some(is_ours)
     }
 
+    #[inline(always)]
     pub(super) fn skip(&mut self, reader: &Reader) -> Option<()> {
         match reader {
             Reader::Null => Some(()),
-            Reader::Bool => self.take(1).map(drop),
             Reader::Int | Reader::Enum(_) => self.skip_long(),
+            Reader::Bytes | Reader::Text => self.bytes().map(drop),
+            reader => self.skip_rarer(reader),
+        }
+    }
+
+    fn skip_rarer(&mut self, reader: &Reader) -> Option<()> {
+        match reader {
+            Reader::Bool => self.take(1).map(drop),
             Reader::Float => self.take(4).map(drop),
             Reader::Double => self.take(8).map(drop),
-            Reader::Bytes | Reader::Text => self.bytes().map(drop),
             Reader::Fixed(size) => self.take(*size).map(drop),
             Reader::Array(items) => self.skip_blocks(|cursor| cursor.skip(items)),
             Reader::Map(values) => self.skip_blocks(|cursor| {
                 cursor.bytes()?;
                 cursor.skip(values)
             }),
-            Reader::Record(fields) => fields.iter().try_for_each(|it| self.skip(&it.reader)),
+            Reader::Record(fields) => fields.iter().try_for_each(|field| {
+                let reader = self.reader(field)?;
+                self.skip(reader)
+            }),
             Reader::Union(branches) => {
                 let branch = self.branch(branches)?;
                 self.skip(branch)
             }
+            // Taken by the caller.
+            Reader::Null | Reader::Int | Reader::Enum(_) | Reader::Bytes | Reader::Text => None,
         }
     }
 

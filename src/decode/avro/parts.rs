@@ -1,7 +1,7 @@
 //! Avro arrays, maps and records: one walk over their bytes into packed literals.
 
 use crate::decode::avro::Cursor;
-use crate::decode::schema::avro::{Reader, RecordField};
+use crate::decode::schema::avro::Reader;
 use crate::decode::value::packed::{Packer, Packing};
 use crate::decode::value::semantic::Literal;
 
@@ -36,8 +36,11 @@ impl Cursor<'_> {
                 let opened = packer.open();
                 self.blocks(|cursor| {
                     let [key, value] = cursor.record(items)?? else { return None };
-                    cursor.pack(&key.reader, Packing::Plain, packer)?;
-                    cursor.pack(&value.reader, Packing::Plain, packer)
+                    for field in [key, value] {
+                        let reader = cursor.reader(field)?;
+                        cursor.pack(reader, Packing::Plain, packer)?;
+                    }
+                    Some(())
                 })?;
                 packer.close(&opened);
             }
@@ -46,7 +49,8 @@ impl Cursor<'_> {
             }
             (Reader::Record(fields), Packing::Fields(known)) => {
                 let opened = packer.open();
-                for RecordField { name, reader, .. } in &**fields {
+                for field in &**fields {
+                    let (name, reader) = (&field.name, self.reader(field)?);
                     let mut known = (0..).zip(known);
                     let Some((index, (_, packing))) = known.find(|(_, (it, _))| it == name) else {
                         self.skip(reader)?;

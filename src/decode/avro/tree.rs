@@ -50,8 +50,10 @@ impl Cursor<'_> {
                 map.into()
             }
             Reader::Record(fields) => {
-                let named =
-                    |field: &RecordField| Some((field.name.clone(), self.tree(&field.reader)?));
+                let named = |field: &RecordField| {
+                    let reader = self.reader(field)?;
+                    Some((field.name.clone(), self.tree(reader)?))
+                };
                 Json::Object(fields.iter().map(named).collect::<Option<_>>()?)
             }
             Reader::Union(branches) => {
@@ -69,5 +71,43 @@ fn double(value: f64) -> Json {
         None if value.is_nan() => "NaN".into(),
         None if value > 0.0 => "Infinity".into(),
         None => "-Infinity".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::decode::RegisteredSchema;
+    use crate::decode::schema::avro::compile;
+
+    #[test]
+    fn unions_are_read_and_skipped_in_any_order() {
+        let field = |name: &str, union: Json| json!({"name": name, "type": union});
+        let fields = [
+            field("first", json!(["null", "long"])),
+            field("last", json!(["long", "null"])),
+            field("of_three", json!(["null", "string", "long"])),
+            field("alone", json!(["null"])),
+        ];
+        let text = json!({"type": "record", "name": "r", "fields": fields}).to_string();
+        let compiled = compile(&RegisteredSchema { text, references: Vec::new() }).unwrap();
+        let check = |bytes: &[u8], expected: Option<Json>| {
+            let mut cursor = Cursor(bytes);
+            let skipped = cursor.skip(&compiled.reader).filter(|()| cursor.0.is_empty());
+            assert_eq!(skipped.is_some(), expected.is_some(), "{bytes:?}");
+            assert_eq!(read(bytes, &compiled.reader), expected, "{bytes:?}");
+        };
+        let row = |first: Json, last: Json, of_three: Json| json!({"first": first, "last": last, "of_three": of_three, "alone": null});
+        check(&[2, 4, 0, 6, 4, 8, 0], Some(row(json!(2), json!(3), json!(4))));
+        check(&[2, 4, 0, 6, 2, 2, b'x', 0], Some(row(json!(2), json!(3), json!("x"))));
+        check(&[0, 2, 0, 0], Some(row(Json::Null, Json::Null, Json::Null)));
+        // A branch that is none of the union's.
+        check(&[4, 2, 0, 0], None);
+        check(&[1, 2, 0, 0], None);
+        check(&[0, 4, 0, 0], None);
+        check(&[0, 2, 6, 0], None);
+        check(&[0, 2, 0, 2], None);
     }
 }

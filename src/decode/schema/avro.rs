@@ -47,8 +47,25 @@ pub struct RecordField {
     pub name: String,
     /// What it is in an envelope or a source block.
     pub part: Option<EnvelopeField>,
-    /// How its bytes are read.
+    /// The branch that stands for null in a union of null and one value; `None` for all else.
+    pub null: Option<i64>,
+    /// How its bytes are read; of such a union, those of the value.
     pub reader: Reader,
+}
+
+impl RecordField {
+    fn new(name: &str, reader: Reader) -> Self {
+        let (null, reader) = match &reader {
+            Reader::Union(branches) => match &**branches {
+                // Avro has no union in a union.
+                [Reader::Null, value] => (Some(0), value.clone()),
+                [value, Reader::Null] => (Some(1), value.clone()),
+                _ => (None, reader),
+            },
+            _ => (None, reader),
+        };
+        Self { name: name.to_owned(), part: EnvelopeField::of(name), null, reader }
+    }
 }
 
 /// A compiled schema: how its bytes are read, and what they mean.
@@ -194,8 +211,7 @@ impl Compiler {
             let field_name = text(entry, "name").ok_or("a field has no name")?;
             let schema = entry.get("type").ok_or("a field has no type")?;
             let compiled = self.compile(schema, &inner, field_name)?;
-            let (name, part) = (field_name.to_owned(), EnvelopeField::of(field_name));
-            readers.push(RecordField { name, part, reader: compiled.reader });
+            readers.push(RecordField::new(field_name, compiled.reader));
             fields.push(compiled.field);
         }
         let mut described = field("struct", object);

@@ -125,11 +125,6 @@ impl EnvelopeField {
             _ => return None,
         })
     }
-
-    /// Returns whether it is a part of the source block.
-    pub fn is_of_source(self) -> bool {
-        !matches!(self, Self::Before | Self::After | Self::Source | Self::Op)
-    }
 }
 
 /// Reads Debezium's letter.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::decode::schema::connect::{Field, UNTYPED};
-use crate::decode::schema::envelope::Origin;
+use crate::decode::schema::envelope::{Origin, side_object, side_topic_name};
 
 /// A text of JSON with its schema taken off.
 #[derive(Debug)]
@@ -152,4 +152,27 @@ pub fn untyped(names: Vec<String>) -> Field {
     };
     let fields = names.into_iter().map(field).collect();
     Field { fields, ..field(String::new()) }
+}
+
+/// Describes a JSON object without a schema as a schema would: an envelope around a row, or a row.
+pub fn plain(object: Vec<(String, &RawValue)>) -> Field {
+    let names = |text: &str| {
+        let object = fields(text)?;
+        Some(object.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+    };
+    let find = |name: &str| object.iter().find(|(it, _)| it == name).map(|(_, value)| value.get());
+    let row = find("after").and_then(names).or_else(|| find("before").and_then(names));
+    let is_envelope = find("op").is_some() && (row.is_some() || find("source").is_some());
+    let all = object.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let ignored = side_object(&all);
+    let mut described = untyped(all);
+    if let Some(ignored) = ignored {
+        described.schema_name = Some(side_topic_name(ignored).to_owned());
+    } else if is_envelope {
+        described.schema_name = Some(".Envelope".to_owned());
+        if let Some(after) = described.fields.iter_mut().find(|field| field.name == "after") {
+            after.fields = untyped(row.unwrap_or_default()).fields;
+        }
+    }
+    described
 }

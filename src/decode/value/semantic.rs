@@ -39,6 +39,7 @@ pub struct Unfit(pub &'static str);
 /// # Errors
 ///
 /// The literal is of another type than the kind's, or says what the kind cannot mean.
+#[inline]
 pub fn value<'a>(kind: &'a Kind, literal: Literal<'a>) -> Result<Value<'a>, Unfit> {
     match literal {
         Literal::Null => Ok(Value::Null),

@@ -10,6 +10,9 @@ const YEAR_MAX: u64 = 999_999_999;
 /// Reads a date and a time with an offset, such as `2016-11-04T11:51:30.123456Z`,
 /// `+21016-11-04T06:51:30Z`, `infinity`; returns the moment in UTC and the offset in seconds.
 pub fn moment(text: &str) -> Option<(Moment, i32)> {
+    if let Some(moment) = usual_moment(text.as_bytes()) {
+        return Some((moment, 0));
+    }
     match text {
         "infinity" => return Some((Moment::PositiveInfinity, 0)),
         "-infinity" => return Some((Moment::NegativeInfinity, 0)),
@@ -27,6 +30,44 @@ pub fn moment(text: &str) -> Option<(Moment, i32)> {
     let seconds = i64::from(days) * 86_400 + nanos / NANOS - i64::from(offset);
     let nanos = u32::try_from(nanos % NANOS).ok()?;
     Some((Moment::Finite { seconds, nanos }, offset))
+}
+
+/// Reads the form that nearly all moments have, such as `2016-11-04T11:51:30.123456Z`; `None` for
+/// others, of which some are moments, too.
+fn usual_moment(text: &[u8]) -> Option<Moment> {
+    let (head, tail) = text.split_first_chunk::<19>()?;
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2] =
+        head
+    else {
+        return None;
+    };
+    let (b'Z', fraction) = tail.split_last()? else { return None };
+    let fraction = match fraction {
+        [] => [].as_slice(),
+        [b'.', digits @ ..] if (1..=9).contains(&digits.len()) => digits,
+        _ => return None,
+    };
+    let two = |tens: &u8, ones: &u8| {
+        let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+        (tens <= 9 && ones <= 9).then(|| i64::from(tens) * 10 + i64::from(ones))
+    };
+    let year = two(y1, y2)? * 100 + two(y3, y4)?;
+    let (hours, minutes, seconds) = (two(h1, h2)?, two(n1, n2)?, two(s1, s2)?);
+    if hours > 23 || minutes > 59 || seconds > 59 {
+        return None;
+    }
+    let days = day_of(year, two(m1, m2)?, two(d1, d2)?)?;
+    let mut nanos = 0;
+    for digit in fraction {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        nanos = nanos * 10 + u32::from(digit);
+    }
+    let missing = 9 - u32::try_from(fraction.len()).ok()?;
+    let seconds = i64::from(days) * 86_400 + (hours * 60 + minutes) * 60 + seconds;
+    Some(Moment::Finite { seconds, nanos: nanos * 10_u32.pow(missing) })
 }
 
 /// Reads a day such as `2016-11-04`, `-4713-12-31` or `+21016-11-04`; the year 0 is 1 BC.
@@ -251,6 +292,30 @@ mod tests {
         check("2020-02-29T24:00:00Z", None);
         check("2020-02-29T25:00:00Z", None);
         check("2020-02-29T00:00:00Z05:00", None);
+        check("0000-02-29T00:00:00Z", finite(-62_162_121_600, 0));
+        check("1900-02-29T00:00:00Z", None);
+        check("2020-00-10T00:00:00Z", None);
+        check("2020-13-10T00:00:00Z", None);
+        check("2020-02-29T00:00:60Z", None);
+        check("2020-02-29T00:60:00Z", None);
+        check("2020-02-29T00:00:00.1Z", finite(1_582_934_400, 100_000_000));
+        check("2020-02-29T00:00:00.Z", None);
+        check("2020-02-29T00:00:00.1234567890Z", None);
+        check("2020-02-29T00:00:00.12x4Z", None);
+        check("2020-02-2xT00:00:00Z", None);
+    }
+
+    #[test]
+    fn the_usual_form_is_read_as_every_other() {
+        for seconds in 0..60 {
+            for fraction in ["", ".5", ".123456", ".123456789"] {
+                let clock = format!("2024-05-06T07:08:{seconds:02}{fraction}");
+                let (usual, other) = (format!("{clock}Z"), format!("{clock}+00:00"));
+                assert!(usual_moment(usual.as_bytes()).is_some(), "{usual}");
+                assert!(usual_moment(other.as_bytes()).is_none(), "{other}");
+                assert_eq!(moment(&usual), moment(&other));
+            }
+        }
     }
 
     #[test]

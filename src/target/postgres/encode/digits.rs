@@ -131,11 +131,20 @@ const SMALL_DIGITS: usize = 39;
 fn small_digits(mut value: u128, buffer: &mut [u8; SMALL_DIGITS]) -> &[u8] {
     let mut free = SMALL_DIGITS;
     for slot in buffer.iter_mut().rev() {
-        if value == 0 {
-            break;
-        }
-        *slot = u8::try_from(value % 10).unwrap_or(0);
-        value /= 10;
+        // A division of 128 bits takes many times as long.
+        let digit = match u64::try_from(value) {
+            Ok(0) => break,
+            Ok(small) => {
+                value = u128::from(small / 10);
+                u128::from(small % 10)
+            }
+            Err(_) => {
+                let digit = value % 10;
+                value /= 10;
+                digit
+            }
+        };
+        *slot = u8::try_from(digit).unwrap_or(0);
         free -= 1;
     }
     buffer.get(free..).unwrap_or_default()

@@ -44,7 +44,8 @@ fn write_special(special: Special, modifier: i32, out: &mut Vec<u8>) -> Result<(
 }
 
 fn write_header(parts: [u16; 4], out: &mut Vec<u8>) {
-    out.extend(parts.iter().flat_map(|part| part.to_be_bytes()));
+    let [[a, b], [c, d], [e, f], [g, h]] = parts.map(u16::to_be_bytes);
+    out.extend_from_slice(&[a, b, c, d, e, f, g, h]);
 }
 
 fn write(number: &Number<'_>, modifier: i32, out: &mut Vec<u8>) -> Result<(), Misfit> {
