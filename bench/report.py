@@ -82,7 +82,7 @@ def write(folder):
         "A backlog is records that Debezium's own connector wrote, captured and multiplied with new keys"
         " and values, in three partitions and batches of 16 KB, as Connect writes them.",
         "The first and the last commit are seen at the target, by rows that stand at the edges of each"
-        " partition; what the first commit had is not counted.",
+        " partition; what the consumer's first commit had is not counted, while the sink's is, of some percent.",
         "All contenders of a round read the same records into fresh tables of the same definition;"
         " the sink reads a prefix of them, with which each contender has warmed up, in a worker of its own"
         " that stays warm.",
