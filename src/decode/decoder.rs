@@ -8,6 +8,7 @@ use crate::batch::Batch;
 use crate::checkpoint::Deleted;
 use crate::decode::cloud::{self, CloudEvent, Data};
 use crate::decode::found::Failed;
+use crate::decode::json::Names;
 use crate::decode::layout::Layout;
 use crate::decode::pass::Pass;
 use crate::decode::schema::avro::{Compiled, Reader, compile};
@@ -40,6 +41,7 @@ pub struct Decoder {
     // The last record of each partition of a change log: its offset and its order.
     pub(super) orders: Orders,
     pub(super) scratch: Vec<u8>,
+    pub(super) names: Names,
 }
 
 /// The schemas of the registry by id. `None`: there is no such id. An error: nobody can read it.
@@ -417,6 +419,7 @@ impl Decoder {
             schema: sight.schema.as_ref(),
             schemas: &self.schemas,
             scratch: &mut self.scratch,
+            names: &mut self.names,
             orders: &mut self.orders,
             moved: self.moved.as_ref().and_then(|(topic, partition, of, moved)| {
                 let is_it = (topic, *partition, *of) == (arrival.topic, arrival.partition, offset);

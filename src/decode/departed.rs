@@ -42,6 +42,7 @@ impl Decoder {
                 schema: None,
                 schemas: &self.schemas,
                 scratch: &mut self.scratch,
+                names: &mut self.names,
                 orders: &mut self.orders,
                 moved: None,
             };

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::decode::Op;
-use crate::decode::found::{Broken, Found};
+use crate::decode::decoder::Orders;
+use crate::decode::found::{Broken, Failed, Found};
 use crate::decode::schema;
 use crate::decode::schema::envelope::{Letter, op};
 use crate::decode::value::kind::SourceName;
 use crate::decode::value::semantic::Literal;
+use crate::decode::{Arrival, Op};
 use crate::record::Headers;
+use crate::refused::Reason;
 use crate::rules::Changelog;
 
 /// What a field of a flat record says besides being a column.
@@ -128,4 +130,22 @@ pub fn with_literal<T>(text: &str, then: impl FnOnce(Literal<'_>) -> T) -> T {
         (_, Ok(int)) => Literal::Int(int),
         _ => Literal::Null,
     })
+}
+
+/// Makes sure that a change log's order does not step back. A record that is read again is behind
+/// nothing.
+pub(super) fn check_order(
+    orders: &mut Orders,
+    arrival: &Arrival<'_>,
+    found: &Found,
+) -> Result<(), Failed> {
+    let Some(order) = found.order else { return Ok(()) };
+    let Arrival { topic, partition, record, .. } = arrival;
+    let last = orders.get(&(Arc::clone(topic), *partition));
+    if last.is_some_and(|(offset, last)| *offset < record.offset && *last > order) {
+        let detail = "the change log's order steps back behind an earlier record's";
+        return Err(Failed::Refused(Reason::OutOfOrder, detail.to_owned()));
+    }
+    orders.insert((Arc::clone(topic), *partition), (record.offset, order));
+    Ok(())
 }

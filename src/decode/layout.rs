@@ -42,6 +42,8 @@ pub struct Layout {
 pub struct Step {
     /// The field's name.
     pub name: String,
+    /// The name as JSON has it between two values.
+    spelled: String,
     /// Its type.
     pub kind: Kind,
     /// That of an object, where it is another.
@@ -83,6 +85,7 @@ impl Layout {
                     Some(target.labels.iter().chain(&**known).cloned().collect())
                 }),
                 name: column.name.clone(),
+                spelled: spelled(&column.name),
                 kind: column.kind.of_value().clone(),
                 object: column.kind.of_object().cloned(),
                 is_written,
@@ -104,7 +107,18 @@ impl Layout {
             let (kind, object) = (kind.of_value().clone(), kind.of_object().cloned());
             let (name, is_written) = (name.clone(), identifies(name));
             let (role, placeholder, labels) = (None, None, None);
-            Step { name, kind, object, is_written, is_blank: false, role, placeholder, labels }
+            let spelled = spelled(&name);
+            Step {
+                name,
+                spelled,
+                kind,
+                object,
+                is_written,
+                is_blank: false,
+                role,
+                placeholder,
+                labels,
+            }
         });
         let key = key.collect::<Vec<_>>();
         let (form, is_changelog) = (source.form, changelog.is_some());
@@ -154,6 +168,10 @@ impl Layout {
     }
 }
 
+fn spelled(name: &str) -> String {
+    format!(",{}:", serde_json::to_string(name).expect("a text is JSON"))
+}
+
 /// Finds a bit string of several octets in the record's key: MariaDB's connector (3.5.0) has those
 /// the other way round in a snapshot's records, in the key and in the row alike.
 fn turned(source: &SourceTable, is_written: &[bool]) -> Option<String> {
@@ -180,6 +198,11 @@ fn new_label(labels: &[String], value: Value<'_>) -> Option<String> {
 }
 
 impl Step {
+    /// Returns the name as JSON has it before a value, with the comma that the first has not.
+    pub fn spelled(&self, is_first: bool) -> &str {
+        self.spelled.get(usize::from(is_first)..).unwrap_or_default()
+    }
+
     /// Writes a field's literal as the row's next cell.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use crate::batch::Batch;
 use crate::decode::cloud::{self, CloudEvent, Data};
 use crate::decode::decoder::{Orders, Schemas};
 use crate::decode::found::{Broken, Failed, Found, key_null};
+use crate::decode::json::Names;
 use crate::decode::layout::Layout;
 use crate::decode::schema::avro::Compiled;
 use crate::decode::schema::envelope::Letter;
@@ -28,6 +29,7 @@ pub(super) struct Pass<'a> {
     pub(super) schema: Option<&'a (SchemaId, Arc<Compiled>)>,
     pub(super) schemas: &'a Schemas,
     pub(super) scratch: &'a mut Vec<u8>,
+    pub(super) names: &'a mut Names,
     pub(super) orders: &'a mut Orders,
     /// What the row's old key has left behind, once it is known.
     pub(super) moved: Option<&'a Moved>,
@@ -196,7 +198,7 @@ impl<'a> Pass<'a> {
             writer = rows.upsert();
             found = self.walk(&self.layout.without_placeholder(), &mut writer)?;
         }
-        self.check_order(&found)?;
+        flat::check_order(self.orders, self.arrival, &found)?;
         match letter {
             Letter::Row(op @ (Op::Create | Op::Update | Op::Read)) => {
                 self.upsert(writer, &found, op)
@@ -213,20 +215,6 @@ impl<'a> Pass<'a> {
                 Err(refused(Reason::NotAnEnvelope, "a flat record can be no truncate or message"))
             }
         }
-    }
-
-    /// Makes sure that a change log's order does not step back. A record that is read again is
-    /// behind nothing.
-    fn check_order(&mut self, found: &Found) -> Result<(), Failed> {
-        let Some(order) = found.order else { return Ok(()) };
-        let Arrival { topic, partition, record, .. } = self.arrival;
-        let last = self.orders.get(&(Arc::clone(topic), *partition));
-        if last.is_some_and(|(offset, last)| *offset < record.offset && *last > order) {
-            let detail = "the change log's order steps back behind an earlier record's";
-            return Err(refused(Reason::OutOfOrder, detail));
-        }
-        self.orders.insert((Arc::clone(topic), *partition), (record.offset, order));
-        Ok(())
     }
 
     /// Without a value, or with a frame around null, a record is the end of its key.
@@ -265,7 +253,9 @@ impl<'a> Pass<'a> {
         writer: &mut RowWriter<'_>,
     ) -> Result<Found, Failed> {
         let walked = match body {
-            Body::Json(text) => json::walk_envelope(text, layout, writer, self.scratch),
+            Body::Json(text) => {
+                json::walk_envelope(text, self.names, layout, (writer, self.scratch))
+            }
             Body::Avro(id, body) => {
                 let reader = &self.compiled(id)?.reader;
                 avro::walk_envelope(body, reader, layout, (writer, self.scratch))

@@ -108,7 +108,7 @@ impl<'a> RowWriter<'a> {
     ///
     /// The value does not fit [`RowWriter::column`], which stays as it is; the writer must then be
     /// dropped.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, value: Value<'_>) -> Result<(), Misfit> {
         let column = self.column().ok_or(Misfit::Type)?;
         let (is_not_null, encode, modifier) = (column.not_null, column.encode, column.modifier);

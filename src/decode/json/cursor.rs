@@ -33,6 +33,20 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    /// Returns what it has passed over since it was there.
+    pub(super) fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Takes exactly this, if it comes next.
+    #[inline]
+    pub(super) fn take(&mut self, known: &str) -> bool {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let is_next = rest.starts_with(known.as_bytes());
+        self.at += if is_next { known.len() } else { 0 };
+        is_next
+    }
+
     /// Makes sure that nothing is left.
     pub(super) fn end(&mut self) -> Option<()> {
         self.next().is_none().then_some(())
@@ -89,6 +103,43 @@ impl<'a> Cursor<'a> {
             Some(_) => Some(Met { text: self.text.get(start..self.at)?, plain }),
             None => self.raw().map(|text| Met { text, plain }),
         }
+    }
+
+    /// Passes over a value.
+    pub(super) fn skip(&mut self) -> Option<()> {
+        match self.next()? {
+            b'"' if self.skip_string() => Some(()),
+            b'1'..=b'9' if self.skip_whole_number() => Some(()),
+            _ => self.value().map(drop),
+        }
+    }
+
+    /// Passes over a string whose escapes are of one letter, at whose quote this is.
+    fn skip_string(&mut self) -> bool {
+        let mut at = self.at + 1;
+        loop {
+            let rest = self.text.as_bytes().get(at..).unwrap_or_default();
+            let Some(length) = special(rest) else { return false };
+            match rest.get(length..) {
+                Some([b'"', ..]) => {
+                    self.at = at + length + 1;
+                    return true;
+                }
+                Some([b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..]) => {
+                    at += length + 2;
+                }
+                _ => return false,
+            }
+        }
+    }
+
+    /// Passes over a number without sign, fraction and exponent, at whose first digit this is.
+    fn skip_whole_number(&mut self) -> bool {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let length = digits(rest);
+        let is_whole = !matches!(rest.get(length), Some(b'.' | b'e' | b'E'));
+        self.at += if is_whole { length } else { 0 };
+        is_whole
     }
 
     /// Takes a text; the inner `None` is null.
@@ -159,16 +210,16 @@ impl<'a> Cursor<'a> {
         let rest = self.text.as_bytes().get(self.at..)?;
         let digits = rest.strip_prefix(b"-").unwrap_or(rest);
         let is_negative = digits.len() < rest.len();
-        let (mut number, mut count) = (0_u64, 0);
-        for digit in digits.iter().map(|byte| byte.wrapping_sub(b'0')).take(DIGITS_MAX) {
-            if digit > 9 {
-                break;
-            }
-            number = number * 10 + u64::from(digit);
-            count += 1;
+        let count = self::digits(digits);
+        if count > DIGITS_MAX {
+            return None;
         }
+        let (words, last) = digits.get(..count)?.as_chunks();
+        let number = words.iter().fold(0, |number, word| number * 100_000_000 + eight(*word));
+        let append = |number, digit: &u8| number * 10 + u64::from(digit - b'0');
+        let number = last.iter().fold(number, append);
         let is_whole = match (digits.get(..count)?, digits.get(count)) {
-            (_, Some(b'0'..=b'9' | b'.' | b'e' | b'E')) | ([], _) => false,
+            (_, Some(b'.' | b'e' | b'E')) | ([], _) => false,
             // As -0 is a double, and a zero in front is no number.
             ([b'0', ..], _) => count == 1 && !is_negative,
             _ => true,
@@ -186,6 +237,30 @@ impl<'a> Cursor<'a> {
         self.at += values.byte_offset();
         Some(raw.get())
     }
+}
+
+/// Counts the digits at the front, eight at a time.
+fn digits(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // The high half of a digit is a 3, also six above it; no byte of a text reaches the next.
+        let high = |word: u64| word & 0xf0f0_f0f0_f0f0_f0f0 ^ 0x3030_3030_3030_3030;
+        let others = high(word) | high(word.wrapping_add(0x0606_0606_0606_0606));
+        if others != 0 {
+            return index * 8 + usize::try_from(others.trailing_zeros() / 8).unwrap_or_default();
+        }
+    }
+    let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    words.len() * 8 + count
+}
+
+/// Reads eight digits: pairs become numbers below 100, those below 10,000, and those one.
+fn eight(digits: [u8; 8]) -> u64 {
+    let ones = u64::from_le_bytes(digits) & 0x0f0f_0f0f_0f0f_0f0f;
+    let pairs = (ones.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100 << 16 | 1) >> 16) & 0x0000_ffff_0000_ffff;
+    fours.wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
 /// Finds the first quote, backslash or control character, eight bytes at a time.
@@ -220,6 +295,47 @@ mod tests {
             Some(Met { text, plain: Some(plain) }) => format!("{plain:?} {text} {}", cursor.at()),
             Some(Met { text, plain: None }) => format!("{text} {}", cursor.at()),
             None => "broken".to_owned(),
+        }
+    }
+
+    #[test]
+    fn digits_end_where_another_byte_comes() {
+        for other in (0..=u8::MAX).filter(|byte| !byte.is_ascii_digit() && *byte < 0xf5) {
+            for length in 0..20 {
+                let mut bytes = vec![b'9'; length];
+                bytes.extend([other; 20]);
+                assert_eq!(digits(&bytes), length, "{other}");
+                bytes.truncate(length);
+                assert_eq!(digits(&bytes), length);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_passed_over_ends_where_it_would_be_read_to() {
+        let numbers =
+            ["0", "7", "-7", "1234567890123456789012", "1.5", "1e3", "01", "-", "1.", "1x"];
+        let others = [
+            "null",
+            "true",
+            "\"a\"",
+            "\"a\\\"b\"",
+            "\"\\n\"",
+            "\"\\u0041\"",
+            "\"\\x\"",
+            "\"\\\"",
+            "[1, 2]",
+            "{\"a\": {}}",
+            "nul",
+            "\"a",
+        ];
+        for text in numbers.iter().chain(&others) {
+            for behind in ["", ",", " }"] {
+                let text = format!(" {text}{behind}");
+                let (mut skipped, mut read) = (Cursor::new(&text), Cursor::new(&text));
+                assert_eq!(skipped.skip().is_some(), read.value().is_some(), "{text}");
+                assert_eq!(skipped.at(), read.at(), "{text}");
+            }
         }
     }
 
@@ -298,6 +414,14 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn whole_numbers_are_read_at_every_length(number: i64, cut in 0..20_u32) {
+            let number = number.checked_div(10_i64.checked_pow(cut).unwrap_or(1)).unwrap_or(number);
+            let text = format!("{number},");
+            let plain = Cursor::new(&text).value().and_then(|met| met.plain);
+            prop_assert_eq!(plain, Some(Literal::Int(number)));
+        }
 
         /// Of what nobody would write the library has the last word.
         #[test]

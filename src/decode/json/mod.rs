@@ -2,6 +2,7 @@
 
 mod cursor;
 mod field;
+mod names;
 pub(in crate::decode) mod parts;
 
 use serde::de::IgnoredAny;
@@ -13,6 +14,9 @@ use crate::decode::layout::{Layout, Step};
 use crate::decode::schema::envelope::{EnvelopeField, op};
 use crate::rows::RowWriter;
 
+pub use names::Names;
+use names::Next;
+
 /// Walks an envelope; the row goes to the writer.
 ///
 /// # Errors
@@ -20,13 +24,14 @@ use crate::rows::RowWriter;
 /// The record is not of this layout, or is to be refused; the writer must be dropped.
 pub fn walk_envelope(
     bytes: &[u8],
+    names: &mut Names,
     layout: &Layout,
-    writer: &mut RowWriter<'_>,
-    scratch: &mut Vec<u8>,
+    (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
 ) -> Result<Found, Broken> {
     walk(bytes, |cursor| {
         let mut found = Found::default();
-        envelope(cursor, layout, (writer, scratch), &mut found)?;
+        names.begin();
+        envelope(cursor, names, layout, (writer, scratch), &mut found)?;
         Ok(found)
     })
 }
@@ -111,6 +116,7 @@ fn describe(bytes: &[u8], at: usize, place: &str) -> String {
 /// Reads an envelope's fields, in any order.
 fn envelope(
     cursor: &mut Cursor<'_>,
+    names: &mut Names,
     layout: &Layout,
     (writer, scratch): (&mut RowWriter<'_>, &mut Vec<u8>),
     found: &mut Found,
@@ -119,14 +125,14 @@ fn envelope(
         return Err(unexpected());
     }
     let mut is_first = true;
-    while cursor.field(is_first).ok_or_else(unexpected)? {
+    while let Next::Field(part) = names.take(cursor, is_first).ok_or_else(unexpected)? {
         is_first = false;
-        match cursor.name(EnvelopeField::of).ok_or_else(unexpected)? {
+        match part {
             Some(EnvelopeField::After) => {
                 found.has_after = row(cursor, &layout.row, (writer, scratch), found)?;
             }
             Some(EnvelopeField::Source) => {
-                if !source(cursor, layout, found).ok_or_else(unexpected)? {
+                if !source(cursor, names, layout, found).ok_or_else(unexpected)? {
                     return Err(Broken::Mismatch);
                 }
             }
@@ -140,7 +146,7 @@ fn envelope(
                     writer.end_before();
                 }
             }
-            _ => _ = cursor.value().ok_or_else(unexpected)?,
+            _ => cursor.skip().ok_or_else(unexpected)?,
         }
     }
     Ok(())
@@ -148,14 +154,19 @@ fn envelope(
 
 /// Reads the source block: whether it names the layout's table, the time and the position; `None` when
 /// the text goes on with something else.
-fn source(cursor: &mut Cursor<'_>, layout: &Layout, found: &mut Found) -> Option<bool> {
+fn source(
+    cursor: &mut Cursor<'_>,
+    names: &mut Names,
+    layout: &Layout,
+    found: &mut Found,
+) -> Option<bool> {
     if !cursor.object()? {
         return None;
     }
     let (mut is_first, mut is_ours) = (true, true);
-    while cursor.field(is_first)? {
+    while let Next::Field(part) = names.take(cursor, is_first)? {
         is_first = false;
-        match cursor.name(EnvelopeField::of)? {
+        match part {
             Some(EnvelopeField::Time) => found.source_time = cursor.int()?,
             Some(EnvelopeField::Lsn) => found.lsn = cursor.int()?,
             Some(EnvelopeField::Pos) => found.pos = cursor.int()?,
@@ -175,7 +186,7 @@ fn source(cursor: &mut Cursor<'_>, layout: &Layout, found: &mut Found) -> Option
                 let is_same = |it: &str| ours.is_none_or(|ours| it == ours);
                 is_ours &= cursor.text(is_same)?.unwrap_or(true);
             }
-            _ => _ = cursor.value()?,
+            _ => cursor.skip()?,
         }
     }
     Some(is_ours)
@@ -194,9 +205,11 @@ fn row(
     let mut is_first = true;
     for step in steps {
         let malformed = || Broken::Malformed(step.place());
-        let is_there = cursor.field(is_first).ok_or_else(unexpected)?;
-        if !(is_there && cursor.name(|name| name == step.name).ok_or_else(malformed)?) {
-            return Err(Broken::Mismatch);
+        if !cursor.take(step.spelled(is_first)) {
+            let is_there = cursor.field(is_first).ok_or_else(unexpected)?;
+            if !(is_there && cursor.name(|name| name == step.name).ok_or_else(malformed)?) {
+                return Err(Broken::Mismatch);
+            }
         }
         is_first = false;
         let met = cursor.value().ok_or_else(malformed)?;
