@@ -10,9 +10,17 @@ const NAMES_MAX: usize = 64;
 /// next one, so that its names need not be read.
 #[derive(Debug, Default)]
 pub struct Names {
-    /// Each with the comma before it and the colon behind it, so that equal text is the same field.
-    known: Vec<(Box<str>, Option<EnvelopeField>)>,
+    known: Vec<Known>,
     next: usize,
+}
+
+/// A field that was met.
+#[derive(Debug)]
+struct Known {
+    /// Its name with the comma before it, unless it is an object's first, and the colon behind it.
+    spelled: Box<str>,
+    is_first: bool,
+    part: Option<EnvelopeField>,
 }
 
 /// What comes next in an envelope or a source block.
@@ -34,11 +42,12 @@ impl Names {
     /// object's end, which it takes; `None` when the text goes on with something else.
     pub(super) fn take(&mut self, cursor: &mut Cursor<'_>, is_first: bool) -> Option<Next> {
         let index = self.next;
-        if let Some((spelled, part)) = self.known.get(index)
-            && cursor.take(spelled)
+        if let Some(known) = self.known.get(index)
+            && known.is_first == is_first
+            && cursor.take(&known.spelled)
         {
             self.next += 1;
-            return Some(Next::Field(*part));
+            return Some(Next::Field(known.part));
         }
         let start = cursor.at();
         if !cursor.field(is_first)? {
@@ -46,7 +55,7 @@ impl Names {
         }
         self.next += 1;
         let part = cursor.name(EnvelopeField::of)?;
-        let known = (cursor.since(start).into(), part);
+        let known = Known { spelled: cursor.since(start).into(), is_first, part };
         match self.known.get_mut(index) {
             Some(other) => *other = known,
             None if index < NAMES_MAX => self.known.push(known),
@@ -96,6 +105,23 @@ mod tests {
             for _ in 0..2 {
                 assert_eq!(take(&mut names, text), expected, "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_comma_stands_only_where_a_field_was_before() {
+        let mut names = Names::default();
+        let next = |names: &mut Names, text: &str, is_first| {
+            let mut cursor = Cursor::new(text);
+            names.begin();
+            names.take(&mut cursor, is_first)
+        };
+        // As the first field of a source block has stood where another record has a later one.
+        for (text, is_first) in [(r#""op":"#, true), (r#","op":"#, false)] {
+            let op = Some(Next::Field(Some(EnvelopeField::Op)));
+            assert_eq!(next(&mut names, text, is_first), op);
+            assert_eq!(next(&mut names, text, !is_first), None, "{text}");
+            assert_eq!(next(&mut names, text, is_first), op);
         }
     }
 
