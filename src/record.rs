@@ -95,6 +95,8 @@ pub struct Run {
     pub leader_epoch: Option<i32>,
     /// The offset behind the records at which the log ended, where it was met.
     pub end: Option<i64>,
+    /// Whether another run is about to follow it to the lane: its first record was here already.
+    pub is_followed: bool,
     bytes: Vec<u8>,
     index: Vec<Entry>,
 }
@@ -121,7 +123,15 @@ impl Run {
         (records, bytes): (usize, usize),
     ) -> Self {
         let (bytes, index) = (Vec::with_capacity(bytes), Vec::with_capacity(records));
-        Self { partition, assignment, leader_epoch: None, end: None, bytes, index }
+        Self {
+            partition,
+            assignment,
+            leader_epoch: None,
+            end: None,
+            is_followed: false,
+            bytes,
+            index,
+        }
     }
 
     /// Copies a record to the end of the run.

@@ -276,7 +276,7 @@ impl Poll {
         route.assignment = assignment;
         let lane = route.lane;
         self.last = None;
-        self.flush(lane)?;
+        self.flush(lane, false)?;
         let list = one(&partition);
         // Paused first, so that nothing of the old place is delivered under the new number.
         self.quietly("pause", self.consumer().pause(&list));

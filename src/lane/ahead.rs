@@ -73,6 +73,7 @@ impl Lane {
         {
             self.fetch_schemas(first);
         }
+        self.is_followed = run.is_followed;
         self.ahead.0.push_back(Next { run, request: None });
     }
 

@@ -133,6 +133,8 @@ pub struct Lane {
     is_ended: bool,
     current: Option<Run>,
     ahead: Ahead,
+    // Whether another run was about to follow the last one that came.
+    is_followed: bool,
     blocked: Option<Blocked>,
     begins: Vec<(TopicPartition, NextOffset)>,
     errands: JoinSet<Finding>,
@@ -217,6 +219,7 @@ impl Lane {
             is_ended: false,
             current: None,
             ahead: Ahead::default(),
+            is_followed: false,
             blocked: None,
             begins: Vec::new(),
             errands: JoinSet::new(),
@@ -273,13 +276,14 @@ impl Lane {
     }
 
     /// Decides whether the batch ends here: a free lane applies what it has once nothing more is at
-    /// hand, or the batch is full or old, or something waits behind it.
+    /// hand or about to follow, or the batch is full or old, or something waits behind it.
     fn is_apply_due(&self, is_queue_empty: bool) -> bool {
         let is_old = || {
             let age = self.filling_since.map(|since| since.elapsed());
             age.is_some_and(|age| age >= self.limits.batch_age)
         };
-        let is_at_end = is_queue_empty && self.current.is_none() && self.ahead.is_empty();
+        let is_here = !is_queue_empty || self.current.is_some() || !self.ahead.is_empty();
+        let is_at_end = !is_here && !self.is_followed;
         !self.filling.is_empty()
             && (is_at_end
                 || self.is_ended

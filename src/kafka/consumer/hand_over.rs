@@ -59,22 +59,24 @@ impl Lane {
     }
 }
 
+fn is_full(run: &Run) -> bool {
+    run.len() >= RUN_RECORDS || run.byte_count() >= RUN_BYTES
+}
+
 impl Poll {
     pub(super) fn take(&mut self, message: Message<'_>) -> Result<(), String> {
         let Some((partition, route)) = self.route(message) else { return Ok(()) };
         let epoch = message.leader_epoch();
-        let is_other = |run: &Run| !run.is_empty() && run.leader_epoch != epoch;
+        // Only when the next record is here is a full run handed over, so that it can say so.
+        let ends = |run: &Run| is_full(run) || (!run.is_empty() && run.leader_epoch != epoch);
         let lane = self.lanes.get(route.lane).and_then(|lane| lane.filling.as_ref());
-        if lane.is_some_and(is_other) {
-            self.flush(route.lane)?;
+        if lane.is_some_and(ends) {
+            self.flush(route.lane, true)?;
         }
         let run = self.filling(partition, route)?;
         run.leader_epoch = epoch;
         let at = (message.offset(), message.timestamp());
         run.push(at, message.key(), message.value(), message.headers());
-        if run.len() >= RUN_RECORDS || run.byte_count() >= RUN_BYTES {
-            self.flush(route.lane)?;
-        }
         Ok(())
     }
 
@@ -86,7 +88,7 @@ impl Poll {
     ) -> Result<(), String> {
         let Some(&route) = self.routes.get(partition) else { return Ok(()) };
         self.filling(partition.clone(), route)?.end = Some(end.get());
-        self.flush(route.lane)
+        self.flush(route.lane, false)
     }
 
     /// Returns the run that the next record of a partition goes into.
@@ -95,7 +97,7 @@ impl Poll {
         let is_other =
             self.lanes.get(route.lane).is_some_and(|lane| !lane.filling.as_ref().is_some_and(fits));
         if is_other {
-            self.flush(route.lane)?;
+            self.flush(route.lane, true)?;
         }
         let lane = self.lanes.get_mut(route.lane).ok_or("a lane has ended")?;
         let room = lane.last;
@@ -118,13 +120,14 @@ impl Poll {
     }
 
     pub(super) fn flush_all(&mut self) -> Result<(), String> {
-        (0..self.lanes.len()).try_for_each(|lane| self.flush(lane))
+        (0..self.lanes.len()).try_for_each(|lane| self.flush(lane, false))
     }
 
-    /// Hands the run that is being filled to its lane.
-    pub(super) fn flush(&mut self, index: usize) -> Result<(), String> {
+    /// Hands the run that is being filled to its lane, and says whether another is about to follow.
+    pub(super) fn flush(&mut self, index: usize, is_followed: bool) -> Result<(), String> {
         let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
-        let Some(run) = lane.filling.take() else { return Ok(()) };
+        let Some(mut run) = lane.filling.take() else { return Ok(()) };
+        run.is_followed = is_followed;
         // A little more, so that the next one does not have to move for its last record.
         lane.last = (run.len(), run.byte_count() + run.byte_count() / 8);
         if lane.is_full() {

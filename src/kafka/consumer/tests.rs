@@ -63,6 +63,24 @@ async fn a_partition_that_the_broker_had_no_record_for_is_read_on_after_a_seek()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_says_whether_another_is_about_to_follow() {
+    let broker = Broker::start(&["t"], 1).unwrap();
+    send(&broker, 0, 1_000);
+    let mut member = Member::join(&broker);
+    member.claim_at(0).await;
+
+    let (mut next, mut followed) = (0, 0);
+    while next < 1_000 {
+        let run = member.run().await;
+        assert_eq!(run.get(0).map(|first| first.offset), Some(next));
+        next += i64::try_from(run.len()).unwrap();
+        assert!(!(run.is_followed && next == 1_000), "nothing follows the last");
+        followed += usize::from(run.is_followed);
+    }
+    assert!(followed > 0, "the first ones are full, and more was here");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_what_the_coordinator_says_of_a_commit_proves_a_membership_or_its_end() {
     use rdkafka::types::RDKafkaRespErr::{
         RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, RD_KAFKA_RESP_ERR_FENCED_MEMBER_EPOCH,

@@ -251,7 +251,9 @@ impl Client {
             let next = self.read(&partition);
             let route = self.routes.get_mut(&partition).expect("it has just been there");
             let ready = std::mem::replace(&mut route.ahead, next);
-            let Some(run) = ready else { continue };
+            let Some(mut run) = ready else { continue };
+            // Unless it is thrown away by then.
+            run.is_followed = route.ahead.is_some();
             if let Err(run) = self.hand_over(run) {
                 self.world.met(Met::LaneFull);
                 self.waiting.push_back(run);

@@ -351,15 +351,18 @@ impl Bench {
         self.settle().await;
     }
 
+    /// Delivers a run that another is about to follow.
+    pub(super) async fn deliver_followed(&mut self, name: &str, from: i64, records: &[Sent]) {
+        self.settle().await;
+        let mut run = run_of(self.number(name), name, from, records);
+        run.is_followed = true;
+        self.runs.try_send(run).unwrap();
+        self.settle().await;
+    }
+
     /// Puts a run into the lane's queue, which has room, and lets nobody turn.
     pub(super) fn queue(&self, number: u64, name: &str, from: i64, records: &[Sent]) {
-        let mut run = Run::new(partition(name), number);
-        for (offset, Sent { key, value, header }) in (from..).zip(records) {
-            let (key, value) = (key.as_deref(), value.as_deref());
-            let headers = header.iter().map(|name| (name.as_bytes(), Some(&b"{}"[..])));
-            run.push((offset, Some(1_000)), key, value, headers);
-        }
-        self.runs.try_send(run).unwrap();
+        self.runs.try_send(run_of(number, name, from, records)).unwrap();
     }
 
     /// Runs another partition of the table `t`, which is there.
@@ -408,4 +411,14 @@ impl Bench {
     pub(super) fn unready(&self) -> Vec<String> {
         self.board.member().unready()
     }
+}
+
+fn run_of(number: u64, name: &str, from: i64, records: &[Sent]) -> Run {
+    let mut run = Run::new(partition(name), number);
+    for (offset, Sent { key, value, header }) in (from..).zip(records) {
+        let (key, value) = (key.as_deref(), value.as_deref());
+        let headers = header.iter().map(|name| (name.as_bytes(), Some(&b"{}"[..])));
+        run.push((offset, Some(1_000)), key, value, headers);
+    }
+    run
 }
