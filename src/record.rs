@@ -95,7 +95,7 @@ pub struct Run {
     pub leader_epoch: Option<i32>,
     /// The offset behind the records at which the log ended, where it was met.
     pub end: Option<i64>,
-    /// Whether another run is about to follow it to the lane: its first record was here already.
+    /// Whether another run is about to follow it to the lane: what begins that one was here.
     pub is_followed: bool,
     bytes: Vec<u8>,
     index: Vec<Entry>,

@@ -394,10 +394,9 @@ impl Lane {
         (!holdings.is_empty()).then_some(Order::Touch(holdings))
     }
 
-    /// Returns when the loop must turn again though nothing arrives.
-    fn alarm(&self) -> Instant {
-        let now = Instant::now();
-        let mut alarm = now + Duration::from_secs(1);
+    /// Returns when the loop must turn again though nothing arrives, after a turn that began then.
+    fn alarm(&self, began: Instant) -> Instant {
+        let mut alarm = began + Duration::from_secs(1);
         let claims = self.held.values().filter_map(|held| match held.state {
             State::HeldByGroup(_, until) => Some(until),
             _ => None,
@@ -408,8 +407,8 @@ impl Lane {
             _ => None,
         };
         for moment in claims.chain(self.retry.until).chain(filled).chain(head) {
-            // What is already due waits for the writer's answer, not for the clock.
-            if moment > now {
+            // What was due already waits for the writer's answer, not for the clock.
+            if moment > began {
                 alarm = alarm.min(moment);
             }
         }
@@ -448,6 +447,7 @@ impl LaneLoop {
         let Self { mut lane, mut events, mut runs } = self;
         let mut is_closed = false;
         while !(is_closed && lane.leaving.is_empty()) {
+            let began = Instant::now();
             lane.collect();
             if lane.ordered.is_none()
                 && let Some(order) = lane.next_order(runs.is_empty())
@@ -461,7 +461,7 @@ impl LaneLoop {
             lane.mirror();
             lane.look_now_and_then();
             lane.publish();
-            let alarm = lane.alarm();
+            let alarm = lane.alarm(began);
             tokio::select! {
                 biased;
                 // An answer first: it frees the writer, which is the bottleneck.

@@ -14,7 +14,7 @@ use crate::kafka::queue::Message;
 use crate::record::{Run, TopicPartition};
 
 /// Records in one run: enough that the hand-over costs nothing a record.
-const RUN_RECORDS: usize = 350;
+pub(super) const RUN_RECORDS: usize = 350;
 
 /// Bytes in one run: with the channel's length this bounds what waits before a lane. Small ones leave
 /// small gaps in the heap when they go.
@@ -59,7 +59,8 @@ impl Lane {
     }
 }
 
-fn is_full(run: &Run) -> bool {
+/// Returns whether the run takes no more records.
+fn has_ended(run: &Run) -> bool {
     run.len() >= RUN_RECORDS || run.byte_count() >= RUN_BYTES
 }
 
@@ -67,8 +68,8 @@ impl Poll {
     pub(super) fn take(&mut self, message: Message<'_>) -> Result<(), String> {
         let Some((partition, route)) = self.route(message) else { return Ok(()) };
         let epoch = message.leader_epoch();
-        // Only when the next record is here is a full run handed over, so that it can say so.
-        let ends = |run: &Run| is_full(run) || (!run.is_empty() && run.leader_epoch != epoch);
+        // A full run waits for the next record, so that it can say so, or for the queue to be empty.
+        let ends = |run: &Run| has_ended(run) || (!run.is_empty() && run.leader_epoch != epoch);
         let lane = self.lanes.get(route.lane).and_then(|lane| lane.filling.as_ref());
         if lane.is_some_and(ends) {
             self.flush(route.lane, true)?;
@@ -123,7 +124,7 @@ impl Poll {
         (0..self.lanes.len()).try_for_each(|lane| self.flush(lane, false))
     }
 
-    /// Hands the run that is being filled to its lane, and says whether another is about to follow.
+    /// Hands the run that is being filled to its lane, with whether another is about to follow.
     pub(super) fn flush(&mut self, index: usize, is_followed: bool) -> Result<(), String> {
         let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
         let Some(mut run) = lane.filling.take() else { return Ok(()) };
@@ -131,7 +132,8 @@ impl Poll {
         // A little more, so that the next one does not have to move for its last record.
         lane.last = (run.len(), run.byte_count() + run.byte_count() / 8);
         if lane.is_full() {
-            // A partition that came while the lane is full; it is resumed with the others.
+            // What was in hand when the lane was found full, or a partition that came since; it is
+            // resumed with the others.
             let list = one(&run.partition);
             lane.waiting.push_back(run);
             self.quietly("pause", self.consumer().pause(&list));

@@ -252,7 +252,7 @@ impl Client {
             let route = self.routes.get_mut(&partition).expect("it has just been there");
             let ready = std::mem::replace(&mut route.ahead, next);
             let Some(mut run) = ready else { continue };
-            // Unless it is thrown away by then.
+            // A seek may throw that one away: then the batch waits until it is old.
             run.is_followed = route.ahead.is_some();
             if let Err(run) = self.hand_over(run) {
                 self.world.met(Met::LaneFull);
