@@ -94,7 +94,12 @@ impl Path {
             deleted_at_column: "deleted_at".to_owned(),
         };
         let synced_at_column = Some("synced_at".to_owned());
-        let tables = Tables { rules, schema_changes: SchemaChanges::Apply, synced_at_column };
+        let tables = Tables {
+            rules,
+            schema_changes: SchemaChanges::Apply,
+            synced_at_column,
+            skips_unchanged: false,
+        };
         let mut path = Self {
             decoder: Decoder::default(),
             mapping: Mapping::new(tables, Postgres::DIALECT),

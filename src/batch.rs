@@ -380,6 +380,7 @@ mod tests {
             deletes,
             synced_at: None,
             is_guarded: false,
+            skips_unchanged: false,
         })
     }
 }

@@ -42,6 +42,8 @@ pub struct Shape {
     pub synced_at: Option<String>,
     /// Whether the target keeps how new each row is, and takes no older one.
     pub is_guarded: bool,
+    /// Whether a row that the target has as it comes is left alone, its time of writing included.
+    pub skips_unchanged: bool,
 }
 
 impl Shape {

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use checkpoint::{
@@ -185,6 +186,9 @@ pub struct TableArgs {
     /// Column for the target's transaction time on every upsert; empty for none
     #[arg(long, value_name = "COLUMN", env = "SYNCED_AT_COLUMN", default_value = "synced_at")]
     pub synced_at_column: String,
+    /// Leave a row alone that the target has already as it comes, its time of writing included
+    #[arg(long, env = "SKIP_UNCHANGED", value_parser = BoolishValueParser::new())]
+    pub skip_unchanged: bool,
     /// Column for the time of a soft delete
     #[arg(long, value_name = "COLUMN", env = "DELETED_AT_COLUMN", default_value = "deleted_at")]
     pub deleted_at_column: String,

@@ -230,6 +230,7 @@ fn each_flag_of_run_names_its_variable_and_its_default() {
         }
     }
     assert!(text.contains("--take-over") && text.contains("--until-caught-up"));
+    assert!(text.contains("--skip-unchanged") && text.contains("[env: SKIP_UNCHANGED"));
 }
 
 #[test]

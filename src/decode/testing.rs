@@ -253,8 +253,9 @@ impl Bench {
         let key = ruled.as_ref().unwrap_or(&source.key).iter().filter_map(position).collect();
         let (deletes, synced_at) = (self.deletes.clone(), None);
         let (table, keyless) = (Arc::new(table), self.keyless);
-        let is_guarded = self.is_guarded;
-        let shape = Shape { table, columns, key, keyless, deletes, synced_at, is_guarded };
+        let (is_guarded, skips_unchanged) = (self.is_guarded, false);
+        let shape =
+            Shape { table, columns, key, keyless, deletes, synced_at, is_guarded, skips_unchanged };
         let is_written = source.columns.iter().map(is_written).collect();
         let placeholder = "__debezium_unavailable_value".into();
         let (shape, changelog) = (Arc::new(shape), self.changelog.clone());

@@ -334,7 +334,16 @@ fn shape(key: &[usize]) -> Arc<Shape> {
     let table = Table { name, columns: columns.clone(), unique_keys: Vec::new() };
     let (table, deletes) = (Arc::new(table), Deletes::Hard);
     let (key, keyless) = (key.to_vec(), Keyless::Match);
-    Arc::new(Shape { table, columns, key, keyless, deletes, synced_at: None, is_guarded: false })
+    Arc::new(Shape {
+        table,
+        columns,
+        key,
+        keyless,
+        deletes,
+        synced_at: None,
+        is_guarded: false,
+        skips_unchanged: false,
+    })
 }
 
 fn column(name: &str) -> Column {

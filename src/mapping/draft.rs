@@ -78,7 +78,9 @@ impl Draft<'_> {
         let synced_at = self.time_column_of(&table);
         let keyless = self.keyless(&table, &columns, &key)?;
         let (deletes, is_guarded) = (self.rule.deletes.clone(), self.rule.row_guard);
-        let shape = Shape { table, columns, key, keyless, deletes, synced_at, is_guarded };
+        let skips_unchanged = self.mapping.tables.skips_unchanged;
+        let shape =
+            Shape { table, columns, key, keyless, deletes, synced_at, is_guarded, skips_unchanged };
         let mapped = self.mapped(mapped, is_written, shape);
         Ok(Plan { mapped, change })
     }

@@ -62,6 +62,8 @@ pub struct Tables {
     pub schema_changes: SchemaChanges,
     /// The column for the target's transaction time, if any.
     pub synced_at_column: Option<String>,
+    /// Whether a row that the target has as it comes is left alone.
+    pub skips_unchanged: bool,
 }
 
 /// The limits of a batch; the first that is reached ends it.
@@ -193,7 +195,8 @@ impl Tables {
         let rules = Rules { targets, tables, sources, deletes, deleted_at_column };
         let synced_at_column =
             Some(args.synced_at_column.clone()).filter(|column| !column.is_empty());
-        Ok(Self { rules, schema_changes, synced_at_column })
+        let skips_unchanged = args.skip_unchanged;
+        Ok(Self { rules, schema_changes, synced_at_column, skips_unchanged })
     }
 }
 

@@ -41,6 +41,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(settings.on_refused, OnRefused::DeadLetter);
     assert_eq!(settings.tables.schema_changes, SchemaChanges::Apply);
     assert_eq!(settings.tables.synced_at_column.as_deref(), Some("synced_at"));
+    assert!(!settings.tables.skips_unchanged);
     assert_eq!(settings.tables.rules.deletes, DeletePolicy::Hard);
 }
 
@@ -260,4 +261,15 @@ fn the_two_time_columns_must_differ_and_the_first_may_be_none() {
     assert!(made(line, &[]).is_err());
     let settings = made("consumer --target sqlite://x", &[("SYNCED_AT_COLUMN", "")]).unwrap();
     assert_eq!(settings.tables.synced_at_column, None);
+}
+
+#[test]
+fn the_same_rows_are_left_alone_where_a_flag_or_a_variable_says_so() {
+    let plain = "consumer --target sqlite://x";
+    let is_on = |line: &str, value: &'static str| {
+        made(line, &[("SKIP_UNCHANGED", value)]).unwrap().tables.skips_unchanged
+    };
+    assert!(is_on(&format!("{plain} --skip-unchanged"), ""));
+    assert!(is_on(plain, "true") && is_on(plain, "1"));
+    assert!(!is_on(plain, "") && !is_on(plain, "false"));
 }

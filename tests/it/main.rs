@@ -47,6 +47,7 @@ mod postgres_session;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod postgres_support;
 mod postgres_types;
+mod postgres_unchanged;
 mod proof_can_fail;
 #[expect(clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 mod record_laws;

@@ -167,7 +167,16 @@ pub(crate) fn shape(table: &Table, key: &[&str], deletes: Deletes) -> Arc<Shape>
     let key = key.iter().map(index).collect();
     let synced_at = table.column("synced_at").map(|column| column.name.clone());
     let (table, keyless) = (Arc::new(table.clone()), Keyless::Match);
-    Arc::new(Shape { table, columns, key, keyless, deletes, synced_at, is_guarded: false })
+    Arc::new(Shape {
+        table,
+        columns,
+        key,
+        keyless,
+        deletes,
+        synced_at,
+        is_guarded: false,
+        skips_unchanged: false,
+    })
 }
 
 /// A change of a row: an insert or an upsert with all columns, or a delete with the key's.

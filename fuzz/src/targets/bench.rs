@@ -111,7 +111,8 @@ impl Bench {
             deleted_at_column: "deleted_at".to_owned(),
         };
         let schema_changes = SchemaChanges::Apply;
-        let tables = Tables { rules, schema_changes, synced_at_column: None };
+        let tables =
+            Tables { rules, schema_changes, synced_at_column: None, skips_unchanged: false };
         Self {
             decoder: Decoder::default(),
             mapping: Mapping::new(tables, Postgres::DIALECT),

@@ -301,7 +301,8 @@ fn the_log_of_a_change_log_becomes_no_column_of_its_table() {
             deleted_at_column: "deleted_at".to_owned(),
         };
         let schema_changes = SchemaChanges::Apply;
-        let tables = Tables { rules, schema_changes, synced_at_column: None };
+        let tables =
+            Tables { rules, schema_changes, synced_at_column: None, skips_unchanged: false };
         let mut bench = Bench::default();
         let added = [("action_id", "7"), ("action", "\"INSERT\""), ("__lsn", "1")];
         bench.settle(&record(&row("\"n\"", &added)));

@@ -238,7 +238,10 @@ pub(super) fn mapping(file: &str, dialect: Dialect) -> Mapping {
         deleted_at_column: "deleted_at".to_owned(),
     };
     let schema_changes = SchemaChanges::Apply;
-    Mapping::new(Tables { rules, schema_changes, synced_at_column: None }, dialect)
+    Mapping::new(
+        Tables { rules, schema_changes, synced_at_column: None, skips_unchanged: false },
+        dialect,
+    )
 }
 
 /// A record whose key is of a and b, in that order.

@@ -195,7 +195,10 @@ fn mapping() -> Mapping {
         deleted_at_column: "deleted_at".to_owned(),
     };
     let schema_changes = SchemaChanges::Apply;
-    Mapping::new(Tables { rules, schema_changes, synced_at_column: None }, Connection::DIALECT)
+    Mapping::new(
+        Tables { rules, schema_changes, synced_at_column: None, skips_unchanged: false },
+        Connection::DIALECT,
+    )
 }
 
 /// The log as one asks it questions.

@@ -20,6 +20,8 @@ enum Kind {
     Delete,
     Image,
     Upsert,
+    /// An upsert that leaves the same row alone.
+    Change,
     /// An upsert in place of a row that is deleted: it keeps nothing of it.
     Renew,
     Partial,
@@ -89,7 +91,8 @@ impl Writer<'_> {
         let is_renewed = |row: &usize| self.kind_of_whole(*row, winners) == Kind::Renew;
         let (renewed, others) = whole.into_iter().partition::<Vec<_>, _>(is_renewed);
         self.write_as(Kind::Renew, &renewed).await?;
-        self.write_as(Kind::Upsert, &others).await?;
+        let kind = if shape.skips_unchanged { Kind::Change } else { Kind::Upsert };
+        self.write_as(kind, &others).await?;
         missing.extend(self.write_as(Kind::Partial, &winners.partial).await?);
         Ok(Written::Without(missing))
     }
@@ -200,10 +203,11 @@ impl Writer<'_> {
                 self.write_arrays(rows, &text, &wires, Rows::key).await?;
                 Ok(Vec::new())
             }
-            Kind::Upsert | Kind::Renew => {
+            Kind::Upsert | Kind::Change | Kind::Renew => {
                 let wires = all.iter().collect::<Vec<_>>();
                 let text = match kind {
                     Kind::Renew => sql::renew(shape, &wires),
+                    Kind::Change => sql::insert_others(shape, &wires),
                     _ => sql::insert(shape, &wires),
                 };
                 self.write_arrays(rows, &text, &wires, Rows::cells).await?;

@@ -146,7 +146,16 @@ fn shape(name: &str) -> Arc<Shape> {
     let unique_keys = vec![vec!["id".to_owned()]];
     let table = Arc::new(Table { name, columns: vec![column], unique_keys });
     let (keyless, deletes) = (Keyless::Refuse, Deletes::Hard);
-    Arc::new(Shape { table, columns, key, keyless, deletes, synced_at: None, is_guarded: false })
+    Arc::new(Shape {
+        table,
+        columns,
+        key,
+        keyless,
+        deletes,
+        synced_at: None,
+        is_guarded: false,
+        skips_unchanged: false,
+    })
 }
 
 #[track_caller]

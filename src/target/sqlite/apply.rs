@@ -11,7 +11,7 @@ use crate::batch::{Folded, Part, SchemaChange, without_row};
 use crate::checkpoint::Step;
 use crate::fold::Winners;
 use crate::refused::DeadLetter;
-use crate::rows::{Cell, Cells, Deletes, RowOp, Rows, Shape};
+use crate::rows::{Cell, Cells, Deletes, Row, RowOp, Rows, Shape};
 use crate::table::Table;
 use crate::target::search::{Search, Try};
 use crate::target::sqlite::encode::{self, Content};
@@ -341,11 +341,23 @@ impl Writer<'_> {
             self.bind_synced_at(&mut binds)?;
             bind_cells(&mut binds, self.rows.key(row))?;
             let text = sql::update(self.shape(), &is_present).into();
-            if self.execute(&text, binds).await? == 0 {
+            let is_written = self.execute(&text, binds).await? > 0;
+            if !is_written && !(self.shape().skips_unchanged && self.stands(row).await?) {
                 missing.push(winner);
             }
         }
         Ok(missing)
+    }
+
+    /// Returns whether a row is there that cells may be written into.
+    async fn stands(&mut self, row: &Row) -> Result<bool, TargetError> {
+        let mut binds = SqliteArguments::default();
+        bind_cells(&mut binds, self.rows.key(row))?;
+        let text = sql::find(self.shape());
+        // Names in the text are quoted by `sql`, and values are bound.
+        let query = sqlx::query_with(AssertSqlSafe(text), binds);
+        let found = query.fetch_optional(&mut *self.connection).await;
+        Ok(found.map_err(TargetError::of_sqlite)?.is_some())
     }
 
     fn bind_synced_at(&self, binds: &mut SqliteArguments) -> Result<(), TargetError> {

@@ -66,11 +66,17 @@ pub(super) fn upsert(shape: &Shape, rows: usize) -> String {
         return format!("{head}\n{values}");
     }
     let key = key_names(shape);
-    let set = columns.iter().filter(|column| !key.contains(column));
-    let set = set.map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>();
-    let action = match set.is_empty() {
-        true => "DO NOTHING".to_owned(),
-        false => format!("DO UPDATE SET {}", set.join(", ")),
+    let set = columns.iter().filter(|column| !key.contains(column)).collect::<Vec<_>>();
+    let mut compared = set.clone();
+    compared.retain(|column| shape.synced_at.as_ref().is_none_or(|name| **column != quote(name)));
+    let differ = compared.iter().map(|column| differs(column, &format!("excluded.{column}")));
+    let differ = differ.collect::<Vec<_>>().join(" OR ");
+    let set = set.iter().map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>();
+    let action = match (set.is_empty(), shape.skips_unchanged) {
+        (true, _) => "DO NOTHING".to_owned(),
+        (false, true) if compared.is_empty() => "DO NOTHING".to_owned(),
+        (false, true) => format!("DO UPDATE SET {}\nWHERE {differ}", set.join(", ")),
+        (false, false) => format!("DO UPDATE SET {}", set.join(", ")),
     };
     format!("{head}\n{values}\nON CONFLICT ({}) {action}", key.join(", "))
 }
@@ -79,16 +85,38 @@ pub(super) fn upsert(shape: &Shape, rows: usize) -> String {
 /// takes one, then the key.
 pub(super) fn update(shape: &Shape, is_present: &[bool]) -> String {
     let present = shape.columns.iter().zip(is_present).filter(|(_, is_present)| **is_present);
-    let mut set =
-        present.map(|(column, _)| format!("{} = ?", quote(&column.name))).collect::<Vec<_>>();
-    set.extend(shape.synced_at.iter().map(|name| format!("{} = ?", quote(name))));
+    let present = present.map(|(column, _)| quote(&column.name)).collect::<Vec<_>>();
+    let written = present.iter().cloned().chain(shape.synced_at.iter().map(|name| quote(name)));
+    let set = written.zip(1..).map(|(name, n)| format!("{name} = ?{n}")).collect::<Vec<_>>();
+    let mut condition = is_of_key(shape, set.len() + 1);
+    if shape.skips_unchanged {
+        let differ = present.iter().zip(1..).map(|(name, n)| differs(name, &format!("?{n}")));
+        condition.push_str(&format!(" AND ({})", differ.collect::<Vec<_>>().join(" OR ")));
+    }
     let table = quote(&shape.table.name.table);
-    let mut condition =
-        key_names(shape).iter().map(|name| format!("{name} = ?")).collect::<Vec<_>>();
+    format!("UPDATE {table}\nSET {}\nWHERE {condition}", set.join(", "))
+}
+
+/// Finds the row of a key that cells may be written into; binds the key.
+pub(super) fn find(shape: &Shape) -> String {
+    let table = quote(&shape.table.name.table);
+    format!("SELECT 1 FROM {table} WHERE {}", is_of_key(shape, 1))
+}
+
+/// Tells the row of the key whose binds begin with `n`, unless it is marked deleted.
+fn is_of_key(shape: &Shape, n: usize) -> String {
+    let names = key_names(shape).into_iter().zip(n..);
+    let mut condition = names.map(|(name, n)| format!("{name} = ?{n}")).collect::<Vec<_>>();
     if let Deletes::Soft(deleted_at) = &shape.deletes {
         condition.push(format!("{} IS NULL", quote(deleted_at)));
     }
-    format!("UPDATE {table}\nSET {}\nWHERE {}", set.join(", "), condition.join(" AND "))
+    condition.join(" AND ")
+}
+
+/// Compares a column with what would be written: neither its collation nor another class of storage
+/// makes two values one, but 0.0 and -0.0 are.
+fn differs(column: &str, new: &str) -> String {
+    format!("{column} COLLATE BINARY IS NOT {new} OR typeof({column}) <> typeof({new})")
 }
 
 /// Deletes the rows of some keys, or marks them; binds the time when it marks, then the keys.
@@ -290,6 +318,7 @@ mod tests {
             deletes,
             synced_at,
             is_guarded: false,
+            skips_unchanged: false,
         }
     }
 
@@ -327,8 +356,8 @@ mod tests {
             &update(&shape(&[0], Deletes::Hard), &[true, false, true]),
             &expect![[r#"
             UPDATE "t"
-            SET "a" = ?, "c" = ?, "synced_at" = ?
-            WHERE "a" = ?"#]],
+            SET "a" = ?1, "c" = ?2, "synced_at" = ?3
+            WHERE "a" = ?4"#]],
         );
     }
 

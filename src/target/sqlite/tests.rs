@@ -26,6 +26,7 @@ mod letters;
 mod moves;
 mod neighbours;
 mod refused;
+mod unchanged;
 
 /// Asks about one table.
 pub(super) trait One: Target {
@@ -148,7 +149,16 @@ fn shape_of(table: Arc<Table>, deletes: Deletes) -> Arc<Shape> {
     let columns = table.columns[..3].to_vec();
     let synced_at = Some("synced_at".to_owned());
     let (key, keyless) = (vec![0], Keyless::Refuse);
-    Arc::new(Shape { table, columns, key, keyless, deletes, synced_at, is_guarded: false })
+    Arc::new(Shape {
+        table,
+        columns,
+        key,
+        keyless,
+        deletes,
+        synced_at,
+        is_guarded: false,
+        skips_unchanged: false,
+    })
 }
 
 fn creation() -> SchemaChange {
@@ -191,6 +201,7 @@ async fn a_row_behind_a_delete_keeps_nothing_of_the_one_before() {
         deletes: Deletes::Hard,
         synced_at: whole.synced_at.clone(),
         is_guarded: false,
+        skips_unchanged: false,
     };
     let (narrow, claimed) = (Arc::new(narrow), after(&claimed, 1));
     let mut again = Batch::default();
@@ -341,6 +352,7 @@ async fn a_soft_delete_marks_the_row_until_it_is_written_again() {
         deletes: Deletes::Soft("deleted_at".to_owned()),
         synced_at: Some("synced_at".to_owned()),
         is_guarded: false,
+        skips_unchanged: false,
     });
     let soft = |claimed: &Claimed, changes: &[Change<'_>]| {
         let mut folded = batch(claimed, &shape, changes);

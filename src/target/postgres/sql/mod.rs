@@ -17,6 +17,7 @@ mod prepared;
 mod rows;
 mod schema;
 mod taken;
+mod unchanged;
 
 pub(super) use amend::{ACCEPT_KEYS, AMEND_ROW, AUDIT, FORGET_KEYS, LOCK_ROWS, MAKE_ROW};
 pub(super) use catalog::{
@@ -50,6 +51,7 @@ pub(super) use schema::{
     bootstrap, create_schema, create_table, grants, lock_exclusive,
 };
 pub(super) use taken::{FORGET_OLD_TAKEN, FORGET_TAKEN, KEEP_TAKEN, ask_taken};
+pub(super) use unchanged::insert_others;
 
 use crate::table::TableName;
 

@@ -5,7 +5,7 @@ use crate::table::TableName;
 use crate::target::postgres::catalog::{NUMERIC, Wire};
 use crate::target::postgres::sql::key::{is_caseless, matches};
 use crate::target::postgres::sql::prepared::columns;
-use crate::target::postgres::sql::{quote, relation};
+use crate::target::postgres::sql::{quote, relation, unchanged};
 
 /// Checks what is deferred while the transaction can still be repeated, not at COMMIT.
 pub(in crate::target::postgres) const CHECK_CONSTRAINTS: &str = "SET CONSTRAINTS ALL IMMEDIATE";
@@ -138,12 +138,9 @@ fn upsert(shape: &Shape, wires: &[&Wire], further: impl Iterator<Item = String>)
         names.push(quote(synced_at));
         values.push(NOW.to_owned());
     }
-    let insert = format!(
-        "INSERT INTO {} ({})\nOVERRIDING SYSTEM VALUE\nSELECT {}",
-        relation(&shape.table.name),
-        names.join(", "),
-        values.join(", ")
-    );
+    let (table, names, values) = (relation(&shape.table.name), names.join(", "), values.join(", "));
+    let insert =
+        format!("INSERT INTO {table} AS t ({names})\nOVERRIDING SYSTEM VALUE\nSELECT {values}");
     if shape.key.is_empty() {
         return insert;
     }
@@ -212,11 +209,11 @@ pub(in crate::target::postgres) fn update(
         // With nothing to set, the update only finds out which rows are there.
         (None, key) => key.map(|key| format!("{0} = t.{0}", quote(&key.name))).unwrap_or_default(),
     };
-    format!(
-        "UPDATE {} AS t\nSET {sets}\nFROM (SELECT {list}) AS s\nWHERE {matches}\n\
-         RETURNING s.ordinal",
-        relation(&shape.table.name)
-    )
+    let update = format!("UPDATE {} AS t\nSET {sets}\nFROM", relation(&shape.table.name));
+    if shape.skips_unchanged {
+        return unchanged::update_others(shape, (&update, available), &list, &matches);
+    }
+    format!("{update} (SELECT {list}) AS s\nWHERE {matches}\nRETURNING s.ordinal")
 }
 
 /// Deletes one row for each image, or marks one deleted, and returns the ordinals of the images that
@@ -321,7 +318,7 @@ pub(super) fn set_deleted(shape: &Shape, deleted_at: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
@@ -333,11 +330,11 @@ mod tests {
 
     const HARD: Deletes = Deletes::Hard;
 
-    fn soft() -> Deletes {
+    pub(crate) fn soft() -> Deletes {
         Deletes::Soft("deleted_at".to_owned())
     }
 
-    fn shape(key: &[usize], deletes: Deletes, synced_at: bool) -> Shape {
+    pub(crate) fn shape(key: &[usize], deletes: Deletes, synced_at: bool) -> Shape {
         let column = |name: &str, kind: Kind| {
             let name = name.to_owned();
             let source = SourceColumn { name, kind, optional: true, source_type: None };
@@ -355,10 +352,11 @@ mod tests {
             deletes,
             synced_at,
             is_guarded: false,
+            skips_unchanged: false,
         }
     }
 
-    fn wires() -> [Wire; 2] {
+    pub(crate) fn wires() -> [Wire; 2] {
         let id = Wire {
             array: "\"pg_catalog\".\"int8\"[]".to_owned(),
             element: 20,
@@ -380,7 +378,7 @@ mod tests {
         check(
             &insert(&shape(&[0], HARD, true), &[&id, &region]),
             &expect![[r#"
-                INSERT INTO "s"."t" ("id", "region", "synced_at")
+                INSERT INTO "s"."t" AS t ("id", "region", "synced_at")
                 OVERRIDING SYSTEM VALUE
                 SELECT unnest($1::"pg_catalog"."int8"[]), unnest($2::"pg_catalog"."text"[])::"public"."citext", pg_catalog.now()
                 ON CONFLICT ("id") DO UPDATE SET "region" = excluded."region", "synced_at" = pg_catalog.now()"#]],
@@ -388,7 +386,7 @@ mod tests {
         check(
             &insert(&shape(&[0, 1], soft(), false), &[&id, &region]),
             &expect![[r#"
-                INSERT INTO "s"."t" ("id", "region")
+                INSERT INTO "s"."t" AS t ("id", "region")
                 OVERRIDING SYSTEM VALUE
                 SELECT unnest($1::"pg_catalog"."int8"[]), unnest($2::"pg_catalog"."text"[])::"public"."citext"
                 ON CONFLICT ("id", "region") DO UPDATE SET "deleted_at" = NULL"#]],

@@ -17,6 +17,7 @@ fn guarded() -> Arc<Shape> {
         deletes: deletes.clone(),
         synced_at: synced_at.clone(),
         is_guarded: true,
+        skips_unchanged: false,
     })
 }
 

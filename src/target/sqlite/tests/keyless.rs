@@ -12,8 +12,16 @@ async fn without_a_key_a_change_takes_one_row_that_is_equal_to_its_image_before(
     let table = Arc::new(target.table(&name).await.unwrap().unwrap());
     let (columns, keyless, deletes) = (table.columns.clone(), Keyless::Match, Deletes::Hard);
     let (key, synced_at) = (Vec::new(), None);
-    let shape =
-        Arc::new(Shape { table, columns, key, keyless, deletes, synced_at, is_guarded: false });
+    let shape = Arc::new(Shape {
+        table,
+        columns,
+        key,
+        keyless,
+        deletes,
+        synced_at,
+        is_guarded: false,
+        skips_unchanged: false,
+    });
     let folded = |claimed: &Claimed, changes: &[(Option<i64>, Option<i64>)]| {
         let mut batch = Batch::default();
         let step = batch.step(&claimed.partition, claimed.claim, claimed.next);
