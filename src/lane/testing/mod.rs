@@ -176,11 +176,9 @@ impl Bench {
             deletes: DeletePolicy::Hard,
             deleted_at_column: "deleted_at".to_owned(),
         };
-        let schema_changes = SchemaChanges::Apply;
-        let mapping = Mapping::new(
-            Tables { rules, schema_changes, synced_at_column: None, skips_unchanged: false },
-            Actor::DIALECT,
-        );
+        let (schema_changes, skips_unchanged) = (SchemaChanges::Apply, false);
+        let tables = Tables { rules, schema_changes, synced_at_column: None, skips_unchanged };
+        let mapping = Mapping::new(tables, Actor::DIALECT);
         let registry_caller = Caller(registry_tx);
         let logs = Arc::<Mutex<Logs>>::default();
         let shelf = Shelf { caller: Caller(log_tx), logs: Arc::clone(&logs) };

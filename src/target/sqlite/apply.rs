@@ -342,7 +342,8 @@ impl Writer<'_> {
             bind_cells(&mut binds, self.rows.key(row))?;
             let text = sql::update(self.shape(), &is_present).into();
             let is_written = self.execute(&text, binds).await? > 0;
-            if !is_written && !(self.shape().skips_unchanged && self.stands(row).await?) {
+            let is_there = is_written || (self.shape().skips_unchanged && self.stands(row).await?);
+            if !is_there {
                 missing.push(winner);
             }
         }
