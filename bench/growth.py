@@ -38,10 +38,13 @@ def growth(bench):
         with Backlog(bench, CREATES.sized(count), "avro", bench.sample(CREATES.kind, "avro")) as backlog:
             yield from _vary(bench, "records", backlog, [(count, Consumer("consumer"))])
     for tables in TABLES:
-        work = Work("creates", f"creates in {tables} tables", "creates", tables=tables)
-        work = work.sized(bench.scaled(4_000_000))
+        work = creates_in(tables).sized(bench.scaled(4_000_000))
         with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
             yield from _vary(bench, "tables", backlog, [(tables, Consumer("consumer"))])
+
+
+def creates_in(tables):
+    return Work("creates", f"creates in {tables} tables", "creates", tables=tables)
 
 
 def distance(bench):

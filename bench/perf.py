@@ -15,7 +15,7 @@ import heap
 import throughput
 from contenders import Consumer
 from places import CONSUMER, SCRATCH
-from works import ALTERNATING, CREATES, HOT, UPDATES
+from works import ALTERNATING, CREATES, HOT, MIX, UPDATES
 
 HERTZ = 999
 # So many functions are named; what has less says little.
@@ -25,17 +25,22 @@ WEIGHED = 400_000
 IDLE = "swapper"
 
 
-# How far the target is that has a goal.
-FAR_MILLIS = 10
+# How far the target is that has a goal, and how many tables have one.
+FAR_MILLIS, MANY_TABLES = 10, 1000
 
 
 def profile(bench):
-    """The works whose goals are missed, one lane each; a target that is far; and the heap."""
+    """The works that have a goal; and the heap."""
     with growth.away(FAR_MILLIS) as far:
         own = [Profiled("consumer, 1 lane")]
         away = [Profiled(f"consumer, {FAR_MILLIS} ms away", target=far)]
-        for work, contenders in ((CREATES, own + away), (UPDATES, own), (HOT, own), (ALTERNATING, own)):
-            yield from throughput.against(bench, work, "avro", contenders, [])
+        lanes = [Profiled("consumer, 2 lanes", "--lanes", "2")]
+        many = [Profiled(f"consumer, {MANY_TABLES} tables")]
+        for work, format, contenders in (
+                (CREATES, "avro", own + away), (CREATES, "json", own), (UPDATES, "avro", own + lanes),
+                (MIX, "avro", own), (HOT, "avro", own), (ALTERNATING, "avro", own),
+                (growth.creates_in(MANY_TABLES), "avro", many)):
+            yield from throughput.against(bench, work, format, contenders, [])
     work = UPDATES.sized(bench.scaled(WEIGHED))
     with throughput.Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
         yield from throughput.run(bench, heap.Weighed("consumer, 1 lane"), backlog, 0)

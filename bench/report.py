@@ -187,11 +187,21 @@ def _instructions(_folder, _name, runs):
 
 def _profile(_folder, _name, runs):
     """Of each work and contender the round in the middle, and the heap where it was looked at."""
-    for (work, contender), same in _grouped((run for run in runs if "whose" in run), "work", "contender"):
-        median = sorted(same, key=lambda run: run["rate"])[len(same) // 2]
-        yield f"### {work}, {contender}\n"
-        yield (f"{median['rate']:,} changes a second while perf looked on, in {median['seconds']:.1f} s;"
-               f" {median['apply_seconds']:.1f} s within {median['transactions']} transactions.\n")
+    groups = _grouped((run for run in runs if "whose" in run), "work", "format", "contender")
+    medians = {names: sorted(same, key=lambda run: run["rate"])[len(same) // 2] for names, same in groups}
+    yield ("While perf looked on: what a change costs each in microseconds of a core, how busy both cores were"
+           " with whatever runs, and for how much of the time a connection was within a batch's transaction.\n")
+    yield "| work | contender | changes/s | consumer | target | broker | cores busy | in transactions |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|"
+    for (work, format, contender), run in medians.items():
+        each = [f"{run['cpu_seconds'][whose] / run['changes'] * 1e6:.2f}"
+                for whose in ("consumer", "target", "broker")]
+        within = run["apply_seconds"] / run["seconds"]
+        yield (f"| {work}, {format} | {contender} | {run['rate']:,} | {' | '.join(each)} |"
+               f" {100 - run['whose'].get('idle', 0):.0f} % | {within:.0%} |")
+    yield ""
+    for (work, format, contender), median in medians.items():
+        yield f"### {work}, {format}, {contender}\n"
         for title, part in (("who runs", "whose"), ("in the consumer", "functions")):
             yield f"| {title} | % of both cores |\n|---|--:|"
             yield from (f"| {name} | {share:.1f} |" for name, share in median[part].items())

@@ -72,16 +72,30 @@ def against(bench, work, format, own, sinks):
         own = [contender for contender in own if own_rates[contender] is not None]
         rates = {sink: _warm_up(bench, sink, prefix) for sink in sinks}
         sinks = _fastest(bench, rates, prefix)
-        fastest = max((own_rates[contender] for contender in own), default=0)
-        full = work.sized(bench.count(work, format, fastest))
-        with Backlog(bench, full, format, sample) as backlog:
+        if own:
+            own.sort(key=own_rates.get, reverse=True)
+            yield from _rounds(bench, work, format, own, sinks, prefix, own_rates[own[0]])
+
+
+def _rounds(bench, work, format, own, sinks, prefix, rate):
+    """Yields the rounds of those that have warmed up, the fastest of ours at some rate. A warm-up says
+    too little of it: where the first run is over too soon, its rate is believed, and all begins anew."""
+    full = work.sized(bench.count(work, format, rate))
+    with Backlog(bench, full, format, bench.sample(work.kind, format)) as backlog:
+        first = list(run(bench, own[0], backlog, 0))
+        is_enough = all(bench.is_enough(measured, work, format) for measured in first)
+        if is_enough:
+            yield from first
             pairs = [(contender, backlog) for contender in own] + [(sink, prefix) for sink in sinks]
             for round in range(bench.rounds):
                 for contender, source in pairs:
                     # They take longer than all the rest, and are never the peer's best.
-                    if round == 0 or contender.name != DEFAULTS:
+                    is_left_out = round > 0 and contender.name == DEFAULTS
+                    if not is_left_out and (round, contender) != (0, own[0]):
                         yield from run(bench, contender, source, round)
                 yield bench.told(ceilings.drain(backlog.filled), round)
+    if not is_enough:
+        yield from _rounds(bench, work, format, own, sinks, prefix, first[0]["rate"])
 
 
 def run(bench, contender, backlog, round, **varied):
