@@ -6,6 +6,7 @@ little, so that the rates here are not those of the other parts.
 """
 
 import collections
+import itertools
 import re
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from works import ALTERNATING, CREATES, HOT, MIX, UPDATES
 HERTZ = 999
 # So many functions are named; what has less says little.
 NAMED = 12
+# How many changes are taken over while perf looks on: ten seconds and more of most.
+CHANGES = {"avro": 2_000_000, "json": 800_000}
 # How many changes are taken over in valgrind: some batches.
 WEIGHED = 400_000
 IDLE = "swapper"
@@ -40,7 +43,10 @@ def profile(bench):
                 (CREATES, "avro", own + away), (CREATES, "json", own), (UPDATES, "avro", own + lanes),
                 (MIX, "avro", own), (HOT, "avro", own), (ALTERNATING, "avro", own),
                 (growth.creates_in(MANY_TABLES), "avro", many)):
-            yield from throughput.against(bench, work, format, contenders, [])
+            work = work.sized(bench.scaled(CHANGES[format]))
+            with throughput.Backlog(bench, work, format, bench.sample(work.kind, format)) as backlog:
+                for contender, round in itertools.product(contenders, range(bench.rounds)):
+                    yield from throughput.run(bench, contender, backlog, round)
     work = UPDATES.sized(bench.scaled(WEIGHED))
     with throughput.Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
         yield from throughput.run(bench, heap.Weighed("consumer, 1 lane"), backlog, 0)

@@ -5,6 +5,7 @@ their holes are compared with the captured bytes, so that what is multiplied is 
 """
 
 import base64
+import http.client
 import io
 import json
 import os
@@ -362,15 +363,24 @@ def drop_schemas():
 
 
 def ask(method, url, body=None):
-    """Asks Connect or the registry; `None` where it has nothing."""
+    """Asks Connect or the registry; `None` where it has nothing. What is asked may be asked again, as
+    where one of thousands of connections is dropped."""
     request = urllib.request.Request(url, method=method)
     request.add_header("Content-Type", "application/json")
     data = None if body is None else json.dumps(body).encode()
     try:
-        with urllib.request.urlopen(request, data, timeout=60) as answer:
-            text = answer.read()
+        try:
+            text = _answer(request, data)
+        except http.client.RemoteDisconnected:
+            time.sleep(1)
+            text = _answer(request, data)
     except urllib.error.HTTPError as error:
         if method in ("PUT", "POST") and body is not None:
             raise SystemExit(f"{method} {url}: {error.read().decode()}") from error
         return None
     return json.loads(text) if text else None
+
+
+def _answer(request, data):
+    with urllib.request.urlopen(request, data, timeout=60) as answer:
+        return answer.read()
