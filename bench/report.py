@@ -188,7 +188,7 @@ def _instructions(_folder, _name, runs):
 def _profile(_folder, _name, runs):
     """Of each work and contender the round in the middle, and the heap where it was looked at."""
     groups = _grouped((run for run in runs if "whose" in run), "work", "format", "contender")
-    medians = {names: sorted(same, key=lambda run: run["rate"])[len(same) // 2] for names, same in groups}
+    medians = {names: _middle(same) for names, same in groups}
     yield ("While perf looked on: what a change costs each in microseconds of a core, how busy both cores were"
            " with whatever runs, and for how much of the time a connection was within a batch's transaction.\n")
     yield "| work | contender | changes/s | consumer | target | broker | cores busy | in transactions |"
@@ -221,7 +221,7 @@ def _throughput(runs):
     yield "|---|--:|---|--:|--:|---|--:|--:|--:|--:|"
     for (contender,), same in _grouped(runs, "contender"):
         spread = [run["rate"] for run in same]
-        median = sorted(same, key=lambda run: run["rate"])[len(same) // 2]
+        median = _middle(same)
         cpu = ", ".join(f"{name} {used:.1f}" for name, used in median.get("cpu_seconds", {}).items())
         memory = wal = ""
         if "wal_bytes" in median:
@@ -245,6 +245,10 @@ def rates(runs):
 # How the runs of a part are shown, where they are not of backlogs.
 TABLES = {"latency": _latency, "growth": _growth, "distance": _growth, "joining": _growth,
           "decode": _decode, "instructions": _instructions, "profile": _profile}
+
+
+def _middle(runs):
+    return sorted(runs, key=lambda run: run["rate"])[len(runs) // 2]
 
 
 def _grouped(runs, *names):

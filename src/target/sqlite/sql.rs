@@ -67,18 +67,29 @@ pub(super) fn upsert(shape: &Shape, rows: usize) -> String {
     }
     let key = key_names(shape);
     let set = columns.iter().filter(|column| !key.contains(column)).collect::<Vec<_>>();
-    let mut compared = set.clone();
-    compared.retain(|column| shape.synced_at.as_ref().is_none_or(|name| **column != quote(name)));
-    let differ = compared.iter().map(|column| differs(column, &format!("excluded.{column}")));
-    let differ = differ.collect::<Vec<_>>().join(" OR ");
-    let set = set.iter().map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>();
-    let action = match (set.is_empty(), shape.skips_unchanged) {
-        (true, _) => "DO NOTHING".to_owned(),
-        (false, true) if compared.is_empty() => "DO NOTHING".to_owned(),
-        (false, true) => format!("DO UPDATE SET {}\nWHERE {differ}", set.join(", ")),
-        (false, false) => format!("DO UPDATE SET {}", set.join(", ")),
-    };
+    let action = on_conflict(shape, &set);
     format!("{head}\n{values}\nON CONFLICT ({}) {action}", key.join(", "))
+}
+
+/// Sets columns of the row that is there to what they are in the new one.
+fn on_conflict(shape: &Shape, set: &[&String]) -> String {
+    let sets = set.iter().map(|column| format!("{column} = excluded.{column}"));
+    let sets = sets.collect::<Vec<_>>().join(", ");
+    if sets.is_empty() {
+        return "DO NOTHING".to_owned();
+    }
+    if !shape.skips_unchanged {
+        return format!("DO UPDATE SET {sets}");
+    }
+    let synced_at = shape.synced_at.as_deref().map(quote);
+    let compared = set.iter().filter(|column| synced_at.as_ref() != Some(**column));
+    let differ = compared.map(|column| differs(column, &format!("excluded.{column}")));
+    let differ = differ.collect::<Vec<_>>().join(" OR ");
+    // Without a column to compare, all rows of a key are the same.
+    if differ.is_empty() {
+        return "DO NOTHING".to_owned();
+    }
+    format!("DO UPDATE SET {sets}\nWHERE {differ}")
 }
 
 /// Writes the cells that are there into the row of a key; binds these cells, the time if the table

@@ -115,7 +115,7 @@ pub(in crate::target::postgres) fn hold(tables: &[&TableName]) -> String {
 ///
 /// `unnest` stands in the select list because in FROM it would materialise first.
 pub(in crate::target::postgres) fn insert(shape: &Shape, wires: &[&Wire]) -> String {
-    upsert(shape, wires, std::iter::empty())
+    upsert(shape, wires, std::iter::empty(), "")
 }
 
 /// Copies rows in from here, in binary form: the cells of each, then the time of writing.
@@ -128,10 +128,17 @@ pub(in crate::target::postgres) fn copy(shape: &Shape) -> String {
 /// Inserts rows as [`insert`] does; of rows that are there, the columns that no array fills become
 /// what they are in a new row.
 pub(in crate::target::postgres) fn renew(shape: &Shape, wires: &[&Wire]) -> String {
-    upsert(shape, wires, shape.others().map(|column| format!("{} = DEFAULT", quote(&column.name))))
+    let others = shape.others().map(|column| format!("{} = DEFAULT", quote(&column.name)));
+    upsert(shape, wires, others, "")
 }
 
-fn upsert(shape: &Shape, wires: &[&Wire], further: impl Iterator<Item = String>) -> String {
+/// Inserts rows; writes over those that are there, where the filter lets it.
+pub(super) fn upsert(
+    shape: &Shape,
+    wires: &[&Wire],
+    further: impl Iterator<Item = String>,
+    filter: &str,
+) -> String {
     let mut names = shape.columns.iter().map(|column| quote(&column.name)).collect::<Vec<_>>();
     let mut values = wires.iter().zip(1..).map(|(wire, n)| cells(wire, n)).collect::<Vec<_>>();
     if let Some(synced_at) = &shape.synced_at {
@@ -156,7 +163,7 @@ fn upsert(shape: &Shape, wires: &[&Wire], further: impl Iterator<Item = String>)
     if sets.is_empty() {
         return format!("{insert}\nON CONFLICT ({key}) DO NOTHING");
     }
-    format!("{insert}\nON CONFLICT ({key}) DO UPDATE SET {sets}")
+    format!("{insert}\nON CONFLICT ({key}) DO UPDATE SET {sets}{filter}")
 }
 
 /// Deletes rows by key, or marks them deleted. Parameters: an array for each column of the key.

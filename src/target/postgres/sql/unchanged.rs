@@ -3,9 +3,10 @@
 use crate::rows::{Deletes, Shape};
 use crate::table::Column;
 use crate::target::postgres::catalog::Wire;
-use crate::target::postgres::sql::{insert, quote, relation};
+use crate::target::postgres::sql::rows::upsert;
+use crate::target::postgres::sql::{quote, relation};
 
-/// Inserts rows as [`insert`] does, but not over the same row.
+/// Inserts rows as [`insert`](super::insert) does, but not over the same row.
 ///
 /// Rows are compared as they are stored, because the equality of a type may be wider (1.0 and 1.00,
 /// `citext`) or missing (`json`)
@@ -13,21 +14,17 @@ use crate::target::postgres::sql::{insert, quote, relation};
 /// One that is left alone does not stop another of an equal key behind it: where a key is spelled
 /// otherwise the statement fails as it does for a row that it writes twice (SQLSTATE 21000).
 pub(in crate::target::postgres) fn insert_others(shape: &Shape, wires: &[&Wire]) -> String {
-    let insert = insert(shape, wires);
-    if shape.key.is_empty() || insert.ends_with("DO NOTHING") {
-        return insert;
-    }
-    let key = shape.key.iter().filter_map(|&key| shape.columns.get(key));
-    let key = differ(key);
+    let key = differ(shape.key.iter().filter_map(|&key| shape.columns.get(key)));
+    let row = differ(shape.columns.iter());
     let returns = match &shape.deletes {
         Deletes::Soft(deleted_at) => format!(" OR t.{} IS NOT NULL", quote(deleted_at)),
         Deletes::Hard | Deletes::Ignore => String::new(),
     };
-    let row = differ(shape.columns.iter());
-    format!(
-        "{insert}\nWHERE CASE WHEN {key}\n  THEN (SELECT true FROM (VALUES (1), (2)) AS two)\n  \
+    let filter = format!(
+        "\nWHERE CASE WHEN {key}\n  THEN (SELECT true FROM (VALUES (1), (2)) AS two)\n  \
          ELSE {row}{returns} END"
-    )
+    );
+    upsert(shape, wires, std::iter::empty(), &filter)
 }
 
 /// Compares columns of the row that is there with those of the new one as they are stored.
@@ -74,7 +71,7 @@ mod tests {
 
     use super::*;
     use crate::target::postgres::sql::rows::tests::{shape, soft, wires};
-    use crate::target::postgres::sql::update;
+    use crate::target::postgres::sql::{insert, update};
 
     #[test]
     fn a_row_is_written_over_another_only() {
