@@ -44,9 +44,20 @@ pub struct Record<'a> {
 
 /// The headers of a record: names with values, in the order they were produced.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Headers<'a>(&'a [u8]);
+pub struct Headers<'a> {
+    bytes: &'a [u8],
+    is_context: bool,
+}
+
+/// How the names begin by which Debezium says in every record which connector and task wrote it.
+const CONTEXT: &str = "__debezium.context.";
 
 impl<'a> Headers<'a> {
+    /// Returns whether all of them name the connector, so that none is about this record.
+    pub fn is_context(&self) -> bool {
+        self.is_context
+    }
+
     /// Iterates over name and value; a header's value may be null, and what of its name is not UTF-8
     /// is replaced.
     pub fn iter(&self) -> impl Iterator<Item = (Cow<'a, str>, Option<&'a [u8]>)> + use<'a> {
@@ -55,7 +66,7 @@ impl<'a> Headers<'a> {
 
     /// Iterates over name and value as the bytes that were produced.
     pub fn parts(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
-        let mut rest = self.0;
+        let mut rest = self.bytes;
         std::iter::from_fn(move || {
             let name = take(&mut rest)?.unwrap_or_default();
             let value = take(&mut rest)?;
@@ -65,6 +76,9 @@ impl<'a> Headers<'a> {
 
     /// Returns the value of the first header of that name, if it has one.
     pub fn find(&self, name: &str) -> Option<&'a [u8]> {
+        if self.is_context && !name.starts_with(CONTEXT) {
+            return None;
+        }
         self.parts().find(|(found, _)| *found == name.as_bytes()).and_then(|(_, value)| value)
     }
 }
@@ -79,6 +93,13 @@ fn take<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let (part, tail) = tail.split_at_checked(length)?;
     *rest = tail;
     Some(Some(part))
+}
+
+/// Returns what stands behind a header that the headers begin with.
+fn behind<'a>(headers: &'a [u8], (name, value): (&[u8], Option<&[u8]>)) -> Option<&'a [u8]> {
+    let mut rest = headers;
+    let is_same = take(&mut rest)? == Some(name) && take(&mut rest)? == value;
+    is_same.then_some(rest)
 }
 
 /// Records of one partition in offset order, in one buffer.
@@ -108,6 +129,8 @@ struct Entry {
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Range<usize>,
+    // Whether all headers are of the context.
+    is_context: bool,
 }
 
 impl Run {
@@ -144,8 +167,8 @@ impl Run {
     ) {
         let key = key.map(|key| self.append(key));
         let value = value.map(|value| self.append(value));
-        let headers = self.append_headers(headers);
-        self.index.push(Entry { offset, timestamp, key, value, headers });
+        let (headers, is_context) = self.append_headers(headers);
+        self.index.push(Entry { offset, timestamp, key, value, headers, is_context });
     }
 
     fn append(&mut self, part: &[u8]) -> Range<usize> {
@@ -155,25 +178,35 @@ impl Run {
     }
 
     /// Copies headers, unless the record before has the same: a connector writes those of its own,
-    /// which are as large as many a row, to every record.
+    /// which are as large as many a row, to every record. Returns where they are, and whether all are
+    /// of the context.
     fn append_headers<'h>(
         &mut self,
         headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>,
-    ) -> Range<usize> {
-        let start = self.bytes.len();
+    ) -> (Range<usize>, bool) {
+        let mut headers = headers.peekable();
+        let (known, is_context) =
+            self.index.last().map_or((0..0, true), |last| (last.headers.clone(), last.is_context));
+        let mut rest = self.bytes.get(known.clone()).unwrap_or_default();
+        while let Some(header) = headers.peek()
+            && let Some(tail) = behind(rest, *header)
+        {
+            rest = tail;
+            headers.next();
+        }
+        if rest.is_empty() && headers.peek().is_none() {
+            return (known, is_context);
+        }
+        let (start, same) = (self.bytes.len(), known.start..known.end - rest.len());
+        self.bytes.extend_from_within(same);
         for (name, value) in headers {
             self.append_part(Some(name));
             self.append_part(value);
         }
-        let copied = start..self.bytes.len();
-        let last = self.index.last().map(|entry| entry.headers.clone());
-        match last.filter(|last| self.bytes.get(last.clone()) == self.bytes.get(copied.clone())) {
-            Some(same) => {
-                self.bytes.truncate(start);
-                same
-            }
-            None => copied,
-        }
+        let bytes = self.bytes.get(start..).unwrap_or_default();
+        let mut names = Headers { bytes, is_context: false }.parts().map(|(name, _)| name);
+        let is_context = names.all(|name| name.starts_with(CONTEXT.as_bytes()));
+        (start..self.bytes.len(), is_context)
     }
 
     fn append_part(&mut self, part: Option<&[u8]>) {
@@ -206,7 +239,10 @@ impl Run {
             timestamp: entry.timestamp,
             key: entry.key.as_ref().and_then(part),
             value: entry.value.as_ref().and_then(part),
-            headers: Headers(part(&entry.headers).unwrap_or_default()),
+            headers: Headers {
+                bytes: part(&entry.headers).unwrap_or_default(),
+                is_context: entry.is_context,
+            },
         })
     }
 
@@ -252,5 +288,36 @@ mod tests {
         let names = run.iter().flat_map(|record| record.headers.iter().collect::<Vec<_>>());
         let names = names.map(|(name, _)| name.into_owned()).collect::<Vec<_>>();
         assert_eq!(names, ["same", "same", "other", "same"]);
+    }
+
+    #[test]
+    fn headers_that_begin_like_those_before_are_those_of_their_record() {
+        const CONNECTOR: Header = (b"__debezium.context.connectorName", Some(b"postgresql"));
+        const TASK: Header = (b"__debezium.context.taskId", Some(b"0"));
+        const OLD_KEY: Header = (b"__debezium.oldkey", Some(b"1"));
+        type Header = (&'static [u8], Option<&'static [u8]>);
+        let cases: [(&[Header], bool); 8] = [
+            (&[CONNECTOR, TASK], true),
+            (&[CONNECTOR, TASK, OLD_KEY], false),
+            (&[CONNECTOR, TASK, OLD_KEY], false),
+            (&[CONNECTOR], true),
+            (&[], true),
+            (&[CONNECTOR, OLD_KEY], false),
+            (&[CONNECTOR, (b"__debezium.oldkey", None)], false),
+            (&[(b"__debezium.context.connectorName", Some(b"mysql"))], true),
+        ];
+        let mut run = Run::new(TopicPartition::new("t", 3), 1);
+        for (offset, (headers, _)) in (0..).zip(cases) {
+            run.push((offset, None), None, None, headers.iter().copied());
+        }
+        for (record, (headers, is_context)) in run.iter().zip(cases) {
+            assert_eq!(record.headers.parts().collect::<Vec<_>>(), headers);
+            assert_eq!(record.headers.is_context(), is_context, "{headers:?}");
+            for name in ["__debezium.oldkey", "__debezium.context.taskId"] {
+                let named = headers.iter().find(|(found, _)| *found == name.as_bytes());
+                let value = named.and_then(|(_, value)| *value);
+                assert_eq!(record.headers.find(name), value, "{name} of {headers:?}");
+            }
+        }
     }
 }

@@ -197,9 +197,18 @@ impl<'e> Message<'e> {
     }
 
     pub(super) fn topic(self) -> &'e str {
+        self.topic_name().to_str().expect("Kafka allows ASCII in names of topics only")
+    }
+
+    /// Returns whether it is of this partition.
+    pub(super) fn is_of(self, partition: &TopicPartition) -> bool {
+        self.partition() == partition.partition
+            && self.topic_name().to_bytes() == partition.topic.as_bytes()
+    }
+
+    fn topic_name(self) -> &'e CStr {
         // SAFETY: a consumed message has a topic, whose name lives as long as the message.
-        let name = unsafe { CStr::from_ptr(native::rd_kafka_topic_name(self.0.rkt)) };
-        name.to_str().expect("Kafka allows ASCII in names of topics only")
+        unsafe { CStr::from_ptr(native::rd_kafka_topic_name(self.0.rkt)) }
     }
 
     pub(super) fn partition(self) -> i32 {

@@ -77,9 +77,8 @@ impl<'a> Pair<'a> {
     /// Takes a record apart.
     pub fn of(record: Record<'a>) -> Self {
         let (mut value, mut key) = (InHeaders::default(), InHeaders::default());
-        for (name, content) in record.headers.parts() {
-            // Debezium's own headers are in every record, and about neither.
-            if !name.starts_with(b"__debezium.") {
+        if !record.headers.is_context() {
+            for (name, content) in record.headers.parts() {
                 value.note(&VALUE, name, content);
                 key.note(&KEY, name, content);
             }

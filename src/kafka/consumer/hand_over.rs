@@ -67,6 +67,18 @@ fn has_ended(run: &Run) -> bool {
 impl Poll {
     pub(super) fn take(&mut self, message: Message<'_>) -> Result<(), String> {
         let Some((partition, route)) = self.route(message) else { return Ok(()) };
+        self.copy(message, &partition, route)?;
+        self.last = Some((partition, route));
+        Ok(())
+    }
+
+    /// Copies a record to the run that is being filled.
+    fn copy(
+        &mut self,
+        message: Message<'_>,
+        partition: &TopicPartition,
+        route: Route,
+    ) -> Result<(), String> {
         let epoch = message.leader_epoch();
         // A full run waits for the next record, so that it can say so, or for the queue to be empty.
         let ends = |run: &Run| has_ended(run) || (!run.is_empty() && run.leader_epoch != epoch);
@@ -88,13 +100,13 @@ impl Poll {
         end: NextOffset,
     ) -> Result<(), String> {
         let Some(&route) = self.routes.get(partition) else { return Ok(()) };
-        self.filling(partition.clone(), route)?.end = Some(end.get());
+        self.filling(partition, route)?.end = Some(end.get());
         self.flush(route.lane, false)
     }
 
     /// Returns the run that the next record of a partition goes into.
-    fn filling(&mut self, partition: TopicPartition, route: Route) -> Result<&mut Run, String> {
-        let fits = |run: &Run| run.partition == partition && run.assignment == route.assignment;
+    fn filling(&mut self, partition: &TopicPartition, route: Route) -> Result<&mut Run, String> {
+        let fits = |run: &Run| run.partition == *partition && run.assignment == route.assignment;
         let is_other =
             self.lanes.get(route.lane).is_some_and(|lane| !lane.filling.as_ref().is_some_and(fits));
         if is_other {
@@ -102,22 +114,18 @@ impl Poll {
         }
         let lane = self.lanes.get_mut(route.lane).ok_or("a lane has ended")?;
         let room = lane.last;
-        Ok(lane.filling.get_or_insert_with(|| Run::with_room(partition, route.assignment, room)))
+        let begun = || Run::with_room(partition.clone(), route.assignment, room);
+        Ok(lane.filling.get_or_insert_with(begun))
     }
 
     /// Finds where a record goes; mostly where the one before it went.
     fn route(&mut self, message: Message<'_>) -> Option<(TopicPartition, Route)> {
-        let (topic, number) = (message.topic(), message.partition());
-        if let Some((partition, route)) = &self.last
-            && partition.partition == number
-            && *partition.topic == *topic
-        {
-            return Some((partition.clone(), *route));
-        }
-        let partition = TopicPartition::new(topic, number);
-        let route = *self.routes.get(&partition)?;
-        self.last = Some((partition.clone(), route));
-        Some((partition, route))
+        let last = self.last.take().filter(|(partition, _)| message.is_of(partition));
+        last.or_else(|| {
+            let partition = TopicPartition::new(message.topic(), message.partition());
+            let route = *self.routes.get(&partition)?;
+            Some((partition, route))
+        })
     }
 
     pub(super) fn flush_all(&mut self) -> Result<(), String> {
