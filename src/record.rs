@@ -43,7 +43,7 @@ pub struct Record<'a> {
 }
 
 /// The headers of a record: names with values, in the order they were produced.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Headers<'a> {
     bytes: &'a [u8],
     is_context: bool,
@@ -53,7 +53,12 @@ pub struct Headers<'a> {
 const CONTEXT: &str = "__debezium.context.";
 
 impl<'a> Headers<'a> {
-    /// Returns whether all of them name the connector, so that none is about this record.
+    fn of(bytes: &'a [u8]) -> Self {
+        let is_context = parts(bytes).all(|(name, _)| name.starts_with(CONTEXT.as_bytes()));
+        Self { bytes, is_context }
+    }
+
+    /// Returns whether none is about this record: all that there are, if any, name the connector.
     pub fn is_context(&self) -> bool {
         self.is_context
     }
@@ -66,12 +71,7 @@ impl<'a> Headers<'a> {
 
     /// Iterates over name and value as the bytes that were produced.
     pub fn parts(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
-        let mut rest = self.bytes;
-        std::iter::from_fn(move || {
-            let name = take(&mut rest)?.unwrap_or_default();
-            let value = take(&mut rest)?;
-            Some((name, value))
-        })
+        parts(self.bytes)
     }
 
     /// Returns the value of the first header of that name, if it has one.
@@ -81,6 +81,15 @@ impl<'a> Headers<'a> {
         }
         self.parts().find(|(found, _)| *found == name.as_bytes()).and_then(|(_, value)| value)
     }
+}
+
+fn parts(bytes: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let name = take(&mut rest)?.unwrap_or_default();
+        let value = take(&mut rest)?;
+        Some((name, value))
+    })
 }
 
 /// Takes one length-prefixed part; the outer `None` is the end, the inner one a null.
@@ -203,10 +212,8 @@ impl Run {
             self.append_part(Some(name));
             self.append_part(value);
         }
-        let bytes = self.bytes.get(start..).unwrap_or_default();
-        let mut names = Headers { bytes, is_context: false }.parts().map(|(name, _)| name);
-        let is_context = names.all(|name| name.starts_with(CONTEXT.as_bytes()));
-        (start..self.bytes.len(), is_context)
+        let copied = Headers::of(self.bytes.get(start..).unwrap_or_default());
+        (start..self.bytes.len(), copied.is_context)
     }
 
     fn append_part(&mut self, part: Option<&[u8]>) {
@@ -296,21 +303,28 @@ mod tests {
         const TASK: Header = (b"__debezium.context.taskId", Some(b"0"));
         const OLD_KEY: Header = (b"__debezium.oldkey", Some(b"1"));
         type Header = (&'static [u8], Option<&'static [u8]>);
-        let cases: [(&[Header], bool); 8] = [
+        let cases: [(&[Header], bool); 14] = [
+            (&[], true),
+            (&[], true),
+            (&[CONNECTOR, TASK], true),
             (&[CONNECTOR, TASK], true),
             (&[CONNECTOR, TASK, OLD_KEY], false),
             (&[CONNECTOR, TASK, OLD_KEY], false),
             (&[CONNECTOR], true),
             (&[], true),
-            (&[CONNECTOR, OLD_KEY], false),
+            (&[CONNECTOR, OLD_KEY, OLD_KEY], false),
             (&[CONNECTOR, (b"__debezium.oldkey", None)], false),
+            (&[CONNECTOR, (b"__debezium.oldkey", Some(b""))], false),
+            (&[CONNECTOR, (b"__debezium.\xff", None)], false),
+            (&[(b"__debezium.context", None)], false),
             (&[(b"__debezium.context.connectorName", Some(b"mysql"))], true),
         ];
         let mut run = Run::new(TopicPartition::new("t", 3), 1);
         for (offset, (headers, _)) in (0..).zip(cases) {
-            run.push((offset, None), None, None, headers.iter().copied());
+            run.push((offset, None), Some(b"key"), Some(b"value"), headers.iter().copied());
         }
         for (record, (headers, is_context)) in run.iter().zip(cases) {
+            assert_eq!((record.key, record.value), (Some(&b"key"[..]), Some(&b"value"[..])));
             assert_eq!(record.headers.parts().collect::<Vec<_>>(), headers);
             assert_eq!(record.headers.is_context(), is_context, "{headers:?}");
             for name in ["__debezium.oldkey", "__debezium.context.taskId"] {

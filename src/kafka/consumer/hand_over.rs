@@ -118,7 +118,8 @@ impl Poll {
         Ok(lane.filling.get_or_insert_with(begun))
     }
 
-    /// Finds where a record goes; mostly where the one before it went.
+    /// Finds where a record goes; mostly where the one before it went, which is taken out of `last`
+    /// and is the caller's to put back.
     fn route(&mut self, message: Message<'_>) -> Option<(TopicPartition, Route)> {
         let last = self.last.take().filter(|(partition, _)| message.is_of(partition));
         last.or_else(|| {

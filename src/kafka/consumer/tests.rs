@@ -85,6 +85,32 @@ async fn a_run_says_whether_another_is_about_to_follow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn records_of_two_topics_with_partitions_of_one_number_stay_apart() {
+    let broker = Broker::start(&["t", "u"], 1).unwrap();
+    for (topic, count) in [("t", 1), ("u", 2), ("t", 3), ("u", 4)] {
+        send_to(&broker, topic, 0, count);
+    }
+    let mut member = Member::join_for(&broker, &["t", "u"]);
+    let Event::Assigned { partitions, positions } = member.event().await else { panic!() };
+    for (partition, _) in partitions {
+        positions.offer(partition, NextOffset::at(0));
+    }
+
+    let mut next = BTreeMap::from([("t", 0), ("u", 0)]);
+    while next != BTreeMap::from([("t", 4), ("u", 6)]) {
+        let run = member.run().await;
+        for record in run.iter() {
+            let next = next.get_mut(&*run.partition.topic).unwrap();
+            assert_eq!(
+                (record.value, record.offset),
+                (Some(run.partition.topic.as_bytes()), *next)
+            );
+            *next += 1;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_what_the_coordinator_says_of_a_commit_proves_a_membership_or_its_end() {
     use rdkafka::types::RDKafkaRespErr::{
         RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, RD_KAFKA_RESP_ERR_FENCED_MEMBER_EPOCH,
@@ -128,6 +154,10 @@ struct Member {
 
 impl Member {
     fn join(broker: &Broker) -> Self {
+        Self::join_for(broker, &["t"])
+    }
+
+    fn join_for(broker: &Broker, topics: &[&str]) -> Self {
         let kafka = Kafka {
             brokers: broker.bootstrap_servers(),
             group: "g".to_owned(),
@@ -149,7 +179,7 @@ impl Member {
         })
         .unwrap();
         std::thread::spawn(poll);
-        link.subscribe(vec!["t".to_owned()]);
+        link.subscribe(topics.iter().map(|topic| (*topic).to_owned()).collect());
         Self { link, events, runs, shutdown }
     }
 
@@ -198,9 +228,14 @@ impl Drop for Member {
 }
 
 fn send(broker: &Broker, partition: i32, count: usize) {
+    send_to(broker, "t", partition, count);
+}
+
+/// Sends records whose value is the topic's name.
+fn send_to(broker: &Broker, topic: &str, partition: i32, count: usize) {
     for _ in 0..count {
-        let (key, value, headers) = (None, Some(&b"v"[..]), &[][..]);
-        let message = Message { topic: "t", partition, timestamp: 1, key, value, headers };
+        let (key, value, headers) = (None, Some(topic.as_bytes()), &[][..]);
+        let message = Message { topic, partition, timestamp: 1, key, value, headers };
         broker.send(&message).unwrap();
     }
     broker.flush().unwrap();
