@@ -46,6 +46,8 @@ struct Job {
     count: i64,
     /// Events a second; as fast as it goes where there is none.
     rate: Option<u32>,
+    /// How many producers share the rows: a broker takes one batch of a connection at a time.
+    producers: usize,
     /// The event goes to the table of its number, modulo.
     tables: Vec<Table>,
 }
@@ -147,16 +149,17 @@ fn main() -> anyhow::Result<()> {
     for (name, value) in &job.properties {
         config.set(name, value);
     }
-    let producer = config.create_with_context(deliveries.clone())?;
-    let mut filler = Filler::new(&job, producer)?;
+    let producer = |_| config.create_with_context(deliveries.clone());
+    let producers = (0..job.producers).map(producer).collect::<Result<_, _>>()?;
+    let mut filler = Filler::new(&job, producers)?;
     let begin = SystemTime::now();
     filler.edge(FIRST_ROW)?;
     for event in job.first..job.first + job.count {
         filler.wait_for(event, begin);
         filler.event(event)?;
     }
+    filler.flush()?;
     filler.edge(LAST_ROW)?;
-    filler.producer.flush(Duration::from_secs(120))?;
     let failed = deliveries.failed.load(Ordering::Relaxed);
     ensure!(failed == 0, "{failed} records were not taken");
     let report = json!({
@@ -168,7 +171,7 @@ fn main() -> anyhow::Result<()> {
 
 struct Filler<'a> {
     job: &'a Job,
-    producer: ThreadedProducer<Deliveries>,
+    producers: Vec<ThreadedProducer<Deliveries>>,
     templates: Vec<Template<'a>>,
     pad: Vec<u8>,
     key: Vec<u8>,
@@ -193,20 +196,29 @@ enum Part<'a> {
 }
 
 impl<'a> Filler<'a> {
-    fn new(job: &'a Job, producer: ThreadedProducer<Deliveries>) -> anyhow::Result<Self> {
+    fn new(job: &'a Job, producers: Vec<ThreadedProducer<Deliveries>>) -> anyhow::Result<Self> {
         let templates = job.tables.iter().map(template).collect::<Result<_, _>>()?;
         let (key, value) = (Vec::new(), Vec::new());
-        Ok(Self { job, producer, templates, pad: pad(), key, value, records: 0, bytes: 0 })
+        Ok(Self { job, producers, templates, pad: pad(), key, value, records: 0, bytes: 0 })
     }
 
-    /// Sends a row of that number, counted down, to each partition of each topic.
+    /// Waits until all that was sent is in the topics, or was not taken.
+    fn flush(&self) -> anyhow::Result<()> {
+        for producer in &self.producers {
+            producer.flush(Duration::from_secs(120))?;
+        }
+        Ok(())
+    }
+
+    /// Puts a row of that number, counted down, into each partition of each topic, behind all that
+    /// was sent before and before all that is sent from now on.
     fn edge(&mut self, row: i64) -> anyhow::Result<()> {
         for table in 0..self.templates.len() {
             for partition in 0..self.job.partitions {
                 self.send(table, (0, row - i64::from(partition), Op::Create), Some(partition))?;
             }
         }
-        Ok(())
+        self.flush()
     }
 
     fn event(&mut self, event: i64) -> anyhow::Result<()> {
@@ -233,10 +245,13 @@ impl<'a> Filler<'a> {
         render(&mut self.value, parts, numbers, &self.pad);
         self.bytes += u64::try_from(self.key.len() + self.value.len())?;
         self.records += 1;
-        produce(&self.producer, template, (&self.key, Some(&self.value)), partition)?;
+        // The events of a row go through one of them, and so stay in their order.
+        let turn = usize::try_from(row.unsigned_abs())? % self.producers.len();
+        let producer = self.producers.get(turn).context("no producer")?;
+        produce(producer, template, (&self.key, Some(&self.value)), partition)?;
         if matches!(op, Op::Delete) {
             self.records += 1;
-            produce(&self.producer, template, (&self.key, None), partition)?;
+            produce(producer, template, (&self.key, None), partition)?;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ PROXY_PORT = 19_390
 
 
 def growth(bench):
-    for work, count in ((CREATES, bench.scaled(2_000_000)), (UPDATES, bench.scaled(1_000_000))):
+    for work, count in ((CREATES, bench.scaled(2_000_000)), (UPDATES, bench.scaled(500_000))):
         with Backlog(bench, work.sized(count), "avro", bench.sample(work.kind, "avro")) as backlog:
             shipped = list(run(bench, Consumer("consumer"), backlog, 0))
             yield from _vary(bench, "lanes", backlog, [
@@ -49,7 +49,7 @@ def creates_in(tables):
 
 def distance(bench):
     """A target that is some milliseconds off, there and back."""
-    for work, count in ((CREATES, bench.scaled(2_000_000)), (UPDATES, bench.scaled(1_000_000))):
+    for work, count in ((CREATES, bench.scaled(2_000_000)), (UPDATES, bench.scaled(500_000))):
         with Backlog(bench, work.sized(count), "avro", bench.sample(work.kind, "avro")) as backlog:
             for round in range(bench.rounds):
                 near = Consumer("consumer, no proxy")
@@ -62,7 +62,7 @@ def distance(bench):
 
 def joining(bench):
     """How long a second member takes from its start to its first commit, while the first works."""
-    work = CREATES.sized(bench.scaled(6_000_000))
+    work = CREATES.sized(bench.scaled(3_000_000))
     with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
         for round in range(bench.rounds):
             yield from run(bench, Joined("consumer"), backlog, round, factor="members", value=2)

@@ -65,7 +65,7 @@ def from_broker(bench, contender, rate):
     topics.drop(names)
     topics.create(names)
     model.reset(work)
-    job = topics.job(work, "avro", sample, names, topics.PROMPT) | {"rate": rate}
+    job = topics.job(work, "avro", sample, names, topics.PROMPT) | {"rate": rate, "producers": 1}
     observer = Observer()
     try:
         contender.start(topics.Filled(work, "avro", names, {"records": 0, "bytes": 0}))

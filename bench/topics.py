@@ -16,6 +16,8 @@ IN_ORDER = [["enable.idempotence", "true"], ["partitioner", "murmur2_random"]]
 CONNECT_BATCH = IN_ORDER + [
     ["compression.type", "lz4"], ["batch.size", "16384"], ["linger.ms", "20"],
     ["queue.buffering.max.messages", "200000"], ["queue.buffering.max.kbytes", "262144"]]
+# A backlog is made a quarter sooner by so many.
+PRODUCERS = 3
 PROMPT = IN_ORDER + [["compression.type", "lz4"], ["linger.ms", "0"]]
 PREFIX = f"{NAME}data."
 
@@ -50,7 +52,7 @@ def job(work, format, sample, names, properties=CONNECT_BATCH):
     return {
         "brokers": BROKERS, "partitions": PARTITIONS, "properties": properties,
         "format": "avro" if format == "avro" else "json", "work": work.fill_work(),
-        "first": work.rows, "count": work.count, "rate": None,
+        "first": work.rows, "count": work.count, "rate": None, "producers": PRODUCERS,
         "tables": [sample.table(topic, name) for topic, name in zip(names, renamed)],
     }
 
