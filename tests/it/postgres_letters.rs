@@ -51,7 +51,7 @@ impl Place {
             batch.dead_letters.push(DeadLetter { partition, record, refusal });
             batch.advance(step, last(offset));
         }
-        assert_eq!(target.apply(&batch.fold()).await.unwrap(), COMMITTED);
+        assert_eq!(Box::pin(target.apply(&batch.fold())).await.unwrap(), COMMITTED);
         let next = NextOffset::at(i64::try_from(refused.len()).unwrap());
         Self { world, target, claimed: Claimed { next, ..claimed }, shape }
     }

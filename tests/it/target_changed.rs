@@ -66,6 +66,32 @@ fn f51_f55_a_table_that_is_altered_and_dropped_by_hand_is_read_anew() {
 }
 
 #[test]
+fn f51_digits_that_a_column_loses_by_hand_are_not_rounded_away() {
+    let world = World::new("f51digits");
+    let topic = world.topic("public.orders", &[]);
+    let amounts = |expected: &str| {
+        let sql = "SELECT string_agg(amount::text, ', ' ORDER BY id) FROM public.orders";
+        until(LATER, &format!("the amounts are {expected}"), || {
+            let is_there = world.target.try_run("TABLE public.orders").is_ok();
+            is_there && world.target.value(sql).as_deref() == Some(expected)
+        });
+    };
+    let order = |id: u32| Draft::fixture("json/orders-create").with("9001", &id.to_string());
+    let member = world.member("member").start();
+    produce(&topic, 0, &[order(1)]);
+    amounts("-0.01");
+    // A batch that knows the table from the one before.
+    produce(&topic, 0, &[order(2)]);
+    amounts("-0.01, -0.01");
+
+    world.target.run("ALTER TABLE public.orders ALTER COLUMN amount TYPE numeric(12, 1)");
+    amounts("0.0, 0.0");
+    produce(&topic, 0, &[order(3)]);
+    amounts("0.00, 0.00, -0.01");
+    assert_eq!(member.terminate(), 0);
+}
+
+#[test]
 fn f53_a_checkpoint_that_is_restored_without_its_rows_is_read_again_from_there() {
     let world = World::new("f53");
     let topic = world.topic("public.users", &[]);

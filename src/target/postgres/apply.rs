@@ -12,11 +12,12 @@ use crate::fold::Winners;
 use crate::refused::DeadLetter;
 use crate::rows::Rows;
 use crate::table::{Column, TableName};
-use crate::target::postgres::catalog::{self, Described, Wire};
+use crate::target::postgres::catalog::{Described, Wire};
 use crate::target::postgres::copy::Copying;
 use crate::target::postgres::error::{Doing, sqlstate, target_error};
 use crate::target::postgres::fence::{self, Lane, Standing};
 use crate::target::postgres::guard::{self, Guarded};
+use crate::target::postgres::known::{self, Held};
 use crate::target::postgres::session::{Session, bind};
 use crate::target::postgres::writer::{Way, Writer, Written};
 use crate::target::postgres::{ddl, kept, leads, letters, moves, sql, taken};
@@ -423,31 +424,28 @@ impl Attempt<'_> {
     async fn start(&mut self, session: &mut Session) -> Result<Vec<Vec<Wire>>, Failure> {
         let tables = self.batch.tables.iter().map(|(rows, _)| rows.shape().table.as_ref());
         let names = tables.map(|table| &table.name).collect::<Vec<_>>();
-        let described = self.begin(session, &names).await?;
+        let held = self.begin(session, &names).await?;
         leads::enter(session, &self.batch.leads).await?;
         let mut all_wires = Vec::with_capacity(names.len());
         self.copied.clear();
-        self.has_deferrable = described.iter().any(|described| described.has_deferrable);
-        for (changes, described) in self.batch.tables.iter().zip(described) {
+        self.has_deferrable = held.has_deferrable;
+        for (changes, described) in self.batch.tables.iter().zip(&held.tables) {
             let (shape, table) = (changes.0.shape(), &changes.0.shape().table.name);
-            let wires = wires(&shape.columns, &described);
+            let wires = wires(&shape.columns, described);
             let wires = wires.ok_or_else(|| TargetError::StaleLayout { table: table.clone() })?;
-            if self.may_copy && self.copying.may(changes, &wires, &described) {
-                self.copied.insert(table.clone(), described.now);
+            if self.may_copy && self.copying.may(changes, &wires, described) {
+                self.copied.insert(table.clone(), held.now.clone());
             }
             all_wires.push(wires);
         }
         Ok(all_wires)
     }
 
-    async fn begin(
-        &self,
-        session: &mut Session,
-        names: &[&TableName],
-    ) -> Result<Vec<Described>, Failure> {
+    async fn begin(&self, session: &mut Session, names: &[&TableName]) -> Result<Held, Failure> {
         let changes = &self.batch.schema_changes;
-        let hold = (!names.is_empty()).then(|| sql::hold(names));
-        let columns = if changes.is_empty() {
+        let unknown = session.known.unknown(names);
+        let hold = (!names.is_empty()).then(|| sql::hold(names, &unknown));
+        let answer = if changes.is_empty() {
             session.begin(hold).await
         } else {
             ddl::add_labels(session, changes).await?;
@@ -458,7 +456,7 @@ impl Attempt<'_> {
                 None => Ok(Vec::new()),
             }
         };
-        let columns = columns.map_err(|error| {
+        let answer = answer.map_err(|error| {
             let message = error.to_string();
             let quoted = |name: &TableName| {
                 message.contains(&format!("\"{name}\""))
@@ -470,7 +468,7 @@ impl Attempt<'_> {
             let doing = table.map_or(Doing::Other, |table| Doing::Rows(table));
             Failure::Target(target_error(error, doing))
         });
-        Ok(catalog::described(names, &columns?).map_err(other)?)
+        Ok(known::held(session, names, &unknown, answer?).await.map_err(other)?)
     }
 }
 

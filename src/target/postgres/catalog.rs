@@ -14,7 +14,7 @@ use crate::target::postgres::sql;
 
 mod types;
 
-use types::{ARRAY_CELL, Base, Form, taker};
+use types::{ARRAY_CELL, Base, FIRST_FREE, Form, MONEY, taker};
 pub(super) use types::{
     BIT, BOOL, BPCHAR, BYTEA, CIDR, CIRCLE, DATE, FLOAT4, FLOAT8, INET, INT2, INT4, INT8, INTERVAL,
     JSON, JSONB, LINE, MACADDR, MACADDR8, NUMERIC, OID, POINT, TEXT, TEXTUAL, TIME, TIMESTAMP,
@@ -22,24 +22,26 @@ pub(super) use types::{
     encode_of_chosen,
 };
 
-/// A table as the transaction sees it.
+/// A table as a transaction sees it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Described {
     /// None of a table that does not exist.
     pub(super) columns: Vec<DescribedColumn>,
     /// Whether rules rewrite statements on it.
     pub(super) has_rules: bool,
-    /// Whether anything in the database, of which the table is, may be checked as late as at COMMIT:
-    /// each deferrable constraint has a trigger.
-    pub(super) has_deferrable: bool,
-    /// The time of the transaction, as the cell of a `timestamptz`.
-    pub(super) now: Vec<u8>,
 }
 
 impl Described {
     /// Returns the column of that name.
     pub(super) fn column(&self, name: &str) -> Option<&DescribedColumn> {
         self.columns.iter().find(|it| it.column.name == name)
+    }
+
+    /// Returns whether its types stay as they are: they are the server's, of which nothing changes but
+    /// the digits of `money`.
+    pub(super) fn is_of_lasting_types(&self) -> bool {
+        let mut types = self.columns.iter().map(|it| it.column.type_id);
+        types.all(|id| id < FIRST_FREE && id != MONEY)
     }
 
     /// Returns whether a unique index has just these columns.
@@ -226,8 +228,6 @@ pub(super) fn described(
             let unique_indexes = row.try_get("unique_indexes")?;
             table.columns.push(DescribedColumn { column, wire, unique_indexes });
             table.has_rules = row.try_get("has_rules")?;
-            table.has_deferrable = row.try_get("has_deferrable")?;
-            table.now = row.try_get("now")?;
         }
     }
     for ((table, name), carrier) in tables.iter_mut().zip(names).zip(carriers) {

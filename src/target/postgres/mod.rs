@@ -13,6 +13,7 @@ mod guard;
 mod identity;
 mod inspect;
 mod kept;
+mod known;
 mod labels;
 mod leads;
 mod letters;

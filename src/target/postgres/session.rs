@@ -14,6 +14,7 @@ use tracing::debug;
 use uuid::Uuid;
 
 use crate::settings::Secret;
+use crate::target::postgres::known::Known;
 use crate::target::postgres::{nodelay, sql};
 
 /// How long a server may take to let us in.
@@ -100,6 +101,8 @@ pub(super) struct Session {
     name: String,
     /// Whether what `sql::prepare` prepares is there.
     is_prepared: bool,
+    /// What it has read of tables.
+    pub(super) known: Known,
 }
 
 impl Session {
@@ -124,7 +127,7 @@ impl Session {
         if !bounded(CONNECT_MAX, has_settings).await? {
             return Err(sqlx::Error::Configuration(SETTINGS_DROPPED.into()));
         }
-        Ok(Self { connection, name, is_prepared: false })
+        Ok(Self { connection, name, is_prepared: false, known: Known::default() })
     }
 
     /// Returns what the connection's `application_name` begins with, and no other's.

@@ -256,7 +256,7 @@ pub(in crate::target::postgres) fn encode_of_chosen(type_id: u32) -> Option<Enco
 }
 
 /// The first number that the server gives to a type of a user or an extension.
-const FIRST_FREE: u32 = 16_384;
+pub(super) const FIRST_FREE: u32 = 16_384;
 
 /// Numbers of built-in types; <https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_type.dat>.
 pub(in crate::target::postgres) const BOOL: u32 = 16;
@@ -277,7 +277,7 @@ pub(in crate::target::postgres) const LINE: u32 = 628;
 pub(in crate::target::postgres) const CIRCLE: u32 = 718;
 pub(in crate::target::postgres) const FLOAT4: u32 = 700;
 pub(in crate::target::postgres) const FLOAT8: u32 = 701;
-const MONEY: u32 = 790;
+pub(super) const MONEY: u32 = 790;
 pub(in crate::target::postgres) const MACADDR8: u32 = 774;
 pub(in crate::target::postgres) const MACADDR: u32 = 829;
 pub(in crate::target::postgres) const INET: u32 = 869;

@@ -41,8 +41,7 @@ SELECT w.ordinal, a.attname::text,
     WHEN t.typtype = 'd' THEN pg_catalog.format_type(b.oid, base.pair[2]::pg_catalog.int4)
   END AS base_name,
   enumeration.name AS enum_name, enumeration.labels::text AS enum_labels,
-  c.relhasrules AS has_rules, pg_catalog.timestamptz_send(pg_catalog.now()) AS now,
-  EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgdeferrable) AS has_deferrable,
+  c.relhasrules AS has_rules,
   ARRAY (
     SELECT x.indexrelid FROM pg_catalog.pg_index AS x
     WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate
@@ -93,6 +92,32 @@ LEFT JOIN LATERAL (
 ) AS enumeration ON true
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY w.ordinal, a.attnum";
+
+/// Reads a stamp of each table, and what is a transaction's own: its time, and whether anything in the
+/// database may be checked as late as at COMMIT (each deferrable constraint has a trigger).
+///
+/// The stamp is another as soon as [`COLUMNS`] reads anything else of the table itself, of its columns,
+/// of its indexes or of `array_cell`: it has the transactions that wrote their rows of the catalogue,
+/// and what is written over in its place by none: `relhasrules`, which a vacuum takes back, and up to
+/// PostgreSQL 13 `indisvalid`.
+///
+/// Parameter: tables.
+pub(in crate::target::postgres) const STAMPS: &str = "\
+SELECT w.ordinal, pg_catalog.concat_ws(' ', c.oid, c.xmin, c.relhasrules,
+    ARRAY (
+      SELECT a.xmin FROM pg_catalog.pg_attribute AS a
+      WHERE a.attrelid = c.oid AND a.attnum > 0 ORDER BY a.attnum
+    ),
+    ARRAY (
+      SELECT x.xmin FROM pg_catalog.pg_index AS x
+      WHERE x.indrelid = c.oid AND x.indisvalid ORDER BY x.indexrelid
+    ),
+    pg_catalog.to_regtype('afterimage.array_cell')::pg_catalog.oid
+  ) AS stamp,
+  EXISTS (SELECT FROM pg_catalog.pg_trigger AS g WHERE g.tgdeferrable) AS has_deferrable,
+  pg_catalog.timestamptz_send(pg_catalog.now()) AS now
+FROM unnest($1::pg_catalog.regclass[]) WITH ORDINALITY AS w (id, ordinal)
+JOIN pg_catalog.pg_class AS c ON c.oid = w.id";
 
 /// Reads the column sets that ON CONFLICT can name, the primary key first.
 ///

@@ -40,11 +40,11 @@ pub(super) use letters::{
     LOCK_PARTITION, MARK_SINCE, REFUSE_AGAIN, STANDING,
 };
 pub(super) use moves::{FORGET_MOVES, REFUSED_DELETES, find_left, leave, leave_of_batch};
-pub(super) use prepared::{array, bytea, prepare, step};
+pub(super) use prepared::{array, bytea, columns, hold, prepare, step};
 pub(super) use rows::{
     BEGIN_PART, CHECK_CONSTRAINTS, CLEAR_KEYS, COMMIT, DEAD_LETTERS, END_PART, IS_FOLLOWED,
-    IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, START, UNDO_PART, copy, delete, delete_images, hold,
-    insert, mark_all_deleted, remove_all, renew, truncate, update,
+    IS_TRUNCATABLE, MARK_KEYS, ROLLBACK, START, UNDO_PART, copy, delete, delete_images, insert,
+    mark_all_deleted, remove_all, renew, truncate, update,
 };
 pub(super) use schema::{
     Beside, IS_BOOTSTRAPPED, LOCK_DDL, ROLE, SCHEMA_EXISTS, add_column, add_label, alter_column,

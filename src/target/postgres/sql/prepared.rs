@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use super::{catalog, fence, literal, schema};
+use super::{catalog, fence, literal, relation, schema};
 use crate::decode::inspect::hexadecimal;
 use crate::table::TableName;
 
@@ -15,15 +15,34 @@ pub(in crate::target::postgres) fn prepare() -> String {
         pg_catalog.int8[], pg_catalog.int8[], pg_catalog.int8[], pg_catalog.text[], \
         pg_catalog.text, pg_catalog.text, pg_catalog.int4[], pg_catalog.bytea[]";
     format!(
-        "PREPARE afterimage_columns (pg_catalog.text[], pg_catalog.text[]) AS {};\n\
+        "PREPARE afterimage_stamps (pg_catalog.regclass[]) AS {};\n\
+         PREPARE afterimage_columns (pg_catalog.text[], pg_catalog.text[]) AS {};\n\
          PREPARE afterimage_step ({TYPES_OF_STEP}) AS {}",
+        catalog::STAMPS,
         catalog::COLUMNS,
         fence::STEP
     )
 }
 
+/// Holds the tables against changes, and reads their stamps, and of some their columns.
+pub(in crate::target::postgres) fn hold(tables: &[&TableName], unknown: &[&TableName]) -> String {
+    // Partitions of a table and children need no lock: their parent is what is written.
+    let list = tables.iter().map(|name| format!("ONLY {}", relation(name)));
+    let list = list.collect::<Vec<_>>().join(", ");
+    let lock = format!("LOCK TABLE {list} IN ROW EXCLUSIVE MODE");
+    let columns = (!unknown.is_empty()).then(|| columns(unknown));
+    let statements = [Some(lock), Some(stamps(tables)), columns].into_iter().flatten();
+    statements.collect::<Vec<_>>().join(";\n")
+}
+
+/// Reads the stamps of tables that are there.
+fn stamps(tables: &[&TableName]) -> String {
+    let relations = array(tables.iter().map(|name| Some(relation(name))));
+    format!("EXECUTE afterimage_stamps ({relations})")
+}
+
 /// Reads the columns of tables.
-pub(super) fn columns(tables: &[&TableName]) -> String {
+pub(in crate::target::postgres) fn columns(tables: &[&TableName]) -> String {
     let schemas = array(tables.iter().map(|name| Some(schema(name))));
     let names = array(tables.iter().map(|name| Some(&name.table)));
     format!("EXECUTE afterimage_columns ({schemas}, {names})")
@@ -71,6 +90,19 @@ mod tests {
             columns(&[&name(Some("}"), r#"a"b\c'"#)]),
             r#"EXECUTE afterimage_columns ('{"}"}', E'{"a\\"b\\\\c''"}')"#
         );
+        assert_eq!(
+            stamps(&[&name(None, "orders"), &name(Some("a"), r#"b"c"#)]),
+            r#"EXECUTE afterimage_stamps (E'{"\\"public\\".\\"orders\\"","\\"a\\".\\"b\\"\\"c\\""}')"#
+        );
+    }
+
+    #[test]
+    fn tables_are_held_and_read_in_one_message() {
+        let name = TableName { schema: Some("s".to_owned()), table: "t".to_owned() };
+        let lock = r#"LOCK TABLE ONLY "s"."t" IN ROW EXCLUSIVE MODE"#;
+        let (stamps, columns) = (stamps(&[&name]), columns(&[&name]));
+        assert_eq!(hold(&[&name], &[]), format!("{lock};\n{stamps}"));
+        assert_eq!(hold(&[&name], &[&name]), format!("{lock};\n{stamps};\n{columns}"));
     }
 
     #[test]

@@ -4,7 +4,6 @@ use crate::rows::{Deletes, Shape};
 use crate::table::TableName;
 use crate::target::postgres::catalog::{NUMERIC, Wire};
 use crate::target::postgres::sql::key::{is_caseless, matches};
-use crate::target::postgres::sql::prepared::columns;
 use crate::target::postgres::sql::{quote, relation, unchanged};
 
 /// Checks what is deferred while the transaction can still be repeated, not at COMMIT.
@@ -102,14 +101,6 @@ WHERE k.sink = $1 AND k.cluster_id = $2 AND k.topic = w.topic AND k.\"partition\
 /// source's.
 pub(in crate::target::postgres) const START: &str =
     "BEGIN ISOLATION LEVEL READ COMMITTED;\nSET CONSTRAINTS ALL DEFERRED";
-
-/// Holds the tables against changes, and reads their columns as [`COLUMNS`](super::COLUMNS) does.
-pub(in crate::target::postgres) fn hold(tables: &[&TableName]) -> String {
-    // Partitions of a table and children need no lock: their parent is what is written.
-    let list = tables.iter().map(|name| format!("ONLY {}", relation(name)));
-    let list = list.collect::<Vec<_>>().join(", ");
-    format!("LOCK TABLE {list} IN ROW EXCLUSIVE MODE;\n{}", columns(tables))
-}
 
 /// Inserts rows; with a key, over the rows that are there. Parameters: an array for each column.
 ///
@@ -484,16 +475,5 @@ pub(super) mod tests {
         let table = shape(&[], HARD, true).table.name.clone();
         assert_eq!(truncate(&table), "TRUNCATE TABLE \"s\".\"t\"");
         assert_eq!(remove_all(&table), "DELETE FROM \"s\".\"t\"");
-    }
-
-    #[test]
-    fn tables_are_held_and_read_in_one_message() {
-        let table = shape(&[], HARD, true).table.name.clone();
-        check(
-            &hold(&[&table, &table]),
-            &expect![[r#"
-                LOCK TABLE ONLY "s"."t", ONLY "s"."t" IN ROW EXCLUSIVE MODE;
-                EXECUTE afterimage_columns ('{"s","s"}', '{"t","t"}')"#]],
-        );
     }
 }
