@@ -106,8 +106,8 @@ def _part(folder, name, part):
     machine = ", ".join(f"{key} {value}" for key, value in part["machine"].items())
     lines = [
         f"\n## {TITLES[name]}\n",
-        f"`{part['command']}` at commit {part['commit']}, {part['at']}, {part['rounds']} rounds"
-        f"{', ' + str(part['minutes']) + ' minutes' if 'minutes' in part else ''}.",
+        f"`{part['command']}` at commit {part['commit']}, {part['at']}, {part['rounds']} rounds, "
+        f"{part['minutes']} minutes.",
         f"Machine: {machine}; broker, databases and contenders share its cores.\n",
     ]
     lines += TABLES.get(name, _backlogs)(folder, name, part["runs"])
