@@ -158,7 +158,6 @@ fn main() -> anyhow::Result<()> {
         filler.wait_for(event, begin);
         filler.event(event)?;
     }
-    filler.flush()?;
     filler.edge(LAST_ROW)?;
     let failed = deliveries.failed.load(Ordering::Relaxed);
     ensure!(failed == 0, "{failed} records were not taken");
@@ -213,6 +212,7 @@ impl<'a> Filler<'a> {
     /// Puts a row of that number, counted down, into each partition of each topic, behind all that
     /// was sent before and before all that is sent from now on.
     fn edge(&mut self, row: i64) -> anyhow::Result<()> {
+        self.flush()?;
         for table in 0..self.templates.len() {
             for partition in 0..self.job.partitions {
                 self.send(table, (0, row - i64::from(partition), Op::Create), Some(partition))?;

@@ -13,6 +13,8 @@ from contenders import Consumer
 from throughput import Backlog, run
 from works import CREATES, UPDATES, Work
 
+# What one thing is varied for.
+VARIED = (CREATES.sized(2_000_000), UPDATES.sized(500_000))
 BATCH_ROWS = (1_000, 5_000, 20_000, 50_000, 200_000)
 LANES = (1, 2, 4)
 MEMBERS = (1, 2, 3)
@@ -24,8 +26,9 @@ PROXY_PORT = 19_390
 
 
 def growth(bench):
-    for work, count in ((CREATES, bench.scaled(2_000_000)), (UPDATES, bench.scaled(500_000))):
-        with Backlog(bench, work.sized(count), "avro", bench.sample(work.kind, "avro")) as backlog:
+    for work in VARIED:
+        work = work.sized(bench.scaled(work.count))
+        with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
             shipped = list(run(bench, Consumer("consumer"), backlog, 0))
             yield from _vary(bench, "lanes", backlog, [
                 (lanes, Consumer("consumer", "--lanes", str(lanes))) for lanes in LANES], shipped)
@@ -49,8 +52,9 @@ def creates_in(tables):
 
 def distance(bench):
     """A target that is some milliseconds off, there and back."""
-    for work, count in ((CREATES, bench.scaled(2_000_000)), (UPDATES, bench.scaled(500_000))):
-        with Backlog(bench, work.sized(count), "avro", bench.sample(work.kind, "avro")) as backlog:
+    for work in VARIED:
+        work = work.sized(bench.scaled(work.count))
+        with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
             for round in range(bench.rounds):
                 near = Consumer("consumer, no proxy")
                 yield from run(bench, near, backlog, round, factor="round trip, ms", value="none")

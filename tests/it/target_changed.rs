@@ -13,13 +13,18 @@ fn user(id: u32) -> Draft {
 
 /// Waits until the users with their names are these.
 fn until_users(world: &World, expected: &str) {
-    let sql = "SELECT string_agg(id || ' ' || name, ', ' ORDER BY id) FROM public.users";
+    until_column(world, "public.users", "id || ' ' || name", expected);
+}
+
+/// Waits until these are a column of a table's rows, in the order of their ids.
+fn until_column(world: &World, table: &str, column: &str, expected: &str) {
+    let sql = format!("SELECT string_agg({column}, ', ' ORDER BY id) FROM {table}");
     let mut found = None;
     let since = Instant::now();
-    until(LATER, &format!("the users are {expected}"), || {
+    until(LATER, &format!("the rows of {table} are {expected}"), || {
         // A member may be changing the table.
-        found =
-            world.target.try_run("TABLE public.users").ok().and_then(|()| world.target.value(sql));
+        let is_there = world.target.try_run(&format!("TABLE {table}")).is_ok();
+        found = if is_there { world.target.value(&sql) } else { None };
         found.as_deref() == Some(expected)
     });
     eprintln!("{expected} after {:?}", since.elapsed());
@@ -69,13 +74,7 @@ fn f51_f55_a_table_that_is_altered_and_dropped_by_hand_is_read_anew() {
 fn f51_digits_that_a_column_loses_by_hand_are_not_rounded_away() {
     let world = World::new("f51digits");
     let topic = world.topic("public.orders", &[]);
-    let amounts = |expected: &str| {
-        let sql = "SELECT string_agg(amount::text, ', ' ORDER BY id) FROM public.orders";
-        until(LATER, &format!("the amounts are {expected}"), || {
-            let is_there = world.target.try_run("TABLE public.orders").is_ok();
-            is_there && world.target.value(sql).as_deref() == Some(expected)
-        });
-    };
+    let amounts = |expected| until_column(&world, "public.orders", "amount::text", expected);
     let order = |id: u32| Draft::fixture("json/orders-create").with("9001", &id.to_string());
     let member = world.member("member").start();
     produce(&topic, 0, &[order(1)]);
