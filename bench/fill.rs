@@ -33,6 +33,9 @@ const LIFE: i64 = 64;
 
 const PAD_BYTES: usize = 65_536;
 
+/// A producer looks at all its partitions each time that it sends, so with too many it becomes slow.
+const TABLES_AT_ONCE: usize = 100;
+
 #[derive(Deserialize)]
 struct Job {
     brokers: String,
@@ -143,23 +146,13 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
 
 fn main() -> anyhow::Result<()> {
     let job: Job = serde_json::from_reader(stdin()).context("the job")?;
-    let deliveries = Deliveries::default();
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &job.brokers);
-    for (name, value) in &job.properties {
-        config.set(name, value);
-    }
-    let producer = |_| config.create_with_context(deliveries.clone());
-    let producers = (0..job.producers).map(producer).collect::<Result<_, _>>()?;
-    let mut filler = Filler::new(&job, producers)?;
     let begin = SystemTime::now();
-    filler.edge(FIRST_ROW)?;
-    for event in job.first..job.first + job.count {
-        filler.wait_for(event, begin);
-        filler.event(event)?;
+    let mut filler = Filler::new(&job)?;
+    let tables: Vec<usize> = (0..job.tables.len()).collect();
+    for some in tables.chunks(TABLES_AT_ONCE) {
+        filler.fill(some, begin)?;
     }
-    filler.edge(LAST_ROW)?;
-    let failed = deliveries.failed.load(Ordering::Relaxed);
+    let failed = filler.deliveries.failed.load(Ordering::Relaxed);
     ensure!(failed == 0, "{failed} records were not taken");
     let report = json!({
         "records": filler.records, "bytes": filler.bytes, "seconds": begin.elapsed()?.as_secs_f64(),
@@ -170,6 +163,7 @@ fn main() -> anyhow::Result<()> {
 
 struct Filler<'a> {
     job: &'a Job,
+    deliveries: Deliveries,
     producers: Vec<ThreadedProducer<Deliveries>>,
     templates: Vec<Template<'a>>,
     pad: Vec<u8>,
@@ -195,10 +189,41 @@ enum Part<'a> {
 }
 
 impl<'a> Filler<'a> {
-    fn new(job: &'a Job, producers: Vec<ThreadedProducer<Deliveries>>) -> anyhow::Result<Self> {
+    fn new(job: &'a Job) -> anyhow::Result<Self> {
         let templates = job.tables.iter().map(template).collect::<Result<_, _>>()?;
+        let (deliveries, producers) = (Deliveries::default(), Vec::new());
         let (key, value) = (Vec::new(), Vec::new());
-        Ok(Self { job, producers, templates, pad: pad(), key, value, records: 0, bytes: 0 })
+        let (records, bytes) = (0, 0);
+        Ok(Self { job, deliveries, producers, templates, pad: pad(), key, value, records, bytes })
+    }
+
+    /// Fills the topics of some tables, one behind the other, as a snapshot reads tables: so also many
+    /// have full batches.
+    fn fill(&mut self, tables: &[usize], begin: SystemTime) -> anyhow::Result<()> {
+        self.connect()?;
+        self.edge(tables, FIRST_ROW)?;
+        let end = self.job.first + self.job.count;
+        for &table in tables {
+            let first = self.job.first + i64::try_from(table)?;
+            for event in (first..end).step_by(self.templates.len()) {
+                self.wait_for(event, begin);
+                let (op, row) = self.job.work.change(event);
+                self.send(table, (event, row, op), None)?;
+            }
+        }
+        self.edge(tables, LAST_ROW)
+    }
+
+    /// Begins with new producers.
+    fn connect(&mut self) -> anyhow::Result<()> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.job.brokers);
+        for (name, value) in &self.job.properties {
+            config.set(name, value);
+        }
+        let producer = |_| config.create_with_context(self.deliveries.clone());
+        self.producers = (0..self.job.producers).map(producer).collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     /// Waits until all that was sent is in the topics, or was not taken.
@@ -209,22 +234,16 @@ impl<'a> Filler<'a> {
         Ok(())
     }
 
-    /// Puts a row of that number, counted down, into each partition of each topic, behind all that
-    /// was sent before and before all that is sent from now on.
-    fn edge(&mut self, row: i64) -> anyhow::Result<()> {
+    /// Puts a row of that number, counted down, into each partition of the tables' topics, behind all
+    /// that was sent before and before all that is sent from now on.
+    fn edge(&mut self, tables: &[usize], row: i64) -> anyhow::Result<()> {
         self.flush()?;
-        for table in 0..self.templates.len() {
+        for &table in tables {
             for partition in 0..self.job.partitions {
                 self.send(table, (0, row - i64::from(partition), Op::Create), Some(partition))?;
             }
         }
         self.flush()
-    }
-
-    fn event(&mut self, event: i64) -> anyhow::Result<()> {
-        let table = usize::try_from(event)? % self.templates.len();
-        let (op, row) = self.job.work.change(event);
-        self.send(table, (event, row, op), None)
     }
 
     /// Sends what an event is to a row, and a tombstone behind a delete.

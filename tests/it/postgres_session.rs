@@ -22,13 +22,15 @@ async fn a_batch_is_applied_whatever_is_set_and_however_things_are_called() {
                EXECUTE format('ALTER DATABASE %I SET bytea_output = escape', current_database()); \
                EXECUTE format('ALTER DATABASE %I SET standard_conforming_strings = off', \
                  current_database()); \
+               EXECUTE format('ALTER DATABASE %I SET jit = on', current_database()); \
              END $$; \
              CREATE FUNCTION public.lenient(text) RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'; \
              CREATE CAST (text AS bigint) WITH FUNCTION public.lenient(text); \
              CREATE SCHEMA {schema} AUTHORIZATION writer; \
              CREATE TYPE {schema}.mood AS ENUM ('NULL', 'null', 'a\"b', ''); \
              CREATE TABLE {schema}.\"it's \"\"a\\b\" (\
-               id bigint PRIMARY KEY, mood {schema}.mood, synced_at timestamptz); \
+               id bigint PRIMARY KEY, mood {schema}.mood, synced_at timestamptz, \
+               CHECK (current_setting('jit') = 'off')); \
              ALTER TABLE {schema}.\"it's \"\"a\\b\" OWNER TO writer"
         ))
         .await;

@@ -31,7 +31,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 const PREPARED_MAX: usize = 4096;
 
 /// What every session of ours asks of the server.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 12] = [
     ("default_transaction_isolation", "read committed"),
     ("lock_timeout", "10s"),
     ("statement_timeout", "120s"),
@@ -47,6 +47,9 @@ const SETTINGS: [(&str, &str); 11] = [
     ("row_security", "off"),
     // sqlx reads octets in text in no other form.
     ("bytea_output", "hex"),
+    // Questions to the catalogue are over sooner than the code for them is compiled, which a server
+    // begins where it believes that they read much.
+    ("jit", "off"),
     // Nobody reads while a COPY is sent: a trigger's notices would fill the way back.
     ("client_min_messages", "error"),
 ];
