@@ -189,7 +189,10 @@ pub(super) fn described(
     let mut carriers = vec![Carrier::default(); names.len()];
     for row in columns {
         let (type_id, base) = (row.try_get::<Oid, _>(3)?.0, base(row)?);
-        let taker = taker(&base);
+        let (taker, enumeration) = (taker(&base), enumeration(row)?);
+        // sqlx asks the server for a type that it does not know, and fails where this is a label.
+        let is_null_label = |label: &String| label == "NULL";
+        let has_null = enumeration.as_ref().is_some_and(|it| it.labels.iter().any(is_null_label));
         let (schema, name): (String, String) = (row.try_get(7)?, row.try_get(8)?);
         let column = Column {
             name: row.try_get(1)?,
@@ -201,28 +204,22 @@ pub(super) fn described(
             has_default: row.try_get(12)?,
             identity: identity(row.try_get("identity")?),
             base_name: row.try_get("base_name")?,
-            enumeration: enumeration(row)?,
+            enumeration,
             encode: taker.map(|(encode, _)| encode),
         };
-        let wire = match taker {
-            Some((_, Form::Text)) => Wire {
-                array: sql::array_type("pg_catalog", "text"),
-                element: TEXT,
-                cast: Some(sql::qualified_type(&schema, &name)),
-                field: None,
-            },
-            Some((_, Form::Binary | Form::Row)) | None => Wire {
-                array: sql::array_type(&schema, &name),
-                element: type_id,
-                cast: None,
-                field: None,
-            },
+        let wire = if has_null || matches!(taker, Some((_, Form::Text))) {
+            let array = sql::array_type("pg_catalog", "text");
+            let cast = Some(sql::qualified_type(&schema, &name));
+            Wire { array, element: TEXT, cast, field: None }
+        } else {
+            let array = sql::array_type(&schema, &name);
+            Wire { array, element: type_id, cast: None, field: None }
         };
         let place = place(row)?;
         if let (Some(table), Some(carrier)) = (tables.get_mut(place), carriers.get_mut(place)) {
             carrier.row_type = row.try_get::<Oid, _>("row_id")?.0;
             carrier.array_cell = row.try_get::<Option<Oid>, _>("array_cell")?.unwrap_or_default().0;
-            carrier.is_unknown |= base.may_have_multiranges();
+            carrier.is_unknown |= has_null || base.may_have_multiranges();
             let is_array = matches!(taker, Some((_, Form::Row)));
             carrier.arrays.push(is_array.then_some(base.id));
             let unique_indexes = row.try_get("unique_indexes")?;
