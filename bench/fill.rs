@@ -51,7 +51,7 @@ struct Job {
     rate: Option<u32>,
     /// How many producers share the rows: a broker takes one batch of a connection at a time.
     producers: usize,
-    /// The event goes to the table of its number, modulo.
+    /// An event goes to the table of its number, modulo; with a rate there is one.
     tables: Vec<Table>,
 }
 
@@ -146,6 +146,7 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
 
 fn main() -> anyhow::Result<()> {
     let job: Job = serde_json::from_reader(stdin()).context("the job")?;
+    ensure!(job.rate.is_none() || job.tables.len() == 1, "a rate for several tables");
     let begin = SystemTime::now();
     let mut filler = Filler::new(&job)?;
     let tables: Vec<usize> = (0..job.tables.len()).collect();
@@ -197,14 +198,15 @@ impl<'a> Filler<'a> {
         Ok(Self { job, deliveries, producers, templates, pad: pad(), key, value, records, bytes })
     }
 
-    /// Fills the topics of some tables, one behind the other, as a snapshot reads tables: so also many
-    /// have full batches.
+    /// Fills the topics of some tables, one behind the other, as a snapshot reads tables: so batches are
+    /// full however many tables there are.
     fn fill(&mut self, tables: &[usize], begin: SystemTime) -> anyhow::Result<()> {
         self.connect()?;
         self.edge(tables, FIRST_ROW)?;
         let end = self.job.first + self.job.count;
         for &table in tables {
-            let first = self.job.first + i64::try_from(table)?;
+            let count = i64::try_from(self.templates.len())?;
+            let first = self.job.first + (i64::try_from(table)? - self.job.first).rem_euclid(count);
             for event in (first..end).step_by(self.templates.len()) {
                 self.wait_for(event, begin);
                 let (op, row) = self.job.work.change(event);

@@ -27,7 +27,7 @@ async fn a_batch_is_applied_whatever_is_set_and_however_things_are_called() {
              CREATE FUNCTION public.lenient(text) RETURNS bigint LANGUAGE sql AS 'SELECT 0::bigint'; \
              CREATE CAST (text AS bigint) WITH FUNCTION public.lenient(text); \
              CREATE SCHEMA {schema} AUTHORIZATION writer; \
-             CREATE TYPE {schema}.mood AS ENUM ('NULL', 'null', 'a\"b', ''); \
+             CREATE TYPE {schema}.mood AS ENUM ('none', 'null', 'a\"b', ''); \
              CREATE TABLE {schema}.\"it's \"\"a\\b\" (\
                id bigint PRIMARY KEY, mood {schema}.mood, synced_at timestamptz, \
                CHECK (current_setting('jit') = 'off')); \
@@ -39,20 +39,23 @@ async fn a_batch_is_applied_whatever_is_set_and_however_things_are_called() {
     let mut claimed = claim(&mut target, &[TopicPartition::new("topic", 0)]).await.remove(0);
     let table = target.table(&name).await.unwrap().unwrap();
     let labels = &table.column("mood").unwrap().enumeration.as_ref().unwrap().labels;
-    assert_eq!(*labels, ["NULL", "null", "a\"b", ""]);
+    assert_eq!(*labels, ["none", "null", "a\"b", ""]);
 
-    let shape = shape(&table, &["id"], Deletes::Hard);
-    let rows = (0..).map(|id| [Value::Int(id), Value::Text("NULL")]);
+    let copied = shape(&table, &["id"], Deletes::Hard);
+    let rows = (0..).map(|id| [Value::Int(id), Value::Text("none")]);
     let rows = rows.take(NEW_ROWS).collect::<Vec<_>>();
     let changes = rows.iter().map(|row| Does::Insert(row)).collect::<Vec<_>>();
-    let first = batch(&claimed, &shape, &changes);
+    let first = batch(&claimed, &copied, &changes);
     let committed = Applied::Committed { refused: Vec::new(), older: 0 };
     assert_eq!(target.apply(&first).await.unwrap(), committed);
     claimed.next = first.steps.first().unwrap().to;
     // For what travels as an array sqlx looks at the column's type.
-    let changed = [Value::Int(1), Value::Text("NULL")];
-    let changes = [Does::Upsert(&changed), Does::Delete(&[Value::Int(0)])];
-    let mut second = batch(&claimed, &shape, &changes);
+    world.sql(&format!("ALTER TYPE {schema}.mood RENAME VALUE 'none' TO 'NULL'")).await;
+    let table = target.table(&name).await.unwrap().unwrap();
+    let changed = shape(&table, &["id"], Deletes::Hard);
+    let row = [Value::Int(1), Value::Text("NULL")];
+    let changes = [Does::Upsert(&row), Does::Delete(&[Value::Int(0)])];
+    let mut second = batch(&claimed, &changed, &changes);
     let last = second.steps.first_mut().unwrap().last.as_mut().unwrap();
     last.deleted_key = Some(b"k\"\\'\xff".to_vec());
     assert_eq!(target.apply(&second).await.unwrap(), committed);

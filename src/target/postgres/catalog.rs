@@ -190,9 +190,9 @@ pub(super) fn described(
     for row in columns {
         let (type_id, base) = (row.try_get::<Oid, _>(3)?.0, base(row)?);
         let (taker, enumeration) = (taker(&base), enumeration(row)?);
-        // sqlx asks the server for a type that it does not know, and fails where this is a label.
-        let is_null_label = |label: &String| label == "NULL";
-        let has_null = enumeration.as_ref().is_some_and(|it| it.labels.iter().any(is_null_label));
+        // sqlx asks the server for a type that it does not know, and fails on the label NULL.
+        let is_null_among = |it: &Arc<Enumeration>| it.labels.iter().any(|label| label == "NULL");
+        let has_null_label = enumeration.as_ref().is_some_and(is_null_among);
         let (schema, name): (String, String) = (row.try_get(7)?, row.try_get(8)?);
         let column = Column {
             name: row.try_get(1)?,
@@ -207,7 +207,7 @@ pub(super) fn described(
             enumeration,
             encode: taker.map(|(encode, _)| encode),
         };
-        let wire = if has_null || matches!(taker, Some((_, Form::Text))) {
+        let wire = if has_null_label || matches!(taker, Some((_, Form::Text))) {
             let array = sql::array_type("pg_catalog", "text");
             let cast = Some(sql::qualified_type(&schema, &name));
             Wire { array, element: TEXT, cast, field: None }
@@ -219,7 +219,7 @@ pub(super) fn described(
         if let (Some(table), Some(carrier)) = (tables.get_mut(place), carriers.get_mut(place)) {
             carrier.row_type = row.try_get::<Oid, _>("row_id")?.0;
             carrier.array_cell = row.try_get::<Option<Oid>, _>("array_cell")?.unwrap_or_default().0;
-            carrier.is_unknown |= has_null || base.may_have_multiranges();
+            carrier.is_unknown |= has_null_label || base.may_have_multiranges();
             let is_array = matches!(taker, Some((_, Form::Row)));
             carrier.arrays.push(is_array.then_some(base.id));
             let unique_indexes = row.try_get("unique_indexes")?;
