@@ -52,6 +52,8 @@ async fn a_batch_is_applied_whatever_is_set_and_however_things_are_called() {
     // For what travels as an array sqlx looks at the column's type.
     world.sql(&format!("ALTER TYPE {schema}.mood RENAME VALUE 'none' TO 'NULL'")).await;
     let table = target.table(&name).await.unwrap().unwrap();
+    let labels = &table.column("mood").unwrap().enumeration.as_ref().unwrap().labels;
+    assert_eq!(*labels, ["NULL", "null", "a\"b", ""]);
     let changed = shape(&table, &["id"], Deletes::Hard);
     let row = [Value::Int(1), Value::Text("NULL")];
     let changes = [Does::Upsert(&row), Does::Delete(&[Value::Int(0)])];

@@ -47,8 +47,8 @@ const SETTINGS: [(&str, &str); 12] = [
     ("row_security", "off"),
     // sqlx reads octets in text in no other form.
     ("bytea_output", "hex"),
-    // No statement of ours runs for as long as it takes to compile one, which a server does where it
-    // believes that it reads much: for questions to a large catalogue, each time.
+    // To compile a statement takes longer than it saves on one of ours; a server does it where it
+    // believes that much is read: for questions to a large catalogue, each time.
     ("jit", "off"),
     // Nobody reads while a COPY is sent: a trigger's notices would fill the way back.
     ("client_min_messages", "error"),
