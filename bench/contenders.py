@@ -74,13 +74,16 @@ class Consumer:
         return max(peak_memory(member.pid) for member in self.running)
 
     def extra(self):
-        """Seconds in the transactions of batches, which are the time of applying alone."""
-        total = 0.0
+        """How many batches there were and the seconds in their transactions, which are the time of applying
+        alone."""
+        seconds, batches = 0.0, 0
         for place in range(len(self.running)):
             with urllib.request.urlopen(f"http://127.0.0.1:{19_300 + place}/metrics") as answer:
-                found = re.search(r"^afterimage_batch_apply_seconds_sum (\S+)", answer.read().decode(), re.M)
-            total += float(found[1]) if found else 0
-        return {"apply_seconds": total, "join_seconds": self._join_seconds()}
+                found = dict(re.findall(r"^afterimage_batch_apply_seconds_(sum|count) (\S+)",
+                                        answer.read().decode(), re.M))
+            seconds += float(found.get("sum", 0))
+            batches += int(found.get("count", 0))
+        return {"apply_seconds": seconds, "batches": batches, "join_seconds": self._join_seconds()}
 
     def _join_seconds(self):
         """How long the group let the first member wait, by its log."""

@@ -25,7 +25,10 @@ NAMED = 12
 CHANGES = {"avro": 2_000_000, "json": 800_000}
 # How many changes are taken over in valgrind: some batches.
 WEIGHED = 400_000
-IDLE = "swapper"
+# How threads are called that rest, and those of the Kafka client.
+IDLE, CLIENT = "swapper", "rdk:"
+# A lane decodes and folds in one thread at a time, so half of both cores is all that it can have.
+OWN, CONSUMERS_CLIENT = "consumer, without the Kafka client's threads", "consumer, the Kafka client's threads"
 
 
 # How far the target is that has a goal, and how many tables have one.
@@ -95,7 +98,7 @@ def shares(lines, program):
         share, symbol = float(share.rstrip("%")), re.sub(r"^\[(.)\] ", "", symbol)
         owner = _owner(thread, program)
         whose[owner] += share
-        if owner == "consumer":
+        if owner in (OWN, CONSUMERS_CLIENT):
             functions[_named(place, symbol, program)] += share
     return {"whose": dict(whose.most_common()),
             "functions": {name: round(share, 2) for name, share in functions.most_common(NAMED)}}
@@ -106,12 +109,10 @@ def _owner(thread, program):
         return "idle"
     if thread.startswith("postgres"):
         return "target"
-    return "consumer" if _is_own(thread, program) else "others, the broker among them"
-
-
-def _is_own(thread, program):
-    # The program's own name, tokio's, librdkafka's.
-    return thread.startswith((program, "tokio", "rdk:"))
+    if thread.startswith(CLIENT):
+        return CONSUMERS_CLIENT
+    # The program's own name, and tokio's.
+    return OWN if thread.startswith((program, "tokio")) else "others, the broker among them"
 
 
 def _named(place, symbol, program):

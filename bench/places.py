@@ -62,6 +62,11 @@ def cpu_seconds(process):
     return total / TICKS
 
 
+def idle_seconds():
+    """What all cores have rested."""
+    return int(pathlib.Path("/proc/stat").read_text().split(None, 5)[4]) / TICKS
+
+
 def peak_memory(process):
     """The most bytes that a process has had in memory, 0 when it is gone."""
     try:

@@ -157,18 +157,29 @@ def _growth(folder, name, runs):
 
 
 def _latency(folder, name, runs):
-    yield "| what | rate, 1/s | contender | p50 ms | p99 ms | max ms | rows of a round |"
-    yield "|---|--:|---|--:|--:|--:|--:|"
+    yield ("librdkafka alone reads the same records and notes when each of them came: no reader is sooner. Beside"
+           " each run a client of its own commits a row every 50 ms, which tells what the load does to any commit.\n")
+    yield "| what | rate, 1/s | contender | p50 ms | p99 ms | max ms | rows of a round | a batch's transaction, ms |" \
+        " cores busy |"
+    yield "|---|--:|---|--:|--:|--:|--:|--:|--:|"
     series = collections.defaultdict(list)
     for (what, rate, contender), rounds in _grouped(runs, "what", "rate", "contender"):
         p50, p99 = (statistics.median(run[it] for run in rounds) for it in ("p50", "p99"))
         worst = max(run["max"] for run in rounds)
+        applying = _median(run["apply_seconds"] / run["batches"] * 1000 for run in rounds if "batches" in run)
+        busy = _median(run["cores_busy"] * 100 for run in rounds if "cores_busy" in run)
         yield (f"| {what} | {rate or ''} | {contender} | {p50:.1f} | {p99:.1f} | {worst:.1f} |"
-               f" {rounds[0]['rows']:,} |")
+               f" {rounds[0]['rows']:,} | {applying} | {busy and busy + ' %'} |")
         if what == "record to commit":
             series[f"{contender}, p99"].append((str(rate), p99))
     chart = charts.lines(folder / f"{name}.svg", "record to commit", series, ("records a second", "ms"))
     yield "\n" + _image(folder, chart)
+
+
+def _median(values):
+    """As text, which is none where there are none."""
+    values = list(values)
+    return f"{statistics.median(values):.1f}" if values else ""
 
 
 def _decode(_folder, _name, runs):
