@@ -104,19 +104,6 @@ class Goals(unittest.TestCase):
         lines = goals.table({"decode": {"runs": runs}}).splitlines()
         self.assertEqual(["(missed)" in line for line in lines[2:]], [True, False])
 
-    def test_a_record_may_take_four_bare_commits_under_the_same_load(self):
-        def run(what, p99, contender=goals.ONE_LANE, rate=1_000):
-            return {"what": what, "contender": contender, "rate": rate, "p99": p99}
-
-        bare = "a bare commit of one row beside it"
-        runs = [run(bare, 0.5, "nothing", 0), run(bare, 7), run(bare, 90, rate=10_000),
-                run("record to commit", 27), run("record to commit", 90, rate=10_000)]
-        [line] = goals.table({"latency": {"runs": runs}}).splitlines()[2:]
-        self.assertIn("at most 28 ms | 27 ms |", line)
-        runs[1]["p99"] = 3
-        [line] = goals.table({"latency": {"runs": runs}}).splitlines()[2:]
-        self.assertIn("at most 20 ms | 27 ms (missed) |", line)
-
 
 class Profiles(unittest.TestCase):
     def test_shares_are_of_who_runs_and_of_the_consumers_functions(self):

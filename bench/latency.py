@@ -4,10 +4,9 @@ An observer asks the target for new rows without a pause between its questions, 
 which it has their answer; so what is measured is what a reader sees, the observer's own time included.
 """
 
+import contextlib
 import json
-import pathlib
 import subprocess
-import sys
 import threading
 import time
 
@@ -25,23 +24,18 @@ RATES = (100, 1_000, 10_000)
 SOURCE_RATES = (100, 1_000)
 # Seconds that are measured, behind some that are not.
 MEASURED, LEAD_IN = 12, 5
-INSERT = "a bare commit of one row beside it"
-COMMITS = pathlib.Path(__file__).parent / "commits.py"
-# Between the bare commits beside a contender, in seconds: so that they are no load themselves.
-BARE_PAUSE = 0.05
+COMMITS = 1_000
 
 
 def latency(bench):
     sink = Sink(bench.worker, LARGEST, **SINKS[LARGEST])
     contenders = [Consumer("consumer, 1 lane"), sink]
-    alone = BareCommits(1 if bench.is_short else MEASURED, 0).times()
-    yield told(bench, summary("nothing", INSERT, 0, alone), 0)
+    yield from bare_commits(bench)
     for rate in RATES[1:2] if bench.is_short else RATES:
         for round in range(bench.rounds):
             # The sink's are so much longer that one round tells.
             for contender in contenders[:2 if round == 0 else 1]:
-                for run in from_broker(bench, contender, rate):
-                    yield told(bench, run, round)
+                yield told(bench, from_broker(bench, contender, rate), round)
             yield told(bench, to_client(bench, rate), round)
     for rate in () if bench.is_short else SOURCE_RATES:
         for contender in contenders:
@@ -54,68 +48,69 @@ def told(bench, run, round):
     return run | {"round": round}
 
 
-class BareCommits:
+def bare_commits(bench):
     """One row, one commit, by a client that does nothing else."""
-
-    def __init__(self, seconds, pause):
-        command = [sys.executable, COMMITS, TARGET, str(seconds), str(pause)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    def times(self):
-        printed, _ = self.process.communicate()
-        return json.loads(printed)
+    with connect(TARGET) as target:
+        target.execute("CREATE TABLE model.bare (id bigint PRIMARY KEY, body text)")
+        times = []
+        for id in range(COMMITS):
+            begin = time.perf_counter()
+            target.execute("INSERT INTO model.bare VALUES (%s, 'a row')", [id])
+            times.append(time.perf_counter() - begin)
+        target.execute("DROP TABLE model.bare")
+    yield told(bench, summary("a bare commit of one row", "insert and commit", 0, times), 0)
 
 
 def from_broker(bench, contender, rate):
-    """Records at a rate, from their time of sending to the row's being seen; and bare commits meanwhile."""
+    """Records at a rate, from their time of sending to the row's being seen."""
     observer = Observer()
-    with Paced(bench, rate) as paced:
-        model.reset(paced.work)
+    with PacedTopic(bench, rate) as topic:
+        model.reset(topic.work)
         try:
-            contender.start(topics.Filled(paced.work, "avro", paced.names, {"records": 0, "bytes": 0}))
+            contender.start(topics.Filled(topic.work, "avro", topic.names, {"records": 0, "bytes": 0}))
             # The first record finds the contender still joining; those behind it do not count.
-            paced.begin()
-            cores, bare = Cores(), BareCommits(paced.work.count / rate, BARE_PAUSE)
-            observer.until(paced.work.count, contender)
+            topic.begin()
+            cores = Cores()
+            observer.until(topic.work.count, contender)
             extra = cores.busy() | contender.extra()
-            paced.end()
-            Watch(contender, paced.work).done()
+            topic.end()
+            watch = Watch(contender, topic.work)
+            with contextlib.closing(watch.target):
+                watch.done()
         finally:
             contender.stop()
-    model.judge(paced.work, model.expected(paced.work))
-    yield summary(contender.name, "record to commit", rate, observer.times(rate)) | extra
-    yield summary(contender.name, INSERT, rate, bare.times())
+    model.judge(topic.work, model.expected(topic.work))
+    return summary(contender.name, "record to commit", rate, observer.times(rate)) | extra
 
 
 def to_client(bench, rate):
-    """The same records as far as the Kafka client: no reader of them is sooner."""
-    times, reader = [], confluent_kafka.Consumer(
-        {"bootstrap.servers": BROKERS, "group.id": f"{NAME}-reader", "enable.auto.commit": False})
-    with Paced(bench, rate) as paced:
-        reader.assign([confluent_kafka.TopicPartition(paced.names[0], partition, 0)
+    """As many records of the same kind, as far as a Kafka client that does nothing with them."""
+    times, edge = [], PARTITIONS
+    config = {"bootstrap.servers": BROKERS, "group.id": f"{NAME}-reader", "enable.auto.commit": False}
+    with PacedTopic(bench, rate) as topic, contextlib.closing(confluent_kafka.Consumer(config)) as reader:
+        reader.assign([confluent_kafka.TopicPartition(topic.names[0], partition, 0)
                        for partition in range(PARTITIONS)])
-        paced.begin()
+        topic.begin()
         cores = Cores()
-        while len(times) < paced.work.count:
+        while len(times) < edge + topic.work.count + edge:
             record = reader.poll(60)
             if record is None or record.error():
-                raise SystemExit(f"a reader of {paced.names[0]}: {record and record.error()}")
+                raise SystemExit(f"a reader of {topic.names[0]}: {record and record.error()}")
             times.append(time.time() - record.timestamp()[1] / 1000)
-        cores = cores.busy()
-        paced.end()
-        reader.close()
-    return summary("librdkafka alone", "record to client", rate, times[rate * LEAD_IN:]) | cores
+        busy = cores.busy()
+        topic.end()
+    return summary("a client that only reads", "record to client", rate, times[edge + rate * LEAD_IN:-edge]) | busy
 
 
-def paced(bench, rate):
+def work_at(bench, rate):
     return CLOCKED_CREATES.sized(rate * (LEAD_IN + (3 if bench.is_short else MEASURED)))
 
 
-class Paced:
+class PacedTopic:
     """A topic that is filled at a rate, while it is needed."""
 
     def __init__(self, bench, rate):
-        self.work = paced(bench, rate)
+        self.work = work_at(bench, rate)
         self.names = [f"{topics.PREFIX}latency.{rate}"]
         sample = bench.sample(ORDERS, "avro").as_kind(CLOCKED)
         self.job = topics.job(self.work, "avro", sample, self.names, topics.PROMPT)
@@ -133,15 +128,20 @@ class Paced:
         self.fill.stdin.close()
 
     def end(self):
-        self.fill.wait()
+        if self.fill.wait() != 0:
+            raise SystemExit(f"{self.names[0]} was not filled")
 
     def __exit__(self, *_):
+        if self.fill is not None:
+            # It would make a topic anew that is deleted under it.
+            self.fill.kill()
+            self.fill.wait()
         topics.drop(self.names)
 
 
 def from_source(bench, contender, rate):
     """Rows at the source, from their commit to being seen at the target, through Debezium."""
-    work = paced(bench, rate)
+    work = work_at(bench, rate)
     records.drop_source()
     model.reset(work)
     records.create_source([ORDERS])
@@ -204,7 +204,6 @@ class Observer:
                 if time.monotonic() > deadline:
                     raise SystemExit(f"{contender.name} does not show all rows")
                 time.sleep(0.001)
-
 
     def times(self, rate):
         """What was seen of those that are measured, in seconds."""

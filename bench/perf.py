@@ -27,7 +27,7 @@ CHANGES = {"avro": 2_000_000, "json": 800_000}
 WEIGHED = 400_000
 # How threads are called that rest, and those of the Kafka client.
 IDLE, CLIENT = "swapper", "rdk:"
-# A lane decodes and folds in one thread at a time, so half of both cores is all that it can have.
+# What decodes and folds for a lane runs in one thread at a time; others carry its rows to the target.
 OWN, CONSUMERS_CLIENT = "consumer, without the Kafka client's threads", "consumer, the Kafka client's threads"
 
 

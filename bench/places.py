@@ -63,8 +63,9 @@ def cpu_seconds(process):
 
 
 def idle_seconds():
-    """What all cores have rested."""
-    return int(pathlib.Path("/proc/stat").read_text().split(None, 5)[4]) / TICKS
+    """What all cores have rested, with what they waited for a disk."""
+    idle, waited = pathlib.Path("/proc/stat").read_text().split(None, 6)[4:6]
+    return (int(idle) + int(waited)) / TICKS
 
 
 def peak_memory(process):

@@ -157,29 +157,29 @@ def _growth(folder, name, runs):
 
 
 def _latency(folder, name, runs):
-    yield ("librdkafka alone reads the same records and notes when each of them came: no reader is sooner. Beside"
-           " each run a client of its own commits a row every 50 ms, which tells what the load does to any commit.\n")
-    yield "| what | rate, 1/s | contender | p50 ms | p99 ms | max ms | rows of a round | a batch's transaction, ms |" \
-        " cores busy |"
+    yield ("A client that only reads, in Python, notes when each of as many records comes, by the records' own"
+           " milliseconds: about what producer, broker and client take. How busy the cores are is with all that"
+           " runs, the harness too, from the first record on.\n")
+    yield "| what | rate, 1/s | contender | p50 ms | p99 ms | max ms | rows of a round |" \
+        " a batch, from its order to its answer, mean ms | cores busy |"
     yield "|---|--:|---|--:|--:|--:|--:|--:|--:|"
     series = collections.defaultdict(list)
     for (what, rate, contender), rounds in _grouped(runs, "what", "rate", "contender"):
         p50, p99 = (statistics.median(run[it] for run in rounds) for it in ("p50", "p99"))
         worst = max(run["max"] for run in rounds)
-        applying = _median(run["apply_seconds"] / run["batches"] * 1000 for run in rounds if "batches" in run)
-        busy = _median(run["cores_busy"] * 100 for run in rounds if "cores_busy" in run)
+        batch = _median([run["apply_seconds"] / run["batches"] * 1000 for run in rounds if run.get("batches")])
+        busy = _median([run["cores_busy"] * 100 for run in rounds if "cores_busy" in run], " %")
         yield (f"| {what} | {rate or ''} | {contender} | {p50:.1f} | {p99:.1f} | {worst:.1f} |"
-               f" {rounds[0]['rows']:,} | {applying} | {busy and busy + ' %'} |")
+               f" {rounds[0]['rows']:,} | {batch} | {busy} |")
         if what == "record to commit":
             series[f"{contender}, p99"].append((str(rate), p99))
     chart = charts.lines(folder / f"{name}.svg", "record to commit", series, ("records a second", "ms"))
     yield "\n" + _image(folder, chart)
 
 
-def _median(values):
-    """As text, which is none where there are none."""
-    values = list(values)
-    return f"{statistics.median(values):.1f}" if values else ""
+def _median(values, unit=""):
+    """As text, which is empty where there are none."""
+    return f"{statistics.median(values):.1f}{unit}" if values else ""
 
 
 def _decode(_folder, _name, runs):
