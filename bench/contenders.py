@@ -74,8 +74,7 @@ class Consumer:
         return max(peak_memory(member.pid) for member in self.running)
 
     def extra(self):
-        """How many batches there were, and the seconds from their orders to their answers, which are the time
-        of applying alone."""
+        """How many batches there were, and their seconds of applying alone, from order to answer."""
         seconds, batches = 0.0, 0
         for place in range(len(self.running)):
             with urllib.request.urlopen(f"http://127.0.0.1:{19_300 + place}/metrics") as answer:

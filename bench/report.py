@@ -93,7 +93,7 @@ def write(folder):
         "## Against the goals\n",
         "Beside them what one connection of the server makes of the same rows when they are there already:"
         " the fastest of COPY, one statement, and a statement for each batch. Only folding the changes of a"
-        " key before they are written, as for the mix, goes beyond it.\n",
+        " key before they are written, as for the mix, can go beyond it.\n",
         table,
     ]
     for name, part in parts.items():
