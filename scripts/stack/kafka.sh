@@ -13,7 +13,7 @@ launch() {
     log4j_properties >"$dir/log4j2.properties"
     run kafka.tools.StorageTool format --ignore-formatted --cluster-id "$(cluster_id)" \
         --config "$dir/server.properties" >"$dir/format.log" 2>&1
-    spawn kafka "$java" -Xms1g -Xmx1g -cp "$CACHE/jars/libs/*" \
+    spawn kafka "$java" -Xms1g -Xmx1g "${KAFKA_JVM[@]}" -cp "$CACHE/jars/libs/*" \
         -Dlog4j2.configurationFile="$dir/log4j2.properties" kafka.Kafka "$dir/server.properties"
 }
 
