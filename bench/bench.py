@@ -43,10 +43,10 @@ BY_NAME = {"guard": throughput.guard, "profile": perf.profile}
 # How long the fastest of the consumer's runs is to take, and must; and how many changes a run has at most.
 SECONDS, SECONDS_MIN = 22, 20
 COUNTS = {"creates": 10_000_000, "updates": 4_000_000, "mix": 6_000_000, "hot": 10_000_000,
-          "wide": 2_000_000, "big": 140_000, "tables": 8_000_000, "alternating": 4_000_000,
+          "wide": 2_000_000, "big": 140_000, "tables": 8_000_000, "alternating": 6_000_000,
           "plain": 10_000_000, "guarded": 2_000_000}
 # Records of JSON are large; so many say as much.
-JSON_SHARE = {"json": 0.3, "plain_json": 0.5}
+JSON_SHARE = {"json": 0.5, "plain_json": 0.5}
 # How many the sink's runs have, and all warm-ups; fewer where 200,000 take minutes.
 PEER_COUNTS = {"alternating": 60_000, "big": 20_000}
 PEER_COUNT = 200_000
@@ -63,7 +63,7 @@ class Bench:
         self.few_sinks = [LARGEST]
         if not self.is_short:
             self.few_sinks.insert(0, "sink, defaults")
-        self.worker = Worker(os.environ["BENCH_JAVA"], os.environ["BENCH_PLUGINS"].split(":"),
+        self.worker = Worker(os.environ["BENCH_JAVA"].split(), os.environ["BENCH_PLUGINS"].split(":"),
                              int(os.environ["BENCH_WORKER_PORT"]))
         self.left_out, self.samples = [], {}
         # Whether a run of the consumer has no result.

@@ -13,7 +13,7 @@ from contenders import Consumer
 from throughput import Backlog, run
 from works import CREATES, UPDATES, Work
 
-# What one thing is varied for.
+# What one thing is varied for; batches and distance for creates alone.
 VARIED = (CREATES.sized(2_000_000), UPDATES.sized(500_000))
 BATCH_ROWS = (1_000, 5_000, 20_000, 50_000, 200_000)
 LANES = (1, 2, 4)
@@ -34,8 +34,9 @@ def growth(bench):
                 (lanes, Consumer("consumer", "--lanes", str(lanes))) for lanes in LANES], shipped)
             yield from _vary(bench, "members", backlog, [
                 (members, Consumer("consumer", members=members)) for members in MEMBERS], shipped)
-            yield from _vary(bench, "batch rows", backlog, [
-                (rows, Consumer("consumer", "--batch-rows", str(rows))) for rows in BATCH_ROWS], shipped)
+            if work.name == CREATES.name:
+                yield from _vary(bench, "batch rows", backlog, [
+                    (rows, Consumer("consumer", "--batch-rows", str(rows))) for rows in BATCH_ROWS], shipped)
     for millions in (1, 10):
         count = bench.scaled(millions * 1_000_000)
         with Backlog(bench, CREATES.sized(count), "avro", bench.sample(CREATES.kind, "avro")) as backlog:
@@ -52,16 +53,15 @@ def creates_in(tables):
 
 def distance(bench):
     """A target that is some milliseconds off, there and back."""
-    for work in VARIED:
-        work = work.sized(bench.scaled(work.count))
-        with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
-            for round in range(bench.rounds):
-                near = Consumer("consumer, no proxy")
-                yield from run(bench, near, backlog, round, factor="round trip, ms", value="none")
-                for millis in ROUND_TRIPS:
-                    with away(millis) as url:
-                        far = Consumer(f"consumer, {millis} ms away", target=url)
-                        yield from run(bench, far, backlog, round, factor="round trip, ms", value=millis)
+    work = CREATES.sized(bench.scaled(VARIED[0].count))
+    with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
+        for round in range(bench.rounds):
+            near = Consumer("consumer, no proxy")
+            yield from run(bench, near, backlog, round, factor="round trip, ms", value="none")
+            for millis in ROUND_TRIPS:
+                with away(millis) as url:
+                    far = Consumer(f"consumer, {millis} ms away", target=url)
+                    yield from run(bench, far, backlog, round, factor="round trip, ms", value=millis)
 
 
 def joining(bench):

@@ -85,8 +85,9 @@ def checksum(work, rows):
     with connect(TARGET) as target:
         target.execute("SET timezone = 'UTC'")
         target.execute("SET work_mem = '256MB'")
-        query = f"""SELECT count(*), coalesce(sum(hashtextextended(
-            (place, {work.kind.names()})::text, 0)::numeric), 0) FROM ({rows}) AS rows"""
+        # The columns' types fix their scale, so that two numbers of one hash are the same digits.
+        query = f"""SELECT count(*), coalesce(sum(hash_record_extended(
+            (place, {work.kind.names()}), 0)::numeric), 0) FROM ({rows}) AS rows"""
         return tuple(int(value) for value in target.execute(query).fetchone())
 
 

@@ -80,8 +80,8 @@ def write(folder):
         " not equal is not here.",
         "",
         "A backlog is records that Debezium's own connector wrote, captured and multiplied with new keys"
-        " and values, in three partitions and batches of 16 KB, as Connect writes them; many tables come"
-        " one behind the other, as from a snapshot.",
+        " and values, in three partitions and with as many records in a batch as Connect writes of a backlog;"
+        " many tables come one behind the other, as from a snapshot.",
         "The first and the last commit are seen at the target, by rows that stand at the edges of each"
         " partition; what the consumer's first commit had is not counted, while the sink's is, of some percent.",
         "All contenders of a round read the same records into fresh tables of the same definition;"

@@ -14,7 +14,7 @@ main() {
     BENCH_STACK=$STACK
     BENCH_CACHE=$CACHE
     BENCH_PROGRAMS=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
-    BENCH_JAVA=$(find_java 17)
+    BENCH_JAVA="$(find_java 17) ${KAFKA_JVM[*]}"
     BENCH_PLUGINS=$CACHE/jdbc-sink-$DEBEZIUM_JDBC_VERSION
     download_debezium debezium-connector-jdbc "$DEBEZIUM_JDBC_VERSION" "$BENCH_PLUGINS"
     BENCH_PLUGINS+=:$CACHE/avro-converter-$AVRO_CONVERTER_VERSION
