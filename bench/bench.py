@@ -46,7 +46,7 @@ COUNTS = {"creates": 10_000_000, "updates": 4_000_000, "mix": 6_000_000, "hot": 
           "wide": 2_000_000, "big": 140_000, "tables": 8_000_000, "alternating": 6_000_000,
           "plain": 10_000_000, "guarded": 2_000_000}
 # Records of JSON are large; so many say as much.
-JSON_SHARE = {"json": 0.5, "plain_json": 0.5}
+JSON_SHARE = 0.5
 # How many the sink's runs have, and all warm-ups; fewer where 200,000 take minutes.
 PEER_COUNTS = {"alternating": 60_000, "big": 20_000}
 PEER_COUNT = 200_000
@@ -63,8 +63,8 @@ class Bench:
         self.few_sinks = [LARGEST]
         if not self.is_short:
             self.few_sinks.insert(0, "sink, defaults")
-        self.worker = Worker(os.environ["BENCH_JAVA"].split(), os.environ["BENCH_PLUGINS"].split(":"),
-                             int(os.environ["BENCH_WORKER_PORT"]))
+        java = [os.environ["BENCH_JAVA"], *os.environ["BENCH_JVM"].split()]
+        self.worker = Worker(java, os.environ["BENCH_PLUGINS"].split(":"), int(os.environ["BENCH_WORKER_PORT"]))
         self.left_out, self.samples = [], {}
         # Whether a run of the consumer has no result.
         self.is_broken = False
@@ -77,7 +77,7 @@ class Bench:
 
     def count(self, work, format, rate):
         """How many changes a run of the consumer has that makes so many a second."""
-        share = JSON_SHARE.get(format, 1) * (SHORT_SHARE if self.is_short else 1)
+        share = (1 if format == "avro" else JSON_SHARE) * (SHORT_SHARE if self.is_short else 1)
         return int(min(COUNTS[work.name] * share, rate * SECONDS)) // 20 * 20
 
     def is_enough(self, measured, work, format):

@@ -180,7 +180,7 @@ class Worker:
     """A standalone worker of Kafka Connect with the sink as its only plugin."""
 
     def __init__(self, java, plugins, port):
-        """Of a JVM with its options."""
+        """`java` is the program with the JVM's options."""
         self.java, self.plugins, self.url = java, plugins, f"http://127.0.0.1:{port}"
         self.port, self.process = port, None
 

@@ -85,9 +85,9 @@ def checksum(work, rows):
     with connect(TARGET) as target:
         target.execute("SET timezone = 'UTC'")
         target.execute("SET work_mem = '256MB'")
-        # The columns' types fix their scale, so that two numbers of one hash are the same digits.
+        # A seed for each row: without, values that rows have exchanged would come to the same sum.
         query = f"""SELECT count(*), coalesce(sum(hash_record_extended(
-            (place, {work.kind.names()}), 0)::numeric), 0) FROM ({rows}) AS rows"""
+            (place, {work.kind.hashed()}), id)::numeric), 0) FROM ({rows}) AS rows"""
         return tuple(int(value) for value in target.execute(query).fetchone())
 
 
@@ -99,12 +99,15 @@ def judge(work, must_be):
 
 
 def prove():
-    """Shows that the judge can say no: to a row too few, to one value, to a row too many."""
+    """Shows that the judge can say no: to a row too few, a value, a sign, values of the wrong row, a row too
+    many."""
     work = CREATES.sized(1_000)
     reset(work)
     must_be = expected(work)
     [table] = work.table_names()
     table, names = f"{NAME}.{table}", work.kind.names()
+    exchange = f"""UPDATE {table} AS t SET note = o.note FROM {table} AS o
+        WHERE t.id IN (7, 8) AND o.id = 15 - t.id"""
     filled = f"""INSERT INTO {table} ({names})
         SELECT {work.kind.values()} FROM ({work.last_events()}) AS last"""
     with connect(TARGET) as target:
@@ -114,6 +117,8 @@ def prove():
             (f"DELETE FROM {table} WHERE id = 7", f"{filled} ON CONFLICT DO NOTHING"),
             (f"UPDATE {table} SET quantity = quantity + 1 WHERE id = 7",
              f"UPDATE {table} SET quantity = quantity - 1 WHERE id = 7"),
+            (f"UPDATE {table} SET amount = -amount WHERE id = 7", f"UPDATE {table} SET amount = -amount WHERE id = 7"),
+            (exchange, exchange),
             (f"INSERT INTO {table} ({names}) SELECT 5000, {names.partition(', ')[2]} FROM {table} WHERE id = 7",
              f"DELETE FROM {table} WHERE id = 5000"),
         ):

@@ -89,7 +89,7 @@ def write(folder):
         " that stays warm.",
         "The consumer has its shipped defaults, but for what a row is about; lanes, members and batch rows"
         " have one run of them in common.",
-        "One round alone have what grows, the sink's defaults and its latencies.\n",
+        "One round alone have what grows, the sink's defaults and its latencies, and the client that only reads.\n",
         "## Against the goals\n",
         "Beside them what one connection of the server makes of the same rows when they are there already:"
         " the fastest of COPY, one statement, and a statement for each batch. Only folding the changes of a"

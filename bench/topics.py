@@ -15,15 +15,15 @@ IN_ORDER = [["enable.idempotence", "true"], ["partitioner", "murmur2_random"]]
 BACKLOG = IN_ORDER + [
     ["compression.type", "lz4"], ["linger.ms", "20"],
     ["queue.buffering.max.messages", "200000"], ["queue.buffering.max.kbytes", "262144"]]
-# How many records a batch has where a connector streams a backlog, on the mean of 100,000 rows: a consumer
+# How many records a batch has where a connector streams a backlog, on the mean of 100,000 new rows: a consumer
 # pays for each batch. Connect's producer lets one grow to 16 KB as compressed, librdkafka's to so many bytes
 # as they are.
 RECORDS_OF_A_BATCH = {("wide", "avro"): 29, ("big", "avro"): 1}
 RECORDS_OF_ORDERS = {"avro": 56, "json": 20, "plain_json": 57}
 # A backlog is made a quarter sooner by so many.
 PRODUCERS = 3
-# Rows that are all new need no order. A producer that has to keep it takes a whole core while it waits for a
-# broker that is behind, which is then more behind.
+# Rows that are all new need no order, and may come twice. A producer that has to keep order takes a whole core
+# while it waits for a broker that is behind, which is then more behind.
 PROMPT = [["partitioner", "murmur2_random"], ["compression.type", "lz4"], ["linger.ms", "0"],
           ["max.in.flight", "5"]]
 PREFIX = f"{NAME}data."

@@ -66,6 +66,12 @@ class Kind:
         """Of the columns whose values the events say."""
         return ", ".join(["id", *(c.name for c in self.columns if c.shape != "clock")])
 
+    def hashed(self):
+        """The names as a hash of the row needs them: that of a number does not have its sign, nor its scale,
+        which the column's type fixes."""
+        signs = (f"{c.name} < 0" for c in self.columns if c.shape == "decimal")
+        return ", ".join([self.names(), *signs])
+
     def values(self):
         """Of an event and its row."""
         return ", ".join(["row AS id", *(f"{c.sql()} AS {c.name}" for c in self.columns if c.shape != "clock")])
