@@ -63,8 +63,8 @@ class Bench:
         self.few_sinks = [LARGEST]
         if not self.is_short:
             self.few_sinks.insert(0, "sink, defaults")
-        java = [os.environ["BENCH_JAVA"], *os.environ["BENCH_JVM"].split()]
-        self.worker = Worker(java, os.environ["BENCH_PLUGINS"].split(":"), int(os.environ["BENCH_WORKER_PORT"]))
+        self.worker = Worker(os.environ["BENCH_JAVA"], os.environ["BENCH_PLUGINS"].split(":"),
+                             int(os.environ["BENCH_WORKER_PORT"]))
         self.left_out, self.samples = [], {}
         # Whether a run of the consumer has no result.
         self.is_broken = False

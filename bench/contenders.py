@@ -180,7 +180,6 @@ class Worker:
     """A standalone worker of Kafka Connect with the sink as its only plugin."""
 
     def __init__(self, java, plugins, port):
-        """`java` is the program with the JVM's options."""
         self.java, self.plugins, self.url = java, plugins, f"http://127.0.0.1:{port}"
         self.port, self.process = port, None
 
@@ -200,7 +199,7 @@ class Worker:
         )) + "\n")
         logging = SCRATCH.parent / "kafka" / "log4j2.properties"
         self.process = subprocess.Popen(
-            [*self.java, "-Xmx1g", "-cp", f"{CACHE}/jars/libs/*",
+            [self.java, "-Xmx1g", "-cp", f"{CACHE}/jars/libs/*",
              f"-Dlog4j2.configurationFile={logging}",
              "org.apache.kafka.connect.cli.ConnectStandalone", properties],
             stdout=open(SCRATCH / "worker.log", "w"), stderr=subprocess.STDOUT)

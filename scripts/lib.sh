@@ -27,11 +27,6 @@ TARGET_PORT=$((15433 + PORT_OFFSET))
 VECTORS_PORT=$((15434 + PORT_OFFSET))
 MARIADB_PORT=$((13306 + PORT_OFFSET))
 
-# How Kafka's own scripts and images start a JVM, by KAFKA_JVM_PERFORMANCE_OPTS of kafka-run-class.sh: without,
-# it collects its garbage in pauses of up to 200 ms, on all cores.
-KAFKA_JVM=(-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35
-    -XX:+ExplicitGCInvokesConcurrent)
-
 say() { printf '%s\n' "$*" >&2; }
 
 die() {

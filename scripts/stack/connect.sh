@@ -17,7 +17,7 @@ launch() {
     java=$(find_java 17) || die "no Java from 17 on, which Kafka Connect needs"
     mkdir -p "$dir"
     properties >"$dir/connect.properties"
-    spawn "$service" "$java" -Xmx1g "${KAFKA_JVM[@]}" -cp "$CACHE/jars/libs/*" \
+    spawn "$service" "$java" -Xmx1g -cp "$CACHE/jars/libs/*" \
         -Dlog4j2.configurationFile="$STACK/kafka/log4j2.properties" \
         org.apache.kafka.connect.cli.ConnectDistributed "$dir/connect.properties"
 }
