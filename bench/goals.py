@@ -94,9 +94,11 @@ def _bounds(parts):
             what = f"decode a record of orders, {FORMATS[run['name']]}, one core"
             yield what, goals[run["name"]], "µs", run["nanos"] / 1000
     full = [run for run in _runs(parts, "throughput") if run["contender"] == ONE_LANE]
+    for format, same in (("Avro", full), ("JSON", _runs(parts, "formats"))):
+        peaks = [run["peak_memory"] for run in same if run["contender"] == ONE_LANE]
+        if peaks:
+            yield f"peak memory at full load of orders, {format}, one lane", 64, "MiB", max(peaks) / 2**20
     if full:
-        memory = max(run["peak_memory"] for run in full) / 2**20
-        yield "peak memory at full load of orders, one lane", 64, "MiB", memory
         starts = [run["start_seconds"] - (run["join_seconds"] or 0) for run in full]
         yield "start to first commit, without the join", 0.5, "s", statistics.median(starts)
     latencies = _runs(parts, "latency")

@@ -18,8 +18,8 @@ ALONE = 1_200_000
 # How many of the sink's variants go on after their warm-ups, beside its defaults.
 KEPT = 2
 DEFAULTS = "sink, defaults"
-# How much faster a run is that is made longer: a second time too short would cost more.
-LONGER = 1.3
+# How much faster a run may be than the one before it that was too short.
+LONGER = 1.1
 
 
 def throughput(bench):
