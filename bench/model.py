@@ -106,6 +106,7 @@ def prove():
     must_be = expected(work)
     [table] = work.table_names()
     table, names = f"{NAME}.{table}", work.kind.names()
+    negate = f"UPDATE {table} SET amount = -amount WHERE id = 7"
     exchange = f"""UPDATE {table} AS t SET note = o.note FROM {table} AS o
         WHERE t.id IN (7, 8) AND o.id = 15 - t.id"""
     filled = f"""INSERT INTO {table} ({names})
@@ -117,7 +118,7 @@ def prove():
             (f"DELETE FROM {table} WHERE id = 7", f"{filled} ON CONFLICT DO NOTHING"),
             (f"UPDATE {table} SET quantity = quantity + 1 WHERE id = 7",
              f"UPDATE {table} SET quantity = quantity - 1 WHERE id = 7"),
-            (f"UPDATE {table} SET amount = -amount WHERE id = 7", f"UPDATE {table} SET amount = -amount WHERE id = 7"),
+            (negate, negate),
             (exchange, exchange),
             (f"INSERT INTO {table} ({names}) SELECT 5000, {names.partition(', ')[2]} FROM {table} WHERE id = 7",
              f"DELETE FROM {table} WHERE id = 5000"),

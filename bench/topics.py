@@ -10,10 +10,10 @@ import records
 from places import BROKERS, FILL, NAME
 from works import PARTITIONS
 
+PRODUCER = [["partitioner", "murmur2_random"], ["compression.type", "lz4"]]
 # A batch that is sent again, as to a topic that is new, must not come behind later ones.
-IN_ORDER = [["enable.idempotence", "true"], ["partitioner", "murmur2_random"]]
-BACKLOG = IN_ORDER + [
-    ["compression.type", "lz4"], ["linger.ms", "20"],
+BACKLOG = PRODUCER + [
+    ["enable.idempotence", "true"], ["linger.ms", "20"],
     ["queue.buffering.max.messages", "200000"], ["queue.buffering.max.kbytes", "262144"]]
 # How many records a batch has where a connector streams a backlog, on the mean of 100,000 new rows: a consumer
 # pays for each batch. Connect's producer lets one grow to 16 KB as compressed, librdkafka's to so many bytes
@@ -25,8 +25,7 @@ RECORDS_OF_A_BATCH = {
 PRODUCERS = 3
 # Rows that are all new need no order, and may come twice. A producer that has to keep order takes a whole core
 # while it waits for a broker that is behind, which is then more behind.
-PROMPT = [["partitioner", "murmur2_random"], ["compression.type", "lz4"], ["linger.ms", "0"],
-          ["max.in.flight", "5"]]
+PROMPT = PRODUCER + [["linger.ms", "0"], ["max.in.flight", "5"]]
 PREFIX = f"{NAME}data."
 
 
@@ -51,12 +50,9 @@ def fill(work, format, sample, label=""):
     names = [f"{PREFIX}{format}.{work.name}{label}.{table}" for table in work.table_names()]
     drop(names)
     create(names)
-    report = run_fill(job(work, format, sample, names, backlog(work.kind, format)))
+    batch = [["batch.num.messages", str(RECORDS_OF_A_BATCH[work.kind.name, format])]]
+    report = run_fill(job(work, format, sample, names, BACKLOG + batch))
     return Filled(work, format, names, report)
-
-
-def backlog(kind, format):
-    return BACKLOG + [["batch.num.messages", str(RECORDS_OF_A_BATCH[kind.name, format])]]
 
 
 def job(work, format, sample, names, properties):
