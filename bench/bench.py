@@ -42,8 +42,8 @@ PARTS = {
 BY_NAME = {"guard": throughput.guard, "profile": perf.profile}
 # How long the fastest of the consumer's runs is to take, and must; and how many changes a run has at most.
 SECONDS, SECONDS_MIN = 22, 20
-COUNTS = {"creates": 10_000_000, "updates": 4_000_000, "mix": 6_000_000, "hot": 10_000_000,
-          "wide": 2_000_000, "big": 140_000, "tables": 8_000_000, "alternating": 6_000_000,
+COUNTS = {"creates": 10_000_000, "updates": 4_000_000, "mix": 8_000_000, "hot": 10_000_000,
+          "wide": 2_000_000, "big": 140_000, "tables": 8_000_000, "alternating": 10_000_000,
           "plain": 10_000_000, "guarded": 2_000_000}
 # Records of JSON are large; so many say as much.
 JSON_SHARE = 0.5

@@ -21,7 +21,7 @@ pub fn consumer(kafka: &Kafka) -> ClientConfig {
         // Enough ahead to never wait, little enough to stay small, and little to be thrown away when
         // a full lane pauses: all three count for each partition, and librdkafka keeps half a kilobyte
         // beside each record. A record that is larger than a fetch comes all the same.
-        .set("max.partition.fetch.bytes", "262144")
+        .set("max.partition.fetch.bytes", "131072")
         .set("queued.min.messages", "2000")
         .set("queued.max.messages.kbytes", "1024");
     if kafka.protocol == GroupProtocol::Classic {
