@@ -12,14 +12,16 @@ for name in ("KAFKA_BOOTSTRAP_SERVERS", "CONNECT_URL", "SCHEMA_REGISTRY_URL", "S
              "TARGET_ADMIN_URL", "TARGET_DATABASE_URL", "BENCH_STACK", "BENCH_CACHE", "BENCH_PROGRAMS"):
     os.environ[name] = "/nowhere"
 
+import ceilings  # noqa: E402
 import goals  # noqa: E402
 import growth  # noqa: E402
 import heap  # noqa: E402
 import micro  # noqa: E402
 import perf  # noqa: E402
 import records  # noqa: E402
+import topics  # noqa: E402
 from contenders import Consumer  # noqa: E402
-from works import MIX, ORDERS  # noqa: E402
+from works import ALTERNATING, MIX, ORDERS  # noqa: E402
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "tests" / "fixtures"
 REGISTERED = 77
@@ -88,6 +90,16 @@ class Growth(unittest.TestCase):
         self.assertTrue(all(growth.SHIPPED[factor] in values[factor] for factor in values))
 
 
+class Ceilings(unittest.TestCase):
+    def test_the_client_alone_has_changes_where_its_records_have_tombstones(self):
+        filled = topics.Filled(ALTERNATING.sized(4_000_000), "avro", ["a.topic"], {"records": 6_000_000, "bytes": 7})
+        read = mock.Mock(stdout='{"records": 1800000, "seconds": 2.0}')
+        with mock.patch("subprocess.run", return_value=read) as ran:
+            found = ceilings.drain(filled)
+        self.assertEqual(ran.call_args.args[0][2:], ["2000000", "a.topic"])
+        self.assertEqual((found["changes"], found["rate"]), (1_200_000, 600_000))
+
+
 class Goals(unittest.TestCase):
     def test_the_best_variant_of_the_sink_is_what_counts(self):
         def run(contender, rate):
@@ -98,6 +110,16 @@ class Goals(unittest.TestCase):
         rates = goals.Rates({"throughput": {"runs": runs}})
         self.assertEqual(rates.of(goals.ONE_LANE, "creates", "avro"), 300)
         self.assertEqual(rates.best_sink("creates", "avro"), 20)
+
+    def test_each_line_has_all_columns_and_what_the_client_alone_could_reach(self):
+        def run(contender, rate):
+            return {"contender": contender, "work": "alternating", "format": "avro", "rate": rate}
+
+        runs = [run(goals.ONE_LANE, 300), run("sink, defaults", 20), run(goals.CLIENT, 650)]
+        decoded = [{"group": "decode", "name": "avro", "nanos": 200}]
+        lines = goals.table({"shapes": {"runs": runs}, "decode": {"runs": decoded}}).splitlines()
+        self.assertEqual([line.count("|") for line in lines], [6] * 4)
+        self.assertEqual(lines[2].split("|")[3:], [" 15.00× (missed) ", "  ", " 32.50× ", ""])
 
     def test_a_goal_that_is_not_reached_says_so(self):
         runs = [{"group": "decode", "name": "avro", "nanos": 300}, {"group": "decode", "name": "json", "nanos": 900}]

@@ -7,15 +7,15 @@ from records import FORMATS
 
 def table(parts):
     """Markdown of every goal whose part was run."""
-    lines = ["| what | goal | reached | the server alone |", "|---|--:|--:|--:|"]
-    for what, goal, reached, server in _ratios(Rates(parts)):
+    lines = ["| what | goal | reached | the server alone | the client alone |", "|---|--:|--:|--:|--:|"]
+    for what, goal, reached, *alone in _ratios(Rates(parts)):
         if reached is not None:
             mark = "" if reached >= goal else " (missed)"
-            alone = f"{server:.2f}×" if server else ""
-            lines.append(f"| {what} | at least {goal:g}× | {reached:.2f}×{mark} | {alone} |")
+            cells = " | ".join(f"{bound:.2f}×" if bound else "" for bound in alone or (None, None))
+            lines.append(f"| {what} | at least {goal:g}× | {reached:.2f}×{mark} | {cells} |")
     for what, goal, unit, reached in _bounds(parts):
         mark = "" if reached <= goal else " (missed)"
-        lines.append(f"| {what} | at most {goal:g} {unit} | {reached:.4g} {unit}{mark} | |")
+        lines.append(f"| {what} | at most {goal:g} {unit} | {reached:.4g} {unit}{mark} | | |")
     return "\n".join(lines)
 
 
@@ -57,11 +57,13 @@ class Rates:
 
 ONE_LANE, TWO_LANES = "consumer, 1 lane", "consumer, 2 lanes"
 SERVER = "server alone, a statement a batch"
+CLIENT = "librdkafka alone"
 CEILINGS = (SERVER, "server alone, one statement", "psql, binary COPY")
 
 
 def _ratios(rates):
-    """Yields what, the goal, what was reached, and what one connection of the server could reach."""
+    """Yields what, the goal, what was reached, and against the sink what one connection of the server could
+    reach, and what the Kafka client."""
     against_sink = [
         ("creates, Avro, against the sink's best", 15, "creates", "avro", ONE_LANE),
         ("updates, Avro, against the sink's best", 5, "updates", "avro", ONE_LANE),
@@ -73,17 +75,17 @@ def _ratios(rates):
     for what, goal, work, format, contender in against_sink:
         sink = rates.best_sink(work, format)
         server = rates.server_alone(work) if (format, contender) == ("avro", ONE_LANE) else None
-        yield what, goal, _ratio(rates.of(contender, work, format), sink), _ratio(server, sink)
+        alone = (_ratio(rate, sink) for rate in (server, rates.of(CLIENT, work, format)))
+        yield what, goal, _ratio(rates.of(contender, work, format), sink), *alone
     for work in ("creates", "updates", "mix"):
         reached = _ratio(rates.applying(work), rates.of(SERVER, work, "none"))
-        yield f"{work}, apply alone against the server's statement", 0.85, reached, None
-    alone = rates.of("librdkafka alone", "hot", "avro")
-    hot = _ratio(rates.of(ONE_LANE, "hot", "avro"), alone)
-    yield "hot keys against librdkafka alone", 0.5, hot, None
+        yield f"{work}, apply alone against the server's statement", 0.85, reached
+    hot = _ratio(rates.of(ONE_LANE, "hot", "avro"), rates.of(CLIENT, "hot", "avro"))
+    yield "hot keys against librdkafka alone", 0.5, hot
     near, far = (rates.varied("round trip, ms", value) for value in ("none", 10))
-    yield "creates, target 10 ms away against loopback", 0.8, _ratio(far, near), None
+    yield "creates, target 10 ms away against loopback", 0.8, _ratio(far, near)
     many = _ratio(*(rates.varied("tables", count) for count in (1000, 1)))
-    yield "1000 tables against 1, same rows", 0.6, many, None
+    yield "1000 tables against 1, same rows", 0.6, many
 
 
 def _bounds(parts):

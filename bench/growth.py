@@ -13,7 +13,7 @@ from contenders import Consumer
 from throughput import Backlog, run
 from works import CREATES, UPDATES, Work
 
-# What one thing is varied for; batches for creates alone.
+# What one thing is varied for; members and batches for creates alone.
 VARIED = (CREATES.sized(2_000_000), UPDATES.sized(500_000))
 BATCH_ROWS = (1_000, 5_000, 20_000, 50_000, 200_000)
 LANES = (1, 2, 4)
@@ -32,9 +32,9 @@ def growth(bench):
             shipped = list(run(bench, Consumer("consumer"), backlog, 0))
             yield from _vary(bench, "lanes", backlog, [
                 (lanes, Consumer("consumer", "--lanes", str(lanes))) for lanes in LANES], shipped)
-            yield from _vary(bench, "members", backlog, [
-                (members, Consumer("consumer", members=members)) for members in MEMBERS], shipped)
             if work.name == CREATES.name:
+                yield from _vary(bench, "members", backlog, [
+                    (members, Consumer("consumer", members=members)) for members in MEMBERS], shipped)
                 yield from _vary(bench, "batch rows", backlog, [
                     (rows, Consumer("consumer", "--batch-rows", str(rows))) for rows in BATCH_ROWS], shipped)
     for millions in (1, 10):

@@ -19,8 +19,9 @@ pub fn consumer(kafka: &Kafka) -> ClientConfig {
         // Over many partitions the default of 50 MiB would have all of them wait for one answer.
         .set("fetch.max.bytes", "4194304")
         // Enough ahead to never wait, little enough to stay small, and little to be thrown away when
-        // a full lane pauses: all three count for each partition, and librdkafka keeps half a kilobyte
-        // beside each record. A record that is larger than a fetch comes all the same.
+        // a full lane pauses: all three count for each partition, what is fetched of JSON is many times
+        // larger when it is decompressed, and librdkafka keeps half a kilobyte beside each record. A
+        // record that is larger than a fetch comes all the same.
         .set("max.partition.fetch.bytes", "131072")
         .set("queued.min.messages", "2000")
         .set("queued.max.messages.kbytes", "1024");
