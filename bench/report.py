@@ -86,7 +86,7 @@ def write(folder):
         " partition; what the consumer's first commit had is not counted, while the sink's is, of some percent.",
         "All contenders of a round read the same records into fresh tables of the same definition;"
         " the sink reads a prefix of them, with which each contender has warmed up, in a worker of its own"
-        " that stays warm, and the Kafka client alone the first two million records at most.",
+        " that stays warm, and the Kafka client alone as many as its line says.",
         "The consumer has its shipped defaults, but for what a row is about; lanes, members and batch rows"
         " have one run of them in common.",
         "One round alone have what grows, the sink's defaults and its latencies, and with these the client that"
@@ -159,7 +159,7 @@ def _growth(folder, name, runs):
 
 
 def _latency(folder, name, runs):
-    yield ("A client that only reads, in Python, notes when each record comes at 1000 a second, by the records' own"
+    yield ("A client that only reads, in Python, notes when each record comes, by the records' own"
            " milliseconds: about what producer, broker and client take. How busy the cores are is with all that"
            " runs, the harness too, from the first record on.\n")
     yield "| what | rate, 1/s | contender | p50 ms | p99 ms | max ms | rows of a round |" \

@@ -87,21 +87,21 @@ def _rounds(bench, work, format, own, sinks, prefix, rate):
     run of ours is over too soon, its rate is believed, and all begins anew."""
     full = work.sized(bench.count(work, format, rate))
     with Backlog(bench, full, format, bench.sample(work.kind, format)) as backlog:
-        first, is_enough = [], True
+        first = []
         for contender in own:
-            if is_enough:
-                first += run(bench, contender, backlog, 0)
-                is_enough = all(bench.is_enough(measured, work, format) for measured in first)
+            first += run(bench, contender, backlog, 0)
+            is_enough = all(bench.is_enough(measured, work, format) for measured in first)
+            if not is_enough:
+                break
         if is_enough:
             yield from first
-            pairs = [(contender, backlog) for contender in own] + [(sink, prefix) for sink in sinks]
             for round in range(bench.rounds):
-                for contender, source in pairs:
+                for contender in own if round > 0 else []:
+                    yield from run(bench, contender, backlog, round)
+                for sink in sinks:
                     # They take longer than all the rest, and are never the peer's best.
-                    is_left_out = round > 0 and contender.name == DEFAULTS
-                    has_run = round == 0 and contender in own
-                    if not is_left_out and not has_run:
-                        yield from run(bench, contender, source, round)
+                    if round == 0 or sink.name != DEFAULTS:
+                        yield from run(bench, sink, prefix, round)
                 yield bench.told(ceilings.drain(backlog.filled), round)
     if not is_enough:
         yield from _rounds(bench, work, format, own, sinks, prefix, first[-1]["rate"] * LONGER)
