@@ -357,7 +357,9 @@ fn f63_another_schema_of_the_registry_is_another_encoding() {
         value: Some(confluent(value, &[2, 2 * id, 2, b'c'])),
         headers: Vec::new(),
     };
-    produce(&topic, 0, &[row(one, 1), row(other, 2)]);
+    produce(&topic, 0, &[row(one, 1)]);
+    scene.caught_up(0);
+    produce(&topic, 0, &[row(other, 2)]);
     produce(&topic, 1, &[row(other, 3)]);
 
     let ended = scene.caught_up(1);
