@@ -13,7 +13,7 @@ from works import PARTITIONS
 PRODUCER = [["partitioner", "murmur2_random"], ["compression.type", "lz4"]]
 # A batch that is sent again, as to a topic that is new, must not come behind later ones.
 BACKLOG = PRODUCER + [
-    ["enable.idempotence", "true"], ["linger.ms", "20"],
+    ["enable.idempotence", "true"], ["linger.ms", "20"], ["delivery.report.only.error", "true"],
     ["queue.buffering.max.messages", "200000"], ["queue.buffering.max.kbytes", "262144"]]
 # How many records a batch has where a connector streams a backlog, on the mean of 100,000 new rows: a consumer
 # pays for each batch. Connect's producer lets one grow to 16 KB as compressed, librdkafka's to so many bytes
@@ -21,8 +21,8 @@ BACKLOG = PRODUCER + [
 RECORDS_OF_A_BATCH = {
     ("orders", "avro"): 56, ("orders", "json"): 20, ("orders", "plain_json"): 57, ("plain", "avro"): 56,
     ("wide", "avro"): 29, ("big", "avro"): 1}
-# A backlog is made a quarter sooner by so many.
-PRODUCERS = 3
+# A backlog is made sooner by so many than by one, or by three.
+PRODUCERS = 2
 # Rows that are all new need no order, and may come twice. A producer that has to keep order takes a whole core
 # while it waits for a broker that is behind, which is then more behind.
 PROMPT = PRODUCER + [["linger.ms", "0"], ["max.in.flight", "5"]]
