@@ -49,7 +49,7 @@ COUNTS = {"creates": 10_000_000, "updates": 4_000_000, "mix": 8_000_000, "hot": 
 # Records of JSON are large, and so many take long enough.
 JSON_SHARE = 0.75
 # How many the sink's runs have, and all warm-ups; fewer where 200,000 take minutes.
-PEER_COUNTS = {"alternating": 60_000, "big": 20_000}
+PEER_COUNTS = {"alternating": 40_000, "big": 20_000}
 PEER_COUNT = 200_000
 SHORT_SHARE = 0.1
 SHORT_PARTS = ("throughput", "latency", "instructions")

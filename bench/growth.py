@@ -13,8 +13,6 @@ from contenders import Consumer
 from throughput import Backlog, run
 from works import CREATES, UPDATES, Work
 
-# What one thing is varied for; members and batches for creates alone.
-VARIED = (CREATES.sized(2_000_000), UPDATES.sized(500_000))
 BATCH_ROWS = (1_000, 5_000, 20_000, 50_000, 200_000)
 LANES = (1, 2, 4)
 MEMBERS = (1, 2, 3)
@@ -26,17 +24,12 @@ PROXY_PORT = 19_390
 
 
 def growth(bench):
-    for work in VARIED:
-        work = work.sized(bench.scaled(work.count))
-        with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
-            shipped = list(run(bench, Consumer("consumer"), backlog, 0))
-            yield from _vary(bench, "lanes", backlog, [
-                (lanes, Consumer("consumer", "--lanes", str(lanes))) for lanes in LANES], shipped)
-            if work.name == CREATES.name:
-                yield from _vary(bench, "members", backlog, [
-                    (members, Consumer("consumer", members=members)) for members in MEMBERS], shipped)
-                yield from _vary(bench, "batch rows", backlog, [
-                    (rows, Consumer("consumer", "--batch-rows", str(rows))) for rows in BATCH_ROWS], shipped)
+    # Lanes are for work that waits for the server.
+    yield from varied(bench, UPDATES.sized(500_000), {
+        "lanes": [(lanes, Consumer("consumer", "--lanes", str(lanes))) for lanes in LANES]})
+    yield from varied(bench, CREATES.sized(2_000_000), {
+        "members": [(members, Consumer("consumer", members=members)) for members in MEMBERS],
+        "batch rows": [(rows, Consumer("consumer", "--batch-rows", str(rows))) for rows in BATCH_ROWS]})
     for millions in (1, 10):
         count = bench.scaled(millions * 1_000_000)
         with Backlog(bench, CREATES.sized(count), "avro", bench.sample(CREATES.kind, "avro")) as backlog:
@@ -45,6 +38,15 @@ def growth(bench):
         work = creates_in(tables).sized(bench.scaled(4_000_000))
         with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
             yield from _vary(bench, "tables", backlog, [(tables, Consumer("consumer"))])
+
+
+def varied(bench, work, factors):
+    """Yields the runs of one backlog for each factor, with one run of the defaults for all of them."""
+    work = work.sized(bench.scaled(work.count))
+    with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
+        shipped = list(run(bench, Consumer("consumer"), backlog, 0))
+        for factor, contenders in factors.items():
+            yield from _vary(bench, factor, backlog, contenders, shipped)
 
 
 def creates_in(tables):

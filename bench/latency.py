@@ -25,7 +25,7 @@ RATES = (100, 1_000, 10_000)
 HELD = 1_000
 SOURCE_RATES = (100, 1_000)
 # Seconds that are measured, behind some that are not.
-MEASURED, LEAD_IN = 10, 5
+MEASURED, LEAD_IN = 10, 3
 COMMITS = 1_000
 
 
