@@ -9,8 +9,8 @@ from places import BROKERS, DRAIN, NAME, SCRATCH, TARGET, connect
 
 # Changes of a transaction, as the consumer's largest batch.
 BATCH = 50_000
-# Records that the client alone reads at most: seconds of them.
-READ = 2_000_000
+# Records that the client alone reads at most: about a second of them.
+READ = 1_000_000
 
 
 def stage(work):

@@ -241,7 +241,6 @@ LARGEST = "sink, 3000 a batch, reduction buffer"
 FASTEST = "sink, 3 tasks, 3000 a batch, reduction buffer"
 SINKS = {
     "sink, defaults": {},
-    "sink, rewritten inserts": _REWRITTEN,
     "sink, reduction buffer": _REDUCED,
     "sink, 3000 a batch": _LARGE | _REWRITTEN,
     LARGEST: _LARGE | _REDUCED,

@@ -29,11 +29,6 @@ use serde_json::json;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Rows before the first event and behind the last one of each partition: who sees them knows that
-/// the partition has begun, or is done.
-const FIRST_ROW: i64 = -1;
-const LAST_ROW: i64 = -101;
-
 /// How many blocks of the mix a row lives before it is deleted.
 const LIFE: i64 = 64;
 
@@ -53,6 +48,10 @@ struct Job {
     /// The first event's number, and how many there are.
     first: i64,
     count: i64,
+    /// Rows before the first event, if there are some, and behind the last one of each partition, from
+    /// these down.
+    first_row: Option<i64>,
+    last_row: i64,
     /// Events a second; as fast as it goes where there is none.
     rate: Option<u32>,
     /// How many producers share the rows: a broker takes one batch of a connection at a time.
@@ -208,7 +207,9 @@ impl<'a> Filler<'a> {
     /// full however many tables there are.
     fn fill(&mut self, tables: &[usize], begin: SystemTime) -> anyhow::Result<()> {
         self.connect()?;
-        self.edge(tables, FIRST_ROW)?;
+        if let Some(row) = self.job.first_row {
+            self.edge(tables, row)?;
+        }
         let end = self.job.first + self.job.count;
         for &table in tables {
             let count = i64::try_from(self.templates.len())?;
@@ -219,7 +220,7 @@ impl<'a> Filler<'a> {
                 self.send(table, (event, row, op), None)?;
             }
         }
-        self.edge(tables, LAST_ROW)
+        self.edge(tables, self.job.last_row)
     }
 
     /// Begins with new producers.

@@ -54,7 +54,7 @@ class Watch:
         """Waits table by table, so that many of them are not asked each time."""
         at = time.monotonic()
         for table in self.work.table_names():
-            query = f"SELECT count(*) FROM {NAME}.{table} WHERE id <= {LAST_ROW}"
+            query = f"SELECT count(*) FROM {NAME}.{table} WHERE id <= {self.work.last_row()}"
             at = self.until(lambda: self.one(query) == PARTITIONS)
         return at
 

@@ -14,7 +14,7 @@ from works import (ALTERNATING, BIG_VALUES, CREATES, GUARDED, HOT, MIX, PLAIN_CR
                    WIDE_ROWS)
 
 # Changes that the server alone makes: some seconds of them.
-ALONE = 1_200_000
+ALONE = 800_000
 # How many of the sink's variants go on after their warm-ups, beside its defaults.
 KEPT = 2
 DEFAULTS = "sink, defaults"
@@ -83,28 +83,31 @@ def against(bench, work, format, own, sinks):
 
 
 def _rounds(bench, work, format, own, sinks, prefix, rate):
-    """Yields the rounds of those that have warmed up, the fastest of ours at about that rate. Where a first
-    run of ours is over too soon, its rate is believed, and all begins anew."""
+    """Yields the rounds of those that have warmed up, the fastest of ours at about that rate."""
     full = work.sized(bench.count(work, format, rate))
     with Backlog(bench, full, format, bench.sample(work.kind, format)) as backlog:
-        first = []
-        for contender in own:
-            first += run(bench, contender, backlog, 0)
-            is_enough = all(bench.is_enough(measured, work, format) for measured in first)
-            if not is_enough:
-                break
-        if is_enough:
-            yield from first
-            for round in range(bench.rounds):
-                for contender in own if round > 0 else []:
-                    yield from run(bench, contender, backlog, round)
-                for sink in sinks:
-                    # They take longer than all the rest, and are never the peer's best.
-                    if round == 0 or sink.name != DEFAULTS:
-                        yield from run(bench, sink, prefix, round)
-                yield bench.told(ceilings.drain(backlog.filled), round)
-    if not is_enough:
-        yield from _rounds(bench, work, format, own, sinks, prefix, first[-1]["rate"] * LONGER)
+        yield from _first(bench, own, backlog)
+        for round in range(bench.rounds):
+            for contender in own if round > 0 else []:
+                yield from run(bench, contender, backlog, round)
+            for sink in sinks:
+                # They take longer than all the rest, and are never the peer's best.
+                if round == 0 or sink.name != DEFAULTS:
+                    yield from run(bench, sink, prefix, round)
+            yield bench.told(ceilings.drain(backlog.filled), round)
+
+
+def _first(bench, own, backlog):
+    """Returns the first run of each of ours. Where one is over too soon, its rate is believed, the backlog is
+    made longer, and all begins anew."""
+    runs = []
+    for contender in own:
+        for measured in run(bench, contender, backlog, 0):
+            if not bench.is_enough(measured, backlog.work, backlog.format):
+                backlog.extend(bench.count(backlog.work, backlog.format, measured["rate"] * LONGER))
+                return _first(bench, own, backlog)
+            runs.append(measured)
+    return runs
 
 
 def run(bench, contender, backlog, round, **varied):
@@ -155,16 +158,24 @@ class Backlog:
         self.sample, self.label = sample, label
 
     def __enter__(self):
+        self._fill(topics.fill, self.work, self.format, self.sample, self.label)
+        return self
+
+    def extend(self, count):
+        """Makes it longer, to so many changes."""
+        self.work = self.work.extended(count)
+        self._fill(topics.extend, self.filled, self.work, self.sample)
+
+    def _fill(self, filler, *arguments):
         # Nobody is measured meanwhile, and each of the two has a core.
         with concurrent.futures.ThreadPoolExecutor() as beside:
             must_be = beside.submit(model.expected, self.work)
-            self.filled = topics.fill(self.work, self.format, self.sample, self.label)
+            self.filled = filler(*arguments)
             self.must_be = must_be.result()
         # What the broker has taken is written back before somebody is measured.
         os.sync()
         self.bench.say(f"{self.work.count} changes, {self.work.title}, {self.format}{self.label}: "
                        f"{self.filled.bytes / self.filled.records:.0f} bytes a record")
-        return self
 
     def __exit__(self, *_):
         topics.drop(self.filled.names)

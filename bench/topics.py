@@ -8,7 +8,7 @@ from confluent_kafka.admin import NewTopic
 
 import records
 from places import BROKERS, FILL, NAME
-from works import PARTITIONS
+from works import FIRST_ROW, PARTITIONS
 
 PRODUCER = [["partitioner", "murmur2_random"], ["compression.type", "lz4"]]
 # A batch that is sent again, as to a topic that is new, must not come behind later ones.
@@ -50,17 +50,26 @@ def fill(work, format, sample, label=""):
     names = [f"{PREFIX}{format}.{work.name}{label}.{table}" for table in work.table_names()]
     drop(names)
     create(names)
+    return extend(Filled(work.sized(0), format, names, {"records": 0, "bytes": 0}), work, sample)
+
+
+def extend(filled, work, sample):
+    """Puts the rest of a work behind what is there of it."""
+    format, there = filled.format, filled.work.count
     batch = [["batch.num.messages", str(RECORDS_OF_A_BATCH[work.kind.name, format])]]
-    report = run_fill(job(work, format, sample, names, BACKLOG + batch))
-    return Filled(work, format, names, report)
+    report = run_fill(job(work, format, sample, filled.names, BACKLOG + batch, there))
+    report["records"] += filled.records
+    report["bytes"] += filled.bytes
+    return Filled(work, format, filled.names, report)
 
 
-def job(work, format, sample, names, properties):
+def job(work, format, sample, names, properties, there=0):
     renamed = work.table_names() if work.tables > 1 else [None]
     return {
         "brokers": BROKERS, "partitions": PARTITIONS, "properties": properties,
         "format": "avro" if format == "avro" else "json", "work": work.fill_work(),
-        "first": work.rows, "count": work.count, "rate": None, "producers": PRODUCERS,
+        "first": work.rows + there, "count": work.count - there, "rate": None, "producers": PRODUCERS,
+        "first_row": FIRST_ROW if there == 0 else None, "last_row": work.last_row(),
         "tables": [sample.table(topic, name) for topic, name in zip(names, renamed)],
     }
 

@@ -6,7 +6,8 @@ a row says all of it, and a query says which one that is.
 
 from dataclasses import dataclass, field, replace
 
-# As in fill.rs: rows at the edges of a partition, from these down.
+# Rows at the edges of a partition, before its first event and behind its last one, from these down: who sees
+# them knows that the partition has begun, or is done.
 FIRST_ROW, LAST_ROW = -1, -101
 LIFE = 64
 PAD_BYTES = 65_536
@@ -118,7 +119,7 @@ KINDS = {kind.name: kind for kind in (ORDERS, PLAIN, WIDE, BIG)}
 
 @dataclass(frozen=True)
 class Work:
-    """Events on tables of a kind. Rows below `first` are there before."""
+    """Events on tables of a kind, in so many pieces of a backlog. Each has rows behind its last event."""
 
     name: str
     title: str
@@ -127,9 +128,18 @@ class Work:
     rows: int = 0
     tables: int = 1
     count: int = 0
+    pieces: int = 1
 
     def sized(self, count):
         return replace(self, count=count)
+
+    def extended(self, count):
+        """With a piece more, and so many changes in all."""
+        return replace(self, count=count, pieces=self.pieces + 1)
+
+    def last_row(self):
+        """Of the rows behind all, the first."""
+        return LAST_ROW - (self.pieces - 1) * PARTITIONS
 
     def table_names(self):
         if self.tables == 1:
@@ -155,10 +165,11 @@ class Work:
         """SQL of what remains: for each row its last event, without the deleted ones."""
         there = f"""SELECT n AS event, n + 1 AS row, 0 AS place
             FROM generate_series(0::bigint, {self.rows} - 1) AS n"""
-        edges = f"""SELECT 0::bigint AS event, edge - partition AS row, place
+        behind = self.last_row() - PARTITIONS + 1
+        edges = f"""SELECT 0::bigint AS event, edge AS row, place
             FROM generate_series(0, {self.tables} - 1) AS place,
-                generate_series(0, {PARTITIONS} - 1) AS partition,
-                (VALUES ({FIRST_ROW}::bigint), ({LAST_ROW})) AS edges (edge)"""
+                (SELECT generate_series({FIRST_ROW - PARTITIONS + 1}::bigint, {FIRST_ROW}) AS edge
+                UNION ALL SELECT generate_series({behind}, {LAST_ROW})) AS edges"""
         if self.change == "creates":
             return f"SELECT event, row, place FROM ({self.events(count)}) AS e UNION ALL {edges}"
         return f"""

@@ -11,6 +11,7 @@ main() {
     trap return_stack EXIT
     borrow_stack
     cargo build --release --bin consumer --example fill --example drain --example instructions
+    cargo bench --bench micro --no-run
     BENCH_STACK=$STACK
     BENCH_CACHE=$CACHE
     BENCH_PROGRAMS=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
