@@ -151,7 +151,7 @@ class Goals(unittest.TestCase):
         runs = [run(goals.ONE_LANE, 300), run("sink, defaults", 20), run(goals.CLIENT, 650)]
         decoded = [{"group": "decode", "name": "avro", "nanos": 200}]
         lines = goals.table({"shapes": {"runs": runs}, "decode": {"runs": decoded}}).splitlines()
-        self.assertEqual([line.count("|") for line in lines], [6] * 4)
+        self.assertEqual([line.count("|") for line in lines], [6] * 5)
         self.assertEqual(lines[2].split("|")[3:], [" 15.00× (missed) ", "  ", " 32.50× ", ""])
 
     def test_a_goal_that_is_not_reached_says_so(self):

@@ -57,6 +57,7 @@ class Rates:
 
 
 ONE_LANE, TWO_LANES = "consumer, 1 lane", "consumer, 2 lanes"
+DEFAULTS = "sink, defaults"
 SERVER = "server alone, a statement a batch"
 CLIENT = "librdkafka alone"
 CEILINGS = (SERVER, "server alone, one statement", "psql, binary COPY")
@@ -78,6 +79,8 @@ def _ratios(rates):
         server = rates.server_alone(work) if (format, contender) == ("avro", ONE_LANE) else None
         alone = (_ratio(rate, sink) for rate in (server, rates.of(CLIENT, work, format)))
         yield what, goal, _ratio(rates.of(contender, work, format), sink), *alone
+    ours, defaults = (rates.of(contender, "alternating", "avro") for contender in (ONE_LANE, DEFAULTS))
+    yield "the same against the sink's defaults", 50, _ratio(ours, defaults)
     for work in ("creates", "updates", "mix"):
         reached = _ratio(rates.applying(work), rates.of(SERVER, work, "none"))
         yield f"{work}, apply alone against the server's statement", 0.85, reached
