@@ -187,6 +187,8 @@ fn f24_a_topic_that_is_made_again_under_a_running_member_stops() {
     let member = scene.start();
     member.until_ready();
     scene.make_again(&[user(7), user(8), user(9), user(10)]);
+    // The client itself may not notice, and the member looks every 30 s.
+    until(LATER, "it is noticed", || member.log().contains("topic_recreated"));
     scene.until_stopped(&member, "topic_recreated");
     scene.done(&["adopt", "--at", "earliest"]);
     scene.until_running(&member);

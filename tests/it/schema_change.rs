@@ -267,7 +267,7 @@ fn a_column_that_the_target_generates_keeps_its_own_value() {
     let name = &world.name;
     let source = world.source(
         "CREATE TABLE t (id int PRIMARY KEY, n int, total int NOT NULL);
-         INSERT INTO t SELECT i, i, i FROM generate_series(1, 300) AS i",
+         INSERT INTO t SELECT i, i, i FROM generate_series(1, 3000) AS i",
     );
     world.target.run(&format!(
         "CREATE SCHEMA {name};
@@ -285,11 +285,11 @@ fn a_column_that_the_target_generates_keeps_its_own_value() {
     let _member = world.member("member").start();
     let rows = |what: &str| {
         let rows = format!("SELECT count(*) FROM {name}.t WHERE total = n * 3 AND {what}");
-        until(LATER, what, || world.target.number(&rows) == 300);
+        until(LATER, what, || world.target.number(&rows) == 3000);
     };
     rows("n = id");
-    let ways = format!("SELECT DISTINCT statement FROM {name}.way");
-    assert_eq!(world.target.rows(&ways), [[Some("COPY".to_owned())]]);
+    // A batch of few rows, as the first one may be, is not copied.
+    assert!(world.target.holds(&format!("SELECT 'COPY' IN (SELECT statement FROM {name}.way)")));
 
     source.database.run("UPDATE t SET n = n + 1, total = 0; DELETE FROM t WHERE id = 7");
     source.database.run("INSERT INTO t VALUES (7, 8, 1)");

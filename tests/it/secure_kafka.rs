@@ -169,7 +169,7 @@ fn every_right_way_in_carries_rows_and_every_wrong_one_is_refused_by_name() {
 #[test]
 fn a_token_is_read_again_when_it_is_renewed_in_time_and_when_it_is_late() {
     let scene = Scene::new("sectoken", &Authority::new());
-    let (life, hour) = (Duration::from_secs(8), Duration::from_secs(3600));
+    let (life, hour) = (Duration::from_secs(20), Duration::from_secs(3600));
     let folder = scene.world.folder();
     let started = |label: &str| {
         let member = scene.by_token(label, &token(life)).start();

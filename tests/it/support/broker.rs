@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use crate::support::certificates::{Authority, write};
-use crate::support::{LATER, free_port, kafka, lib, until};
+use crate::support::{LATER, free_ports, kafka, lib, until};
 
 /// A broker; it ends with the test.
 #[derive(Debug)]
@@ -34,8 +34,7 @@ impl Broker {
         write(path, "host.pem", &authority.host("127.0.0.1").both());
         write(path, "elsewhere.pem", &authority.host("elsewhere.example").both());
         write(path, "authority.pem", &authority.pem());
-        let [plain, controller, secured, mutual, elsewhere] = [(); 5].map(|()| free_port());
-        let ports = [plain, controller, secured, mutual, elsewhere];
+        let ports @ [plain, _, secured, mutual, elsewhere] = free_ports();
         let config = write(path, "server.properties", &properties(path, ports));
         let java = Java::find();
         let run = |arguments: &[&str], log: &str| java.run(path, arguments, log);

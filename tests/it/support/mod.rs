@@ -109,7 +109,14 @@ fn without_password(url: &str) -> &str {
 
 /// Returns a port that nobody listens at.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let [port] = free_ports();
+    port
+}
+
+/// Finds ports that are free, no two of them alike.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+    let bound = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    bound.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// Runs a script with what the stack's own scripts share, and returns what it printed.
