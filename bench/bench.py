@@ -25,7 +25,7 @@ import records
 import report
 import throughput
 import topics
-from contenders import LARGEST, Worker
+from contenders import DEFAULTS, LARGEST, Worker
 from works import KINDS
 
 PARTS = {
@@ -63,7 +63,7 @@ class Bench:
         self.rounds = 1 if self.is_short else options.rounds
         self.few_sinks = [LARGEST]
         if not self.is_short:
-            self.few_sinks.insert(0, "sink, defaults")
+            self.few_sinks.insert(0, DEFAULTS)
         self.worker = Worker(os.environ["BENCH_JAVA"], os.environ["BENCH_PLUGINS"].split(":"),
                              int(os.environ["BENCH_WORKER_PORT"]))
         self.left_out, self.samples = [], {}

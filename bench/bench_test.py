@@ -77,7 +77,6 @@ class Works(unittest.TestCase):
     def test_a_prefix_is_of_the_same_events(self):
         self.assertEqual(MIX.sized(40).events(), MIX.sized(80).events(40))
 
-
     def test_each_piece_of_a_backlog_has_rows_of_its_own_behind_it(self):
         longer = MIX.sized(40).extended(80).extended(120)
         self.assertEqual((longer.count, MIX.last_row(), longer.last_row()), (120, -101, -107))
@@ -86,7 +85,7 @@ class Works(unittest.TestCase):
 
 class Backlogs(unittest.TestCase):
     def test_what_is_put_behind_begins_where_it_ends(self):
-        there = topics.Filled(UPDATES.sized(40), "avro", ["a.topic"], {"records": 46, "bytes": 5})
+        there = topics.Filled(UPDATES.sized(40), "avro", ["a.topic"], 46, 5)
         with mock.patch("topics.run_fill", return_value={"records": 26, "bytes": 2}) as ran:
             longer = topics.extend(there, there.work.extended(60), mock.Mock())
         [job] = ran.call_args.args
@@ -125,7 +124,7 @@ class Growth(unittest.TestCase):
 
 class Ceilings(unittest.TestCase):
     def test_the_client_alone_has_changes_where_its_records_have_tombstones(self):
-        filled = topics.Filled(ALTERNATING.sized(4_000_000), "avro", ["a.topic"], {"records": 6_000_000, "bytes": 7})
+        filled = topics.Filled(ALTERNATING.sized(4_000_000), "avro", ["a.topic"], 6_000_000, 7)
         read = mock.Mock(stdout='{"records": 900000, "seconds": 1.0}')
         with mock.patch("subprocess.run", return_value=read) as ran:
             found = ceilings.drain(filled)

@@ -235,12 +235,13 @@ class Worker:
 _REWRITTEN = {"parameters": "reWriteBatchedInserts=true"}
 _REDUCED = _REWRITTEN | {"use.reduction.buffer": "true"}
 _LARGE = {"batch.size": "3000", "consumer.override.max.poll.records": "3000"}
+DEFAULTS = "sink, defaults"
 # The fastest of one task.
 LARGEST = "sink, 3000 a batch, reduction buffer"
 # The fastest of all, in Avro.
 FASTEST = "sink, 3 tasks, 3000 a batch, reduction buffer"
 SINKS = {
-    "sink, defaults": {},
+    DEFAULTS: {},
     "sink, reduction buffer": _REDUCED,
     "sink, 3000 a batch": _LARGE | _REWRITTEN,
     LARGEST: _LARGE | _REDUCED,

@@ -2,6 +2,7 @@
 
 import statistics
 
+from contenders import DEFAULTS
 from latency import HELD
 from records import FORMATS
 
@@ -57,7 +58,6 @@ class Rates:
 
 
 ONE_LANE, TWO_LANES = "consumer, 1 lane", "consumer, 2 lanes"
-DEFAULTS = "sink, defaults"
 SERVER = "server alone, a statement a batch"
 CLIENT = "librdkafka alone"
 CEILINGS = (SERVER, "server alone, one statement", "psql, binary COPY")

@@ -71,7 +71,7 @@ def from_broker(bench, contender, rate):
     with PacedTopic(bench, rate) as topic:
         model.reset(topic.work)
         try:
-            contender.start(topics.Filled(topic.work, "avro", topic.names, {"records": 0, "bytes": 0}))
+            contender.start(topics.Filled(topic.work, "avro", topic.names))
             # The first record finds the contender still joining; those behind it do not count.
             topic.begin()
             cores = Cores()
@@ -156,7 +156,7 @@ def from_source(bench, contender, rate):
     observer = Observer()
     writer = threading.Thread(target=write, args=(work, rate))
     try:
-        contender.start(topics.Filled(work, "avro", names, {"records": 0, "bytes": 0}))
+        contender.start(topics.Filled(work, "avro", names))
         writer.start()
         observer.until(work.count, contender)
     finally:

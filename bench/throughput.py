@@ -8,7 +8,7 @@ import ceilings
 import measure
 import model
 import topics
-from contenders import FASTEST, LARGEST, SINKS, UNNEST, Consumer, Failed, Sink
+from contenders import DEFAULTS, FASTEST, LARGEST, SINKS, UNNEST, Consumer, Failed, Sink
 from places import NAME
 from works import (ALTERNATING, BIG_VALUES, CREATES, GUARDED, HOT, MIX, PLAIN_CREATES, TABLES, UPDATES,
                    WIDE_ROWS)
@@ -17,7 +17,6 @@ from works import (ALTERNATING, BIG_VALUES, CREATES, GUARDED, HOT, MIX, PLAIN_CR
 ALONE = 800_000
 # How many of the sink's variants go on after their warm-ups, beside its defaults.
 KEPT = 2
-DEFAULTS = "sink, defaults"
 # How fast runs go beside a warm-up, which is short, and whose table the server's buffers still hold.
 SUSTAINED = {"updates": 1.1, "mix": 0.8, "tables": 0.85}
 # How much faster a run may be than the one before it that was too short.

@@ -32,9 +32,9 @@ PREFIX = f"{NAME}data."
 class Filled:
     """A backlog: its topics, and what the generator says of it."""
 
-    def __init__(self, work, format, names, report):
+    def __init__(self, work, format, names, records=0, bytes=0):
         self.work, self.format, self.names = work, format, names
-        self.records, self.bytes = report["records"], report["bytes"]
+        self.records, self.bytes = records, bytes
 
 
 def create(names, partitions=PARTITIONS):
@@ -50,7 +50,7 @@ def fill(work, format, sample, label=""):
     names = [f"{PREFIX}{format}.{work.name}{label}.{table}" for table in work.table_names()]
     drop(names)
     create(names)
-    return extend(Filled(work.sized(0), format, names, {"records": 0, "bytes": 0}), work, sample)
+    return extend(Filled(work.sized(0), format, names), work, sample)
 
 
 def extend(filled, work, sample):
@@ -58,9 +58,8 @@ def extend(filled, work, sample):
     format, there = filled.format, filled.work.count
     batch = [["batch.num.messages", str(RECORDS_OF_A_BATCH[work.kind.name, format])]]
     report = run_fill(job(work, format, sample, filled.names, BACKLOG + batch, there))
-    report["records"] += filled.records
-    report["bytes"] += filled.bytes
-    return Filled(work, format, filled.names, report)
+    return Filled(work, format, filled.names, filled.records + report["records"],
+                  filled.bytes + report["bytes"])
 
 
 def job(work, format, sample, names, properties, there=0):

@@ -13,7 +13,7 @@ use crate::support::proxy::{Proxy, Sabotage};
 use crate::support::{Format, LATER, Member, SOON, Source, World, heavy, until};
 
 /// How soon the next owner must apply, whatever the frozen one holds.
-const HELD_UP_MAX: Duration = Duration::from_secs(30);
+const HELD_UP_MAX: Duration = Duration::from_secs(10);
 
 const COMPARED: [&str; 2] = ["ledger", "accounts"];
 
