@@ -89,8 +89,8 @@ def write(folder):
         " that stays warm, and the Kafka client alone as many as its line says.",
         "The consumer has its shipped defaults, but for what a row is about; lanes, members and batch rows"
         " have one run of them in common.",
-        "One round alone have what grows, the sink's defaults and its latencies, and with these the client that"
-        " only reads.\n",
+        "One round alone have what grows, but for one table and a thousand, the sink's defaults and its"
+        " latencies, and with these the client that only reads.\n",
         "## Against the goals\n",
         "Beside them what one connection of the server makes of the same rows when they are there already:"
         " the fastest of COPY, one statement, and a statement for each batch. Only folding the changes of a"

@@ -18,7 +18,7 @@ ALONE = 800_000
 # How many of the sink's variants go on after their warm-ups, beside its defaults.
 KEPT = 2
 # How fast runs go beside a warm-up, which is short, and whose table the server's buffers still hold.
-SUSTAINED = {"updates": 1.1, "mix": 0.8, "tables": 0.85}
+SUSTAINED = {"plain": 0.9, "updates": 1.1, "mix": 0.8, "tables": 0.85, "alternating": 0.9}
 # How much faster a run may be than the one before it that was too short.
 LONGER = 1.1
 
