@@ -102,7 +102,8 @@ class Bench:
     def told(self, run, round):
         details = f"{run['work']} ({run['format']}): {run['rate']:,} a second"
         which = f"round {round + 1}" if round >= 0 else "warm-up"
-        self.say(f"  {which}, {run['contender']}, {details} in {run['seconds']} s")
+        varied = f", {run['factor']} {run['value']}" if "factor" in run else ""
+        self.say(f"  {which}, {run['contender']}{varied}, {details} in {run['seconds']} s")
         return run | {"round": round}
 
     def say(self, text):

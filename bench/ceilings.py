@@ -1,5 +1,6 @@
 """What bounds everybody: the server with the same rows beside it, COPY by psql, the client alone."""
 
+import itertools
 import json
 import subprocess
 import time
@@ -14,19 +15,22 @@ READ = 1_000_000
 
 
 def stage(work):
-    """Makes `model.stage`: what remains of each batch of changes, in the order of keys."""
+    """Makes `model.stage`: what remains of each batch of changes, by table and in the order of keys.
+
+    Tables come one behind the other.
+    """
+    nth = f"(place * {work.count} + event - {work.rows}) / {work.tables}"
     folded = f"""
-        SELECT (event - {work.rows}) / {BATCH} AS batch, row,
-            max(event * 2 + (op = 'd')::int) AS marked
-        FROM ({work.events()}) AS e GROUP BY 1, 2"""
+        SELECT {nth} / {BATCH} AS batch, place, row, max(event * 2 + (op = 'd')::int) AS marked
+        FROM ({work.events()}) AS e GROUP BY 1, 2, 3"""
     with connect(TARGET) as target:
         target.execute("SET work_mem = '256MB'")
         target.execute("DROP TABLE IF EXISTS model.stage")
         target.execute(f"""CREATE TABLE model.stage AS
-            SELECT batch, marked % 2 = 1 AS is_delete, {work.kind.values()}
-            FROM (SELECT batch, row, marked, marked / 2 AS event FROM ({folded}) AS f) AS last
-            ORDER BY batch, id""")
-        target.execute("CREATE INDEX ON model.stage (batch)")
+            SELECT batch, place, marked % 2 = 1 AS is_delete, {work.kind.values()}
+            FROM (SELECT batch, place, row, marked, marked / 2 AS event FROM ({folded}) AS f) AS last
+            ORDER BY batch, place, id""")
+        target.execute("CREATE INDEX ON model.stage (batch, place)")
         target.execute("VACUUM ANALYZE model.stage")
 
 
@@ -36,27 +40,37 @@ def drop_stage():
 
 
 def statement(work):
-    """The server alone: one statement of upserts and one of deletes for each batch."""
+    """The server alone: one statement of upserts and one of deletes for each batch and table."""
     model.reset(work)
-    [table] = work.table_names()
-    names = work.kind.names()
-    upsert = f"""INSERT INTO {NAME}.{table} ({names})
-        SELECT {names} FROM model.stage WHERE batch = %s AND NOT is_delete ORDER BY id"""
-    if work.change != "creates":
-        sets = ", ".join(f"{c.name} = EXCLUDED.{c.name}" for c in work.kind.columns)
-        upsert += f" ON CONFLICT (id) DO UPDATE SET {sets}, synced_at = EXCLUDED.synced_at"
-    delete = f"""DELETE FROM {NAME}.{table} USING model.stage AS s
-        WHERE s.batch = %s AND s.is_delete AND {table}.id = s.id"""
+    tables = [f"{NAME}.{table}" for table in work.table_names()]
     with connect(TARGET) as target:
-        has_deletes = target.execute("SELECT bool_or(is_delete) FROM model.stage").fetchone()[0]
+        parts = target.execute("""SELECT batch, place, bool_or(is_delete) FROM model.stage
+            GROUP BY 1, 2 ORDER BY 1, 2""").fetchall()
         begin = time.monotonic()
-        for batch in range(-(-work.count // BATCH)):
+        for _, batch in itertools.groupby(parts, key=lambda part: part[0]):
             with target.transaction():
-                if has_deletes:
-                    target.execute(delete, [batch])
-                target.execute(upsert, [batch])
+                for *part, has_deletes in batch:
+                    table = tables[part[1]]
+                    if has_deletes:
+                        target.execute(_delete(table), part)
+                    target.execute(_upsert(work, table), part)
         seconds = time.monotonic() - begin
     return _result("server alone, a statement a batch", work, seconds)
+
+
+def _delete(table):
+    return f"""DELETE FROM {table} AS t USING model.stage AS s
+        WHERE s.batch = %s AND s.place = %s AND s.is_delete AND t.id = s.id"""
+
+
+def _upsert(work, table):
+    names = work.kind.names()
+    insert = f"""INSERT INTO {table} ({names}) SELECT {names} FROM model.stage
+        WHERE batch = %s AND place = %s AND NOT is_delete ORDER BY id"""
+    if work.change == "creates":
+        return insert
+    sets = ", ".join(f"{column.name} = EXCLUDED.{column.name}" for column in work.kind.columns)
+    return f"{insert} ON CONFLICT (id) DO UPDATE SET {sets}, synced_at = EXCLUDED.synced_at"
 
 
 def one_statement(work):

@@ -30,13 +30,13 @@ class Rates:
     def of(self, contender, work, format):
         """The median rate of a contender, `None` where it has none."""
         rates = [run["rate"] for run in self.runs if (run["work"], run["format"]) == (work, format)
-                 and run["contender"] == contender]
+                 and run["contender"] == contender and "factor" not in run]
         return statistics.median(rates) if rates else None
 
-    def varied(self, factor, value):
-        """The median rate of creates where one thing has a value."""
-        rates = [run["rate"] for run in self.runs if run.get("factor") == factor
-                 and run["value"] == value and run["work"] == "creates"]
+    def varied(self, contender, factor, value):
+        """The median rate of a contender where one thing has a value."""
+        rates = [run["rate"] for run in self.runs if run["contender"] == contender
+                 and (run.get("factor"), run.get("value")) == (factor, value)]
         return statistics.median(rates) if rates else None
 
     def best_sink(self, work, format):
@@ -86,10 +86,11 @@ def _ratios(rates):
         yield f"{work}, apply alone against the server's statement", 0.85, reached
     hot = _ratio(rates.of(ONE_LANE, "hot", "avro"), rates.of(CLIENT, "hot", "avro"))
     yield "hot keys against librdkafka alone", 0.5, hot
-    near, far = (rates.varied("round trip, ms", value) for value in ("none", 10))
+    near, far = (rates.varied("consumer", "round trip, ms", value) for value in ("none", 10))
     yield "creates, target 10 ms away against loopback", 0.8, _ratio(far, near)
-    many = _ratio(*(rates.varied("tables", count) for count in (1000, 1)))
-    yield "1000 tables against 1, same rows", 0.6, many
+    many = (_ratio(*(rates.varied(contender, "tables", count) for count in (1000, 1)))
+            for contender in ("consumer", SERVER, CLIENT))
+    yield "1000 tables against 1, same rows", 0.6, *many
 
 
 def _bounds(parts):

@@ -8,6 +8,7 @@ import time
 import urllib.parse
 import urllib.request
 
+import ceilings
 import places
 from contenders import Consumer
 from throughput import Backlog, run
@@ -17,6 +18,8 @@ BATCH_ROWS = (1_000, 5_000, 20_000, 50_000, 200_000)
 LANES = (1, 2, 4)
 MEMBERS = (1, 2, 3)
 TABLES = (1, 100, 1000)
+# Those that a goal compares.
+COMPARED = (1, 1000)
 # The defaults of the consumer, whose one run is in the table of each.
 SHIPPED = {"lanes": 1, "members": 1, "batch rows": 50_000}
 ROUND_TRIPS = (1, 10)
@@ -38,18 +41,23 @@ def growth(bench):
 
 
 def _many_tables(bench):
+    """The same rows in one table and in many, and what bounds that: the client and the server alone."""
     with contextlib.ExitStack() as stack:
         backlogs = {}
         for tables in TABLES:
             work = creates_in(tables).sized(bench.scaled(4_000_000))
-            backlog = Backlog(bench, work, "avro", bench.sample(work.kind, "avro"))
+            # Its tables have the same names as others'.
+            backlog = Backlog(bench, work, "avro", bench.sample(work.kind, "avro"), f"-{tables}")
             backlogs[tables] = stack.enter_context(backlog)
         for round in range(bench.rounds):
-            for tables, backlog in backlogs.items():
-                # The two that a goal compares take turns.
-                if round == 0 or tables in (TABLES[0], TABLES[-1]):
-                    contender = Consumer(f"consumer, tables {tables}")
-                    yield from run(bench, contender, backlog, round, factor="tables", value=tables)
+            for tables in TABLES if round == 0 else COMPARED:
+                contender, backlog = Consumer("consumer"), backlogs[tables]
+                yield from run(bench, contender, backlog, round, factor="tables", value=tables)
+        for tables in COMPARED:
+            ceilings.stage(backlogs[tables].work)
+            for alone in (ceilings.drain(backlogs[tables].filled), ceilings.statement(backlogs[tables].work)):
+                yield bench.told(alone | {"factor": "tables", "value": tables}, 0)
+        ceilings.drop_stage()
 
 
 def varied(bench, work, factors):
@@ -70,11 +78,10 @@ def distance(bench):
     work = CREATES.sized(bench.scaled(2_000_000))
     with Backlog(bench, work, "avro", bench.sample(work.kind, "avro")) as backlog:
         for round in range(bench.rounds):
-            near = Consumer("consumer, no proxy")
-            yield from run(bench, near, backlog, round, factor="round trip, ms", value="none")
+            yield from run(bench, Consumer("consumer"), backlog, round, factor="round trip, ms", value="none")
             for millis in ROUND_TRIPS:
                 with away(millis) as url:
-                    far = Consumer(f"consumer, {millis} ms away", target=url)
+                    far = Consumer("consumer", target=url)
                     yield from run(bench, far, backlog, round, factor="round trip, ms", value=millis)
 
 
@@ -147,9 +154,7 @@ def _await(url):
 def _vary(bench, factor, backlog, contenders, shipped=()):
     """Yields a run of each, a shape shows in one round; where the value is the default, `shipped`."""
     for value, contender in contenders:
-        contender.name = f"consumer, {factor} {value}"
-        varied = {"factor": factor, "value": value}
         if shipped and value == SHIPPED[factor]:
-            yield from (measured | varied | {"contender": contender.name} for measured in shipped)
+            yield from (measured | {"factor": factor, "value": value} for measured in shipped)
         else:
-            yield from run(bench, contender, backlog, 0, **varied)
+            yield from run(bench, contender, backlog, 0, factor=factor, value=value)

@@ -117,7 +117,7 @@ def run(bench, contender, backlog, round, **varied):
         bench.leave_out(contender, backlog, str(error)[:300])
         bench.is_broken |= isinstance(contender, Consumer)
     else:
-        yield bench.told(measured, round) | varied
+        yield bench.told(measured | varied, round)
 
 
 def _warm_up(bench, contender, backlog):
