@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 
+import goals
 import growth
 import latency
 import micro
@@ -67,6 +68,8 @@ class Bench:
         self.worker = Worker(os.environ["BENCH_JAVA"], os.environ["BENCH_PLUGINS"].split(":"),
                              int(os.environ["BENCH_WORKER_PORT"]))
         self.left_out, self.samples = [], {}
+        # How fast each was when the project's results were measured last.
+        self.last = goals.Rates(report.read(report.RESULTS))
         # Whether a run of the consumer has no result.
         self.is_broken = False
 

@@ -45,7 +45,7 @@ def _many_tables(bench):
     with contextlib.ExitStack() as stack:
         backlogs = {}
         for tables in TABLES:
-            work = creates_in(tables).sized(bench.scaled(4_000_000))
+            work = creates_in(tables).sized(bench.scaled(2_000_000))
             # Its tables have the same names as others'.
             backlog = Backlog(bench, work, "avro", bench.sample(work.kind, "avro"), f"-{tables}")
             backlogs[tables] = stack.enter_context(backlog)

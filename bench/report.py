@@ -66,10 +66,15 @@ def machine():
     }
 
 
+def read(folder):
+    """Returns the parts that are kept there, by their names."""
+    files = {name: folder / f"{name}.json" for name in TITLES}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+
+
 def write(folder):
     """Writes the page and its charts, and returns the table of goals."""
-    parts = {name: json.loads((folder / f"{name}.json").read_text()) for name in TITLES
-             if (folder / f"{name}.json").exists()}
+    parts = read(folder)
     table = goals.table(parts)
     page = [
         "# What was measured\n",

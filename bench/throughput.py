@@ -17,8 +17,8 @@ from works import (ALTERNATING, BIG_VALUES, CREATES, GUARDED, HOT, MIX, PLAIN_CR
 ALONE = 800_000
 # How many of the sink's variants go on after their warm-ups, beside its defaults.
 KEPT = 2
-# How fast runs go beside a warm-up, which is short, and whose table the server's buffers still hold.
-SUSTAINED = {"plain": 0.9, "updates": 1.1, "mix": 0.8, "tables": 0.85, "alternating": 0.9}
+# How much faster a run may be than a warm-up, which is short: that says little but of a machine that is slow.
+FASTER = 1.5
 # How much faster a run may be than the one before it that was too short.
 LONGER = 1.1
 
@@ -71,24 +71,30 @@ def against(bench, work, format, own, sinks):
     """
     sample = bench.sample(work.kind, format)
     with Backlog(bench, work.sized(bench.peer_count(work)), format, sample, "-prefix") as prefix:
-        own_rates = {contender: _warm_up(bench, contender, prefix) for contender in own}
-        own = [contender for contender in own if own_rates[contender] is not None]
+        warm = {contender: _warm_up(bench, contender, prefix) for contender in own}
+        warm = {contender: rate for contender, rate in warm.items() if rate is not None}
         rates = {sink: _warm_up(bench, sink, prefix) for sink in sinks}
         sinks = _fastest(bench, rates, prefix)
-        if own:
-            own.sort(key=own_rates.get, reverse=True)
-            rate = own_rates[own[0]] * SUSTAINED.get(work.name, 1)
-            yield from _rounds(bench, work, format, own, sinks, prefix, rate)
+        if warm:
+            rate = _rate(bench, work, format, warm)
+            yield from _rounds(bench, work, format, list(warm), sinks, prefix, rate)
+
+
+def _rate(bench, work, format, warm):
+    """How fast the fastest will probably be: as the last time."""
+    fastest = max(warm.values())
+    last = (bench.last.of(contender.name, work.name, format) for contender in warm)
+    return min(max(filter(None, last), default=fastest), fastest * FASTER)
 
 
 def _rounds(bench, work, format, own, sinks, prefix, rate):
     """Yields the rounds of those that have warmed up, the fastest of ours at about that rate."""
     full = work.sized(bench.count(work, format, rate))
     with Backlog(bench, full, format, bench.sample(work.kind, format)) as backlog:
-        yield from _first(bench, own, backlog)
         for round in range(bench.rounds):
-            for contender in own if round > 0 else []:
-                yield from run(bench, contender, backlog, round)
+            for contender in own:
+                yield from (run(bench, contender, backlog, round) if round > 0
+                            else _first(bench, contender, backlog))
             for sink in sinks:
                 # They take longer than all the rest, and are never the peer's best.
                 if round == 0 or sink.name != DEFAULTS:
@@ -96,17 +102,15 @@ def _rounds(bench, work, format, own, sinks, prefix, rate):
             yield bench.told(ceilings.drain(backlog.filled), round)
 
 
-def _first(bench, own, backlog):
-    """Returns the first run of each of ours. Where one is over too soon, its rate is believed, the backlog is
-    made longer, and all begins anew."""
-    runs = []
-    for contender in own:
-        for measured in run(bench, contender, backlog, 0):
-            if not bench.is_enough(measured, backlog.work, backlog.format):
-                backlog.extend(bench.count(backlog.work, backlog.format, measured["rate"] * LONGER))
-                return _first(bench, own, backlog)
-            runs.append(measured)
-    return runs
+def _first(bench, contender, backlog):
+    """Yields the first run of one of ours. Where it is over too soon, its rate is believed, and it is made again
+    from a backlog that is longer."""
+    for measured in run(bench, contender, backlog, 0):
+        if bench.is_enough(measured, backlog.work, backlog.format):
+            yield measured
+        else:
+            backlog.extend(bench.count(backlog.work, backlog.format, measured["rate"] * LONGER))
+            yield from _first(bench, contender, backlog)
 
 
 def run(bench, contender, backlog, round, **varied):
