@@ -9,7 +9,7 @@ import connectors
 import letters
 import topics
 import versions
-from load import COMPARED, expected_records
+from load import COMPARED, MARKS, expected_records
 from places import NAME, ROOT, SOURCE, TARGET, TARGET_SERVER, Refused, number, psql
 
 # Each write of a row, in the transaction that made it; the tables are made before the members start,
@@ -118,12 +118,12 @@ def pairs(rows, name):
     return {int(row[1]): int(row[2]) for row in rows if row[0] == name}
 
 
-def until_passed(mark, deadline):
-    """Waits until a mark stands at the target, and the checkpoint at the ends of the log."""
-    arrived = f"SELECT count(*) FROM {NAME}.marks WHERE id = {mark}"
+def until_passed(deadline):
+    """Waits until the marks stand at the target, and the checkpoint at the ends of the log."""
     while time.time() < deadline:
         try:
-            if number(TARGET, arrived) and checkpoint() == topics.ends():
+            arrived = all(number(TARGET, f"SELECT count(*) FROM {NAME}.{table}") for table in MARKS)
+            if arrived and checkpoint() == topics.ends():
                 return
         except Refused:
             pass
@@ -132,7 +132,7 @@ def until_passed(mark, deadline):
         connectors.revive()
         time.sleep(0.5)
     raise SystemExit(
-        f"mark {mark} did not pass: the checkpoint is {checkpoint()}, the ends are {topics.ends()}, "
+        f"the marks did not pass: the checkpoint is {checkpoint()}, the ends are {topics.ends()}, "
         f"the connectors {connectors.states()}"
     )
 

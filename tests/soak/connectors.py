@@ -12,8 +12,8 @@ from confluent_kafka.admin import AdminClient
 from places import BROKERS, CONNECT, NAME, ROOT, SOURCE, Refused, psql
 
 TABLES = {
-    "json": ("postgres-connector.json", ["ledger"]),
-    "avro": ("postgres-avro.json", ["accounts", "marks"]),
+    "json": ("postgres-connector.json", ["ledger", "marks_json"]),
+    "avro": ("postgres-avro.json", ["accounts", "marks_avro"]),
 }
 
 

@@ -1,9 +1,11 @@
 //! A PostgreSQL server of a test's own, which can crash, be put back to a copy of itself, and run out
 //! of disk.
 
+use std::time::Duration;
+
 use tempfile::TempDir;
 
-use crate::support::{Database, free_port, lib};
+use crate::support::{Database, free_port, lib, until};
 
 /// A server; it ends with the test.
 #[derive(Debug)]
@@ -112,15 +114,19 @@ impl Server {
         self.script(PROMOTE, "");
     }
 
-    /// Changes a setting of the running server; nothing takes it back.
+    /// Changes a setting of the running server, and returns when it has taken it; nothing takes it
+    /// back.
     pub(crate) fn set(&self, name: &str, value: &str) {
-        let admin = self.open();
+        // A session has the settings that the server had when it began, and when those were read.
+        let loaded = || self.open().value("SELECT pg_conf_load_time()");
+        let (admin, before) = (self.open(), loaded());
         let set = match value {
             "" => format!("ALTER SYSTEM RESET {name}"),
             value => format!("ALTER SYSTEM SET {name} = '{value}'"),
         };
         admin.run(&set);
         admin.run("SELECT pg_reload_conf()");
+        until(Duration::from_secs(10), "the server's settings", || loaded() != before);
     }
 
     fn url(&self, user: &str, database: &str) -> String {
